@@ -12,8 +12,8 @@ project = "flambeau"
 author = copyright = "The flambeau developers"
 version = release = flambeau.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flambeau_reference", "from_pytorch",
-              "support_pages"]  # fmt: skip
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton",
+              "flambeau_reference", "from_pytorch", "sources", "support_pages"]  # fmt: skip
 exclude_patterns = ["_build", "_ext"]
 default_role = "code"
 
@@ -22,6 +22,10 @@ html_title = f"flambeau {release}"
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["flambeau.css"]
+
+copybutton_selector = "div.highlight-python pre, div.highlight-console pre, div.highlight-none pre"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -63,6 +63,9 @@ def main(quick: bool = False, device: str = "cpu") -> list[float]:
         if step % 50 == 0:
             print(f"step {step:3}  {loss.item():.4f}  {write(model, 'a light ', 60, device)!r}")
     print(write(model, "the hand ", 120, device))
+    with torch.no_grad():
+        likeliest = model(codes[None, :-1].to(device))[0][0].argmax(-1).cpu()
+    print(f"{(likeliest == codes[1:]).float().mean().item():.0%} of the text's letters are told from those before them")
     return losses
 
 

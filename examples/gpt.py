@@ -65,7 +65,7 @@ def main(quick: bool = False, device: str = "cpu") -> list[float]:
     rng = np.random.default_rng(0)
     model = set_weights(GPT()).to(device)
     optimizer = optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
-    steps = 6 if quick else 400
+    steps = 6 if quick else 900
     warm = optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=steps // 10)
     cool = optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - steps // 10)
     schedule = optim.lr_scheduler.SequentialLR(optimizer, [warm, cool], milestones=[steps // 10])
@@ -80,7 +80,7 @@ def main(quick: bool = False, device: str = "cpu") -> list[float]:
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-        if step % 50 == 0:
+        if step % 100 == 0:
             print(f"step {step:3}  loss {loss.item():.4f}")
     test = sums(rng, 200).to(device)
     written = test[:, :6]

@@ -5,12 +5,12 @@ Dosovitskiy et al., arXiv:2010.11929.
 
 from __future__ import annotations
 
+import numpy as np
 from tools import digits, options, set_weights
 
 import flambeau as torch
 from flambeau import nn, optim
 from flambeau.nn import functional as F
-from flambeau.utils.data import DataLoader, TensorDataset
 
 PATCH, WIDTH = 2, 32
 
@@ -39,18 +39,23 @@ def main(quick: bool = False, device: str = "cpu") -> list[float]:
     """Train, and return the mean loss of each epoch."""
     images, labels = (torch.from_numpy(a) for a in digits())
     count = 400 if quick else 1400
-    loader = DataLoader(TensorDataset(images[:count], labels[:count]), batch_size=100)
     model = set_weights(VisionTransformer()).to(device)
+    epochs = 2 if quick else 40
     optimizer = optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
+    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * count // 100)
+    rng = np.random.default_rng(0)
     losses = []
-    for epoch in range(2 if quick else 25):
+    for epoch in range(epochs):
         total = 0.0
-        for x, y in loader:
+        for chosen in torch.from_numpy(rng.permutation(count)).split(100):
+            noise = torch.from_numpy(rng.standard_normal((len(chosen), 1, 8, 8), dtype=np.float32))
+            x, y = images[chosen] + 0.2 * noise, labels[chosen]
             optimizer.zero_grad()
             loss = F.cross_entropy(model(x.to(device)), y.to(device))
             loss.backward()
             optimizer.step()
-            total += loss.item() / len(loader)
+            schedule.step()
+            total += loss.item() / (count // 100)
         losses.append(total)
         with torch.no_grad():
             right = (model(images[1400:].to(device)).argmax(1).cpu() == labels[1400:]).float().mean().item()

@@ -132,8 +132,8 @@ _LAZY = frozenset(
     }
 )
 _SPARSE = (
-    "dsmm", "hsmm", "hspmm", "saddmm", "smm", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor",
-    "sparse_csr_tensor", "spmm", "sspaddmm",
+    "dsmm", "hsmm", "hspmm", "saddmm", "smm", "sparse_bsc_tensor", "sparse_bsr_tensor", "sparse_compressed_tensor",
+    "sparse_coo_tensor", "sparse_csc_tensor", "sparse_csr_tensor", "spmm", "sspaddmm",
 )  # fmt: skip
 _ELSEWHERE = (
     {

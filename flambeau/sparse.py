@@ -2,8 +2,9 @@
 
 A sparse tensor holds only some of its places, the rest is zero. ``sparse_coo`` keeps indices and values (made by
 :func:`sparse_coo_tensor` and ``to_sparse()``), ``sparse_csr`` and ``sparse_csc`` the rows or columns of a matrix,
-compressed. They are tensors: ``isinstance(x, Tensor)`` holds, and the ops that they have take them in the place of a
-dense tensor, on every device. What they do not have raises NotImplementedError, which names the op and the layout.
+compressed, ``sparse_bsr`` and ``sparse_bsc`` those of blocks of it. They are tensors: ``isinstance(x, Tensor)`` holds,
+and the ops that they have take them in the place of a dense tensor, on every device. What they do not have raises
+NotImplementedError, which names the op and the layout.
 
 Gradients of a sparse tensor are those of the values that it holds, and have its pattern.
 
@@ -19,13 +20,15 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from flambeau.core.dtype import Number
-from flambeau.core.methods import named
+from flambeau.core.methods import give_homes, named
 from flambeau.core.ops.solve import solve as _solve
 from flambeau.core.sparse import answering as _answering  # noqa: F401  # sparse tensors answer from now on
 from flambeau.core.sparse import products as _products
 from flambeau.core.sparse.gradients import as_sparse_gradcheck
 from flambeau.core.sparse.make import (
     check_sparse_tensor_invariants,
+    sparse_bsc_tensor,
+    sparse_bsr_tensor,
     sparse_compressed_tensor,
     sparse_coo_tensor,
     sparse_csc_tensor,
@@ -41,8 +44,9 @@ from flambeau.core.tensor import Tensor
 __all__ = [
     "SparseSemiStructuredTensor", "SparseSemiStructuredTensorCUSPARSELT", "SparseSemiStructuredTensorCUTLASS",
     "addmm", "as_sparse_gradcheck", "check_sparse_tensor_invariants", "hspmm", "log_softmax", "mm", "sampled_addmm",
-    "smm", "softmax", "sparse_compressed_tensor", "sparse_coo_tensor", "sparse_csc_tensor",
-    "sparse_csr_tensor", "spdiags", "spmm", "spsolve", "sspaddmm", "sum", "to_sparse_semi_structured",
+    "smm", "softmax", "sparse_bsc_tensor", "sparse_bsr_tensor", "sparse_compressed_tensor", "sparse_coo_tensor",
+    "sparse_csc_tensor", "sparse_csr_tensor", "spdiags", "spmm", "spsolve", "sspaddmm", "sum",
+    "to_sparse_semi_structured",
 ]  # fmt: skip
 
 globals().update(_NAMES)
@@ -96,6 +100,7 @@ def spmm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 dsmm, hsmm, saddmm = named("dsmm", spmm), named("hsmm", hspmm), named("saddmm", sspaddmm)  # other old names
+give_homes(__name__, {"dsmm": dsmm, "hsmm": hsmm, "saddmm": saddmm})
 
 
 class SparseSemiStructuredTensor:
@@ -108,6 +113,12 @@ class SparseSemiStructuredTensor:
         raise RuntimeError(
             f"{cls.__name__}: semi-structured sparsity needs kernels that no backend here has; use to_sparse_csr()"
         )
+
+    @classmethod
+    def from_dense(cls, original_tensor: Tensor) -> NoReturn:
+        """RuntimeError, as the class itself."""
+        cls(original_tensor)
+        raise AssertionError
 
 
 class SparseSemiStructuredTensorCUTLASS(SparseSemiStructuredTensor):

@@ -11,19 +11,21 @@ import math
 from typing import Final
 
 from flambeau.core import dtype as dt
+from flambeau.core.creation import arange
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.checked import checked_info, matrices_of
-from flambeau.core.ops.elementwise import cj
+from flambeau.core.ops.elementwise import cj, where
 from flambeau.core.ops.expand import broadcast_shapes
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.matmul import matmul
 from flambeau.core.ops.systems import matrices, square
 from flambeau.core.ops.triangle import diag_embed
-from flambeau.core.ops.views import diagonal
+from flambeau.core.ops.views import diagonal, narrow
 from flambeau.core.results import LDL, CheckedLDL, returned
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import in_front
 
 #: Up to which ratio a diagonal element is the pivot: it makes two steps of size 1 grow as one of size 2.
 _ALPHA: Final = (1 + math.sqrt(17)) / 8
@@ -38,19 +40,23 @@ def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = Fa
     square("ldl_factor")(A.shape)
     if A.dtype not in matrices.accepts:
         raise DTypeError(f"ldl_factor: A must be floating or complex, got {A.dtype.name}")
+    made = in_front(lambda x: _factors(x, hermitian), A)
+    checked_info("ldl_factor", "D has a 0 on its diagonal", made[2], check_errors)
+    found: CheckedLDL[Tensor] = returned("linalg_ldl_factor_ex", made)
+    return found
+
+
+def _factors(A: Tensor, hermitian: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Factors, pivots and infos of a stack of matrices."""
     with no_grad():
         below = A.tril()
         if hermitian and A.is_complex():  # the diagonal is real, whatever stands there
             below = A.tril(-1) + diag_embed(diagonal(A, 0, -2, -1).real).to(A.dtype)
         made = [_factor(a.clone(), hermitian and A.is_complex()) for a in matrices_of(below)]
-    batch = tuple(A.shape[:-2])
-    n = A.shape[-1]
+    batch, n = tuple(A.shape[:-2]), A.shape[-1]
     pivots = tensor([p for _, p, _ in made], dtype=dt.int32, device=A.device).reshape(*batch, n)
     info = tensor([i for _, _, i in made], dtype=dt.int32, device=A.device).reshape(batch)
-    checked_info("ldl_factor", "D has a 0 on its diagonal", info, check_errors)
-    factors = stack([f for f, _, _ in made]).reshape(tuple(A.shape)) if made else A.clone()
-    found: CheckedLDL[Tensor] = returned("linalg_ldl_factor_ex", (factors, pivots, info))
-    return found
+    return stack([f for f, _, _ in made]).reshape(tuple(A.shape)) if made else A.clone(), pivots, info
 
 
 def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDL[Tensor]:
@@ -165,38 +171,57 @@ def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False)
     right = B.expand(*batch, *B.shape[-2:])
     if not right.numel():
         return right.clone()
-    factors, sides = matrices_of(LD.expand(*batch, n, n)), matrices_of(right)
-    order = pivots.expand(*batch, n).reshape(-1, n).tolist()
-    solved = [_solve(a, p, b, hermitian and LD.is_complex()) for a, p, b in zip(factors, order, sides, strict=True)]
-    return stack(solved).reshape(tuple(right.shape))
+    return _solve(LD.expand(*batch, n, n), pivots.expand(*batch, n), right, hermitian and LD.is_complex())
 
 
-def _blocks(pivots: list[int]) -> list[tuple[int, int, int]]:
-    """(first row, size, row exchanged with its last one) of each block."""
-    found, k = [], 0
-    while k < len(pivots):
-        size = 1 if pivots[k] > 0 else 2
-        found.append((k, size, abs(pivots[k]) - 1))
-        k += size
+def _starts(pivots: Tensor) -> list[Tensor]:
+    """For each row whether a block of size 2 begins there."""
+    found: list[Tensor] = []
+    for p in pivots.unbind(-1):
+        found.append((p < 0) & ~found[-1] if found else p < 0)
     return found
 
 
-def _solve(a: Tensor, pivots: list[int], b: Tensor, hermitian: bool) -> Tensor:
-    rows = list(b.unbind(0))
-    blocks = _blocks(pivots)
-    for k, size, other in blocks:
-        last = k + size - 1
-        rows[last], rows[other] = rows[other], rows[last]
-        for i in range(k + size, len(rows)):
-            for j in range(k, k + size):
-                rows[i] = rows[i] - a[i, j] * rows[j]
-    for k, size, _ in blocks:
-        d = _inverse(_block(a, k, size, hermitian))
-        rows[k : k + size] = matmul(d, stack(rows[k : k + size])).unbind(0)
-    for k, size, other in reversed(blocks):
-        last = k + size - 1
-        for i in range(k + size, len(rows)):
-            for j in range(k, k + size):
-                rows[j] = rows[j] - (cj(a[i, j]) if hermitian else a[i, j]) * rows[i]
-        rows[last], rows[other] = rows[other], rows[last]
-    return stack(rows)
+def _swapped(b: Tensor, last: Tensor, other: Tensor, numbers: Tensor) -> Tensor:
+    """Rows ``last`` and ``other`` exchanged, of each matrix its own."""
+    last, other = last.unsqueeze(-1), other.unsqueeze(-1)
+    order = where(numbers == last, other, where(numbers == other, last, numbers))
+    return b.gather(-2, order.unsqueeze(-1).expand(tuple(b.shape)))
+
+
+def _solve(a: Tensor, pivots: Tensor, b: Tensor, hermitian: bool) -> Tensor:
+    """Row by row, of all matrices at once: where blocks stand is in masks, so that no value is read."""
+    n, numbers = a.shape[-1], arange(a.shape[-1], device=a.device)
+    begins = _starts(pivots)
+    ends = [begins[0] & False, *begins[:-1]]  # the second row of a block
+    others = [p.abs().to(dt.int64) - 1 for p in pivots.unbind(-1)]
+    columns = []
+    for k, (column, begin) in enumerate(zip(a.unbind(-1), begins, strict=True)):
+        first = (numbers > k + 1) | (numbers == k + 1) & ~begin.unsqueeze(-1)
+        columns.append(where(first, column, 0).unsqueeze(-1))
+    steps = [(k, where(ends[k], k, k + begins[k].to(dt.int64)), where(ends[k], k, others[k])) for k in range(n)]
+    for k, last, other in steps:
+        b = _swapped(b, last, other, numbers)
+        b = b - columns[k] * narrow(b, -2, k, 1)
+    b = _diagonal_solved(a, stack(begins, -1), stack(ends, -1), b, hermitian)
+    for k, last, other in reversed(steps):
+        turned = columns[k].mH if hermitian else columns[k].mT
+        b = where((numbers == k).unsqueeze(-1), b - matmul(turned, b), b)
+        b = _swapped(b, last, other, numbers)
+    return b
+
+
+def _diagonal_solved(a: Tensor, begins: Tensor, ends: Tensor, b: Tensor, hermitian: bool) -> Tensor:
+    """D of blocks of size 1 and 2 divided out: a row has to do with itself and the other of its block."""
+    if a.shape[-1] == 1:
+        return b / diagonal(a, 0, -2, -1).unsqueeze(-1)
+    d, beside = diagonal(a, 0, -2, -1), diagonal(a, -1, -2, -1)
+    beside = cat([beside, narrow(d, -1, 0, 1)], -1)  # the last one is in no block
+    above = cj(beside) if hermitian else beside
+    down, up = d.roll(1, -1), d.roll(-1, -1)
+    determinant = where(begins, d * up - above * beside, 1)
+    first = (up.unsqueeze(-1) * b - above.unsqueeze(-1) * b.roll(-1, -2)) / determinant.unsqueeze(-1)
+    before, determinant = beside.roll(1, -1), where(ends, determinant.roll(1, -1), 1)
+    second = (down.unsqueeze(-1) * b - before.unsqueeze(-1) * b.roll(1, -2)) / determinant.unsqueeze(-1)
+    single = b / where(begins | ends, 1, d).unsqueeze(-1)
+    return where(begins.unsqueeze(-1), first, where(ends.unsqueeze(-1), second, single))

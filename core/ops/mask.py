@@ -21,6 +21,7 @@ from flambeau.core.public import public
 from flambeau.core.record import to_index
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import in_front
 
 
 @composite(
@@ -99,6 +100,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
     tensor([[1],
             [2]])
     """
+    if as_tuple and out is not None:
+        raise TypeError("nonzero: argument 'out' is for as_tuple=False; the tuple has one tensor for each dimension")
     if not as_tuple:
         return deliver("nonzero", nonzero_p(input), out)
     found = nonzero_p(input if input.ndim else input.reshape((1,)))
@@ -134,7 +137,27 @@ def argwhere(input: Tensor) -> Tensor:
     tensor([[1],
             [3]])
     """
+    if input._key.level is not None:
+        found: Tensor = in_front(lambda x: (_argwhere_of_each(x, input.ndim),), input)[0]
+        return found
     return nonzero_p(input)
+
+
+def _argwhere_of_each(x: Tensor, ndim: int) -> Tensor:
+    """The places in each part of the last ``ndim`` dimensions; RuntimeError unless all have as many."""
+    found, batch = nonzero_p(x), tuple(x._array.shape[: x.ndim - ndim])
+    size = math.prod(batch)
+    count, rest = divmod(found._array.shape[0], max(size, 1))
+    owner = found.new_zeros((found._array.shape[0],))
+    for axis, n in enumerate(batch):
+        owner = owner * n + found[:, axis]
+    if (
+        rest
+        or count
+        and bool((owner.reshape((size, count)) != creation.arange(size, device=x.device).reshape((size, 1))).any())
+    ):
+        raise RuntimeError("argwhere: elements of the batch of vmap have different numbers of elements that are not 0")
+    return found[:, len(batch) :].reshape((*batch, count, ndim))
 
 
 def true_places(mask: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from flambeau.core.ops.shape import axis_of
 from flambeau.core.ops.views import narrow
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 #: What a reduction starts from, and the word that scatter_reduce has for it.
 _KINDS: Final = {
@@ -80,7 +81,10 @@ def _bounds(data: Tensor, lengths: Tensor | None, offsets: Tensor | None, axis: 
     if (
         not unsafe
         and given.numel()
-        and (int(given.amin()) < 0 or not bool((narrow(ends, -1, given.shape[-1] - 1, 1) == data.shape[axis]).all()))
+        and (
+            int(bottom(given).amin()) < 0
+            or not bool((bottom(narrow(ends, -1, given.shape[-1] - 1, 1)) == data.shape[axis]).all())
+        )
     ):
         raise ArgumentError(
             f"segment_reduce: lengths must not be negative, and add up to {data.shape[axis]} along axis={axis}"

@@ -252,22 +252,58 @@ def pinv_p(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor:
     size = abs_p(values)
     if not size.numel():
         return x.new_zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]))
-    keep = size > tolerances(x, size.amax(-1, keepdim=True), rtol, atol)
+    return _of_kept(values, u, vh, size > tolerances(x, size.amax(-1, keepdim=True), rtol, atol))
+
+
+def _of_kept(values: Tensor, u: Tensor, vh: Tensor, keep: Tensor) -> Tensor:
     inverse = where(keep, 1 / where(keep, values, 1.0), 0.0)
     return matmul_p(adjoint(vh) * unsqueeze(inverse, -2), adjoint(u))
 
 
+@composite(
+    "pinv_within(x: Tensor, tolerance: Tensor, *, hermitian: bool) -> Tensor",
+    dtype=matrices,
+    public=False,
+    vjp=dict(x=_pinv_vjp, tolerance=None),
+    jvp=lambda tangents, primals, out, **params: _pinv_jvp(tangents[:1], primals[:1], out),
+    infer=lambda x, tolerance, **p: (*x[:-2], x[-1], x[-2]),
+)
+def pinv_within_p(x: Tensor, tolerance: Tensor, *, hermitian: bool) -> Tensor:
+    """:data:`pinv_p` where the size up to which values count as 0 is a tensor, of the dtype of ``x``."""
+    if hermitian:
+        values, u = eigh_p(x, False)
+        vh = adjoint(u)
+    else:
+        u, values, vh = svd_p(x, False)
+    return _of_kept(values, u, vh, abs_p(values) > (tolerance.real if tolerance.is_complex() else tolerance))
+
+
 def pinv(
-    A: Tensor, rcond: float | None = None, *, atol: float | None = None, rtol: float | None = None,
-    hermitian: bool = False,
+    A: Tensor, rcond: float | Tensor | None = None, *, atol: float | Tensor | None = None,
+    rtol: float | Tensor | None = None, hermitian: bool = False,
 ) -> Tensor:  # fmt: skip
     """The Moore-Penrose inverse; singular values up to max(atol, rtol * the largest) count as 0.
+
+    Tolerances may be tensors, one number for each matrix.
 
     >>> fb.linalg.pinv(fb.tensor([[2.0], [0.0]]))
     tensor([[0.5000, 0.0000]])
     """
     rtol = rcond if rtol is None else rtol
+    if isinstance(rtol, Tensor) or isinstance(atol, Tensor):
+        return _pinv_within(A, rtol, atol, hermitian)
     return pinv_p(A, rtol=AUTO if rtol is None else rtol, atol=atol or 0.0, hermitian=hermitian)
+
+
+def _pinv_within(A: Tensor, rtol: float | Tensor | None, atol: float | Tensor | None, hermitian: bool) -> Tensor:
+    """:func:`pinv` with tolerances that are tensors: each matrix has its own."""
+    values = svdvals_p(A.detach())
+    if not values.numel():
+        return pinv_p(A, rtol=AUTO, atol=0.0, hermitian=hermitian)
+    limits = [0.0 if t is None else unsqueeze(t, -1) if isinstance(t, Tensor) else t for t in (atol, rtol)]
+    relative = AUTO if rtol is None else limits[1]
+    tolerance = tolerances(A, values.amax(-1, keepdim=True), relative, limits[0])
+    return pinv_within_p(A, tolerance.to(A.dtype), hermitian=hermitian)
 
 
 @public()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.sparse import elementwise, make, products, resize, shape  # noqa: F401  # they enter answers
-from flambeau.core.sparse.convert import sparse_mask, to_sparse
+from flambeau.core.sparse.compressed import to_sparse
+from flambeau.core.sparse.convert import sparse_mask
 from flambeau.core.sparse.gradients import embedding
 from flambeau.core.sparse.tensor import SparseTensor, answers, made
 

@@ -9,17 +9,50 @@ from flambeau.core import dtype as dt
 from flambeau.core.creation import arange, zeros
 from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import ArgumentError, ShapeError
-from flambeau.core.memory_format import Layout, sparse_coo, sparse_csc, sparse_csr, strided
-from flambeau.core.ops.joining import cat, repeat_interleave
+from flambeau.core.memory_format import sparse_coo, sparse_csr
+from flambeau.core.ops.joining import repeat_interleave, stack
 from flambeau.core.ops.search import unique
 from flambeau.core.sparse.make import flat_places, places_of
-from flambeau.core.sparse.tensor import NAMES, SparseTensor, answers, coo, made, unsupported, with_values
+from flambeau.core.sparse.tensor import ANSWERS, BY_ROW, NAMES, SparseTensor, answers, coo, with_values
 from flambeau.core.tensor import Tensor
 
 
 def sparse_dims(x: SparseTensor) -> int:
-    """How many dimensions the indices say."""
+    """How many dimensions the indices say, without those that number the matrices of a batch."""
     return x._where[0].shape[0] if x._kind is sparse_coo else 2
+
+
+def as_coo(x: SparseTensor) -> SparseTensor:
+    """A tensor of any sparse layout as sparse_coo; its values in the order in which they are held."""
+    if x._kind is sparse_coo:
+        return x
+    (start, other), batch, blocks = x._where, x._batch, x._blocksize
+    lines, count = start.shape[-1] - 1, other.numel()
+    of_each = start.diff().reshape((-1,)).to(dt.int64)
+    line = repeat_interleave(arange(of_each.shape[0], device=start.device), of_each) % max(lines, 1)
+    rows, columns = (line, other.reshape((-1,)).to(dt.int64))[:: 1 if x._kind in BY_ROW else -1]
+    where = [rows, columns]
+    if batch:
+        sizes = tuple(other.shape[:batch])
+        number = arange(count, device=start.device).div(max(other.shape[-1], 1), rounding_mode="floor")
+        where = [*places_of(number, sizes).unbind(0), rows, columns]
+    if blocks:
+        where = _inside_blocks(where, blocks)
+    held = x._held.reshape((where[0].shape[0], *x._held.shape[x._lead :]))
+    return coo(stack(where), held, tuple(x.shape), x._kind is sparse_csr)
+
+
+def _inside_blocks(where: list[Tensor], blocks: tuple[int, ...]) -> list[Tensor]:
+    """The places of the elements of blocks, from those of the blocks."""
+    down, across = (arange(n, device=where[0].device) for n in blocks)
+    grids = {len(where) - 2: down.reshape((1, -1, 1)), len(where) - 1: across.reshape((1, 1, -1))}
+    out = []
+    for axis, place in enumerate(where):
+        place = place.reshape((-1, 1, 1))
+        if axis in grids:
+            place = place * blocks[axis - len(where)] + grids[axis]
+        out.append(place.expand((where[0].shape[0], *blocks)).reshape((-1,)))
+    return out
 
 
 def sum_at(flat: Tensor, held: Tensor, count: int) -> Tensor:
@@ -39,38 +72,6 @@ def coalesce(input: SparseTensor) -> SparseTensor:
     places, inverse = unique(flat_places(input._where[0], sizes), return_inverse=True)
     held = sum_at(inverse, input._held, places.shape[0])
     return coo(places_of(places, sizes), held, tuple(input.shape), True)
-
-
-def as_coo(x: SparseTensor) -> SparseTensor:
-    """A tensor of any sparse layout as sparse_coo."""
-    if x._kind is sparse_coo:
-        return x
-    start, other = x._where
-    rows = repeat_interleave(arange(start.shape[0] - 1, device=start.device), start.diff().to(dt.int64))
-    other = other.to(dt.int64)
-    if x._kind is sparse_csr:
-        return coo(cat([rows.unsqueeze(0), other.unsqueeze(0)]), x._held, tuple(x.shape), True)
-    return coo(cat([other.unsqueeze(0), rows.unsqueeze(0)]), x._held, tuple(x.shape))
-
-
-def compress(x: SparseTensor, kind: Layout, name: str = "to_sparse") -> SparseTensor:
-    """A tensor in the layout ``sparse_csr`` or ``sparse_csc``."""
-    if x._kind is kind:
-        return x
-    if x.ndim != 2 or sparse_dims(x) != 2:
-        raise ShapeError(f"{name}: layout {kind!r} is for matrices, got shape {tuple(x.shape)}")
-    shape = tuple(x.shape)
-    x = as_coo(x)
-    x = coalesce(x if kind is sparse_csr else coo(x._where[0].flip(0), x._held, shape[::-1]))
-    lines, others = x._where[0][0], x._where[0][1]
-    counts = zeros(x.shape[0] + 1, dtype=dt.int64, device=lines.device)
-    counts = counts.index_add(0, lines + 1, lines.new_ones(lines.shape))
-    return made((counts.cumsum(0), others), x._held, shape, kind, True)
-
-
-def in_layout(x: SparseTensor, kind: Layout) -> SparseTensor:
-    """A sparse tensor in another sparse layout."""
-    return as_coo(x) if kind is sparse_coo else compress(x, kind)
 
 
 @answers("to_dense", "_to_dense")
@@ -93,47 +94,6 @@ def from_dense(x: Tensor, dims: int | None = None) -> SparseTensor:
         filled = filled.reshape((*sizes, math.prod(rest))).any(-1)
     flat = filled.reshape((-1,)).nonzero().squeeze(1)
     return coo(places_of(flat, sizes), x.reshape((math.prod(sizes), *rest)).index_select(0, flat), tuple(x.shape), True)
-
-
-def to_sparse(
-    input: Tensor, sparse_dim: int | None, layout: Layout | None, blocksize: Any, dense_dim: int | None
-) -> Tensor:
-    """A tensor, dense or sparse, in a sparse layout."""
-    kind = layout or sparse_coo
-    if kind is strided:
-        raise RuntimeError("to_sparse: layout must be a sparse one, got flambeau.strided; use to_dense()")
-    if kind not in NAMES or blocksize is not None:
-        raise unsupported(f"to_sparse to {kind!r}", input)
-    if dense_dim is not None:
-        sparse_dim = input.ndim - dense_dim if sparse_dim is None else sparse_dim
-    if isinstance(input, SparseTensor):
-        if sparse_dim is not None and sparse_dim != sparse_dims(input):
-            raise ArgumentError(f"to_sparse: sparse_dim={sparse_dim}, but the tensor has {sparse_dims(input)}")
-        return in_layout(input, kind)
-    return in_layout(from_dense(input, sparse_dim), kind)
-
-
-@answers("to_sparse")
-def _to_sparse(
-    input: SparseTensor, sparse_dim: int | None = None, *, layout: Layout | None = None, blocksize: Any = None,
-    dense_dim: int | None = None,
-) -> Tensor:  # fmt: skip
-    return to_sparse(input, sparse_dim, layout, blocksize, dense_dim)
-
-
-@answers("to_sparse_coo")
-def _to_coo(input: SparseTensor) -> Tensor:
-    return as_coo(input)
-
-
-@answers("to_sparse_csr")
-def _to_csr(input: SparseTensor, dense_dim: int | None = None) -> Tensor:
-    return compress(input, sparse_csr, "to_sparse_csr")
-
-
-@answers("to_sparse_csc")
-def _to_csc(input: SparseTensor, dense_dim: int | None = None) -> Tensor:
-    return compress(input, sparse_csc, "to_sparse_csc")
 
 
 # -- parts -------------------------------------------------------------------------------------------
@@ -170,21 +130,20 @@ def _values(input: SparseTensor) -> Tensor:
     return input._held.detach()
 
 
-def _part(name: str, kind: Layout, place: int) -> None:
-    words = "row" if kind is sparse_csr else "column"
+def _part(name: str, by_row: bool, place: int) -> None:
+    words = "row" if by_row else "column"
 
     @answers(name)
     def part(input: SparseTensor) -> Tensor:
-        if input._kind is not kind:
+        if input._kind is sparse_coo or (input._kind in BY_ROW) is not by_row:
             raise RuntimeError(f"{name} expected sparse {words} compressed tensor layout but got {NAMES[input._kind]}")
         return input._where[place]
 
 
-for _name, _kind, _place in (
-    ("crow_indices", sparse_csr, 0), ("col_indices", sparse_csr, 1), ("ccol_indices", sparse_csc, 0),
-    ("row_indices", sparse_csc, 1),
+for _name, _by_row, _place in (
+    ("crow_indices", True, 0), ("col_indices", True, 1), ("ccol_indices", False, 0), ("row_indices", False, 1),
 ):  # fmt: skip
-    _part(_name, _kind, _place)
+    _part(_name, _by_row, _place)
 
 
 @answers("_coalesced_")
@@ -200,12 +159,12 @@ def _sparse_dim(input: SparseTensor) -> int:
 
 @answers("dense_dim", "_dimV")
 def _dense_dim(input: SparseTensor) -> int:
-    return input._held.ndim - 1
+    return input._held.ndim - input._lead
 
 
 @answers("_nnz")
 def _nnz(input: SparseTensor) -> int:
-    return input._held.shape[0]
+    return input._held.shape[input._batch]
 
 
 @answers("is_coalesced")
@@ -227,7 +186,8 @@ def values_at(x: Tensor, mask: SparseTensor) -> Tensor:
     dims = sparse_dims(pattern)
     sizes = tuple(mask.shape[:dims])
     rows = x.reshape((math.prod(sizes), *mask.shape[dims:]))
-    return rows.index_select(0, flat_places(pattern._where[0], sizes))
+    found = rows.index_select(0, flat_places(pattern._where[0], sizes))
+    return found.reshape((*mask._held.shape[: mask._lead], *mask.shape[dims:]))
 
 
 @answers("sparse_mask")
@@ -284,3 +244,14 @@ def type_of(input: SparseTensor, dtype: Any = None, non_blocking: bool = False) 
 def dtype_of_sum(dtype: DType, wanted: DTypeLike | None) -> DTypeLike | None:
     """The dtype in which sums are: int64 of integers and bools."""
     return wanted if wanted is not None else dt.int64 if dtype.category < dt.FLOATING else None
+
+
+def _part_copy(name: str) -> None:
+    @answers(f"{name}_copy")
+    def copied(input: SparseTensor) -> Tensor:
+        found: Tensor = ANSWERS[name](input)
+        return found.clone()
+
+
+for _name in ("indices", "values", "crow_indices", "col_indices", "ccol_indices", "row_indices"):
+    _part_copy(_name)

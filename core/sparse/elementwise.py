@@ -7,16 +7,19 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
+from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, ShapeError
-from flambeau.core.memory_format import Layout, sparse_coo
+from flambeau.core.memory_format import Layout, sparse_coo, strided
+from flambeau.core.ops import random as sampling
 from flambeau.core.ops.convert import result_type
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.search import searchsorted
-from flambeau.core.sparse.convert import as_coo, coalesce, in_layout, sparse_dims, to_dense, values_at
-from flambeau.core.sparse.make import empty, flat_places
-from flambeau.core.sparse.tensor import ANSWERS, SparseTensor, answers, coo, unsupported, with_values
+from flambeau.core.sparse.compressed import laid_out_as
+from flambeau.core.sparse.convert import as_coo, coalesce, sparse_dims, to_dense, values_at
+from flambeau.core.sparse.make import emptied, flat_places
+from flambeau.core.sparse.tensor import ANSWERS, NAMES, SparseTensor, answers, coo, unsupported, with_values
 from flambeau.core.tensor import Tensor
 
 #: Functions f with f(0) = 0, which the values alone decide.
@@ -58,6 +61,18 @@ def of_one_shape(name: str, a: Tensor, b: Tensor) -> None:
         raise ShapeError(f"{name}: sizes {tuple(a.shape)} and {tuple(b.shape)} of the operands must agree")
 
 
+def same_pattern(a: SparseTensor, b: SparseTensor) -> bool:
+    """Whether two tensors hold the same places, by the same tensors of indices."""
+    return a._kind is b._kind and a._held.shape == b._held.shape and all(
+        p is q for p, q in zip(a._where, b._where, strict=True)
+    )  # fmt: skip
+
+
+def scaled(x: Any, factor: Number) -> Any:  # Any: a tensor of any layout
+    """A tensor times a number; itself where that is 1."""
+    return x if factor == 1 else x * factor
+
+
 # -- sums --------------------------------------------------------------------------------------------
 @answers("add", "__add__")
 def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
@@ -68,16 +83,18 @@ def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
     if not isinstance(other, SparseTensor):
         raise _no_sum()
     of_one_shape("add", input, other)
-    kind, a, b = input._kind, as_coo(input), as_coo(other)
+    if input._kind is not sparse_coo and same_pattern(input, other):
+        return with_values(input, input._held + scaled(other._held, alpha))
+    a, b = as_coo(input), as_coo(other)
     if sparse_dims(a) != sparse_dims(b):
         raise ShapeError(f"add: sparse_dim {sparse_dims(a)} and {sparse_dims(b)} of the operands must agree")
     dtype = result_type(a._held, b._held)
-    right = b._held if alpha == 1 else b._held * alpha
+    right = scaled(b._held, alpha)
     if a._where[0] is b._where[0] and a._coalesced:
-        return in_layout(with_values(a, a._held + right), kind)
+        return laid_out_as(with_values(a, a._held + right), input)
     held = cat([a._held.to(dtype), right.to(dtype)])
     total = coo(cat([a._where[0], b._where[0]], 1), held, tuple(a.shape))
-    return in_layout(coalesce(total) if a._coalesced and b._coalesced else total, kind)
+    return laid_out_as(coalesce(total) if a._coalesced and b._coalesced else total, input)
 
 
 def _no_sum() -> RuntimeError:
@@ -131,15 +148,20 @@ def mul(input: Any, other: Any) -> Tensor:
         input, other = other, input
     if is_number(other):
         return with_values(input, input._held * other)
+    if isinstance(other, SparseTensor) and not other.ndim:
+        other = to_dense(other)
+        return with_values(input, input._held * other)
     if not isinstance(other, SparseTensor):
         if other.ndim > input.ndim or tuple(other.shape) != tuple(input.shape):
             other = other.expand(tuple(input.shape))
         return with_values(input, input._held * values_at(other, input))
     of_one_shape("mul", input, other)
-    kind, a, b = input._kind, coalesce(as_coo(input)), coalesce(as_coo(other))
+    if input._kind is not sparse_coo and same_pattern(input, other):
+        return with_values(input, input._held * other._held)
+    a, b = coalesce(as_coo(input)), coalesce(as_coo(other))
     if a._where[0] is b._where[0]:
-        return in_layout(with_values(a, a._held * b._held), kind)
-    return in_layout(_common(a, b), kind)
+        return laid_out_as(with_values(a, a._held * b._held), input)
+    return laid_out_as(_common(a, b), input)
 
 
 def _common(a: SparseTensor, b: SparseTensor) -> SparseTensor:
@@ -181,24 +203,62 @@ def power(input: Any, exponent: Any) -> Tensor:
 
 
 # -- whole tensors -----------------------------------------------------------------------------------
-@answers("zeros_like", "empty_like")
+@answers("zeros_like")
 def zeros_like(input: SparseTensor, *, dtype: Any = None, layout: Layout | None = None, device: Any = None,
                requires_grad: bool = False, **other: Any) -> Tensor:  # fmt: skip
     like = input._held.detach().to(device=device or input.device, dtype=dtype or input.dtype)
-    made: Tensor
-    if layout is None or layout in (sparse_coo, input._kind):
-        made = empty("zeros_like", tuple(input.shape), like, layout or input._kind)
-        if made._in_parts and input._held.ndim > 1:
-            dims = sparse_dims(input)
-            made = coo(input._where[0].new_zeros((dims, 0)), like[:0], tuple(input.shape), True)
-    else:
-        made = like.new_zeros(tuple(input.shape))
+    made: Tensor = emptied(input, like, layout) if layout in (None, *NAMES) else like.new_zeros(tuple(input.shape))
     return made.requires_grad_(requires_grad)
+
+
+def _filled_like(name: str) -> None:
+    """``ones_like`` and its like: a compressed tensor with the same places, of which the values are."""
+
+    @answers(name)
+    def fill(input: SparseTensor, *args: Any, layout: Layout | None = None, requires_grad: bool = False,
+             **other: Any) -> Tensor:  # fmt: skip
+        other.pop("memory_format", None)
+        values = getattr(creation, name, None) or getattr(sampling, name)
+        if layout is strided:
+            whole = input._held.new_zeros(()).expand(tuple(input.shape))
+            dense: Tensor = values(whole, *args, requires_grad=requires_grad, **other)
+            return dense
+        if input._kind is sparse_coo or layout not in (None, input._kind):
+            raise unsupported(f"{name} of layout {layout or input._kind!r}", input)
+        fresh = with_values(input, values(input._held.detach(), *args, **other))
+        fresh._where = tuple(w.clone().to(fresh._held.device) for w in input._where)
+        return fresh.requires_grad_(requires_grad)
+
+
+for _name in ("ones_like", "full_like", "rand_like", "randn_like", "randint_like"):
+    _filled_like(_name)
+
+
+@answers("empty_like")
+def empty_like(input: SparseTensor, **kwargs: Any) -> Tensor:
+    if input._kind is sparse_coo or kwargs.get("layout") not in (None, input._kind, strided):
+        return zeros_like(input, **kwargs)
+    found: Tensor = ANSWERS["full_like"](input, 0, **kwargs)
+    return found
 
 
 @answers("zero_")
 def zero_(input: SparseTensor) -> Tensor:
     return input._become(zeros_like(input), "zero_")  # type: ignore[arg-type]  # of its own layout
+
+
+def _filled(name: str) -> None:
+    @answers(name)
+    def fill(input: SparseTensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Other values of a compressed tensor, at the same places."""
+        if input._kind is sparse_coo:
+            raise unsupported(name, input)
+        fresh = getattr(input._held.detach().clone(), name)(*args, **kwargs)
+        return input._become(with_values(input, fresh), name)
+
+
+for _name in ("fill_", "normal_"):
+    _filled(_name)
 
 
 @answers("copy_")
@@ -208,7 +268,7 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     if not isinstance(src, SparseTensor):
         raise RuntimeError("copy_() between dense and sparse Tensors is not implemented! use to_sparse() before it")
     of_one_shape("copy_", input, src)
-    fresh = in_layout(src, input._kind)
+    fresh = laid_out_as(src, input)
     return input._become(with_values(fresh, fresh._held.to(input.dtype).to(input.device).clone()), "copy_")
 
 

@@ -14,9 +14,9 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import ShapeError
 from flambeau.core.from_data import as_tensor
-from flambeau.core.memory_format import Layout, sparse_coo, sparse_csc, sparse_csr
+from flambeau.core.memory_format import Layout, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc, sparse_csr
 from flambeau.core.ops.joining import stack
-from flambeau.core.sparse.tensor import SparseTensor, coo, made
+from flambeau.core.sparse.tensor import BY_ROW, NAMES, OF_BLOCKS, SparseTensor, coo, made
 from flambeau.core.tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -134,17 +134,21 @@ def _empty_coo(
     return coo(zeros(len(shape), 0, dtype=dt.int64, device=held.device), held, shape, True)
 
 
-def empty(name: str, shape: Sequence[int], like: Tensor, kind: Layout) -> SparseTensor:
-    """A tensor that holds nothing, in the dtype and on the device of ``like``."""
-    size = tuple(shape)
+def emptied(x: SparseTensor, like: Tensor, kind: Layout | None = None) -> SparseTensor:
+    """A tensor of the sizes of ``x`` that holds nothing, in the dtype and on the device of ``like``."""
+    kind, n, shape = kind or x._kind, x._sparse_dims, tuple(x.shape)
+    places: dict[str, Any] = {"dtype": x._where[0].dtype, "device": like.device}
     if kind is sparse_coo:
-        return _empty_coo(size, like.dtype, like.device, False)
-    if len(size) != 2:
-        raise ShapeError(f"{name}: layout {kind!r} has two dimensions, got size {size}")
-    lines = size[0] if kind is sparse_csr else size[1]
-    none = zeros(0, dtype=dt.int64, device=like.device)
-    start = zeros(lines + 1, dtype=dt.int64, device=like.device)
-    return made((start, none), zeros(0, dtype=like.dtype, device=like.device), size, kind, True)
+        return coo(zeros(n, 0, **places), like.new_zeros((0, *shape[n:])), shape, True)
+    if n < 2:
+        raise ShapeError(f"zeros_like: layout {kind!r} is for matrices, got size {shape}")
+    batch, sizes, blocks = shape[: n - 2], shape[n - 2 : n], x._blocksize if kind in OF_BLOCKS else ()
+    if kind in OF_BLOCKS and not blocks:
+        raise RuntimeError(f"zeros_like: from {x._kind!r} to {kind!r} needs the size of blocks; use to_sparse()")
+    axis = 0 if kind in BY_ROW else 1
+    start = zeros(*batch, sizes[axis] // (blocks or (1, 1))[axis] + 1, **places)
+    held = like.new_zeros((*batch, 0, *blocks, *shape[n:]))
+    return made((start, zeros(*batch, 0, **places)), held, shape, kind, True)
 
 
 def _smallest(where: Tensor, held: Tensor) -> tuple[int, ...]:
@@ -194,23 +198,61 @@ def _compressed(
 ) -> Tensor:  # fmt: skip
     held = _values_of(values, dtype, device, requires_grad)
     start, other = (_indices_of(part, held.device) for part in (starts, plain))
-    if start.ndim != 1 or other.ndim != 1 or held.ndim != 1:
+    batch, inside = start.ndim - 1, 2 * (kind in OF_BLOCKS)
+    if batch < 0 or other.ndim != start.ndim:
         raise ShapeError(
-            f"{name}: compressed indices, plain indices and values must have one dimension each, got shapes "
-            f"{tuple(start.shape)}, {tuple(other.shape)} and {tuple(held.shape)}; batches of matrices are not there"
+            f"{name}: compressed indices and plain indices must have the same number of dimensions, at least one, got "
+            f"shapes {tuple(start.shape)} and {tuple(other.shape)}"
         )
-    if other.shape[0] != held.shape[0]:
-        raise ShapeError(f"{name}: plain indices and values must have same nnz, got {other.shape[0]}, {held.shape[0]}")
-    lines = start.shape[0] - 1
-    if size is None:
-        across = int(other.max().item()) + 1 if other.numel() else 0
-        size = (lines, across) if kind is sparse_csr else (across, lines)
-    shape = tuple(int(n) for n in size)
-    if len(shape) != 2 or shape[0 if kind is sparse_csr else 1] != lines:
-        raise ShapeError(f"{name}: size {shape} does not fit compressed indices of shape {tuple(start.shape)}")
+    if held.ndim < batch + inside + 1:
+        raise ShapeError(
+            f"{name}: values must have dimensionality > sum of batch and block dimensionalities (={batch} + {inside}) "
+            f"but got {held.ndim}"
+        )
+    if not tuple(start.shape[:-1]) == tuple(other.shape[:-1]) == tuple(held.shape[:batch]):
+        raise ShapeError(
+            f"{name}: compressed indices, plain indices and values must have one batch, got shapes "
+            f"{tuple(start.shape)}, {tuple(other.shape)} and {tuple(held.shape)}"
+        )
+    if other.shape[-1] != held.shape[batch]:
+        raise ShapeError(
+            f"{name}: plain indices and values must have same nnz, got {other.shape[-1]}, {held.shape[batch]}"
+        )
+    blocks = tuple(held.shape[batch + 1 : batch + 3]) if inside else (1, 1)
+    shape = _grown(kind, start, other, held, blocks) if size is None else tuple(int(n) for n in size)
+    _check_size(name, kind, shape, start, held, blocks)
     if _checking[0] if check is None else check:
-        _check_compressed(name, start, other, shape[1 if kind is sparse_csr else 0])
+        axis = 1 if kind in BY_ROW else 0
+        across = shape[batch + axis] // blocks[axis]
+        rows = zip(start.reshape((-1, start.shape[-1])), other.reshape((-1, other.shape[-1])), strict=True)
+        for one, its_places in rows:
+            _check_compressed(name, one, its_places, across)
     return made((start, other), held, shape, kind, True)
+
+
+def _grown(kind: Layout, start: Tensor, other: Tensor, held: Tensor, blocks: tuple[int, ...]) -> tuple[int, ...]:
+    """The smallest size that holds all."""
+    lines, across = start.shape[-1] - 1, int(other.max().item()) + 1 if other.numel() else 0
+    rows, columns = (lines, across) if kind in BY_ROW else (across, lines)
+    dense = held.shape[start.ndim + 2 * (kind in OF_BLOCKS) :]
+    return (*start.shape[:-1], rows * blocks[0], columns * blocks[1], *dense)
+
+
+def _check_size(
+    name: str, kind: Layout, shape: tuple[int, ...], start: Tensor, held: Tensor, blocks: tuple[int, ...]
+) -> None:
+    batch, lead = start.ndim - 1, start.ndim + 2 * (kind in OF_BLOCKS)
+    if len(shape) != batch + 2 + held.ndim - lead or shape[batch + 2 :] != tuple(held.shape[lead:]):
+        raise ShapeError(f"{name}: size {shape} does not fit values of shape {tuple(held.shape)}")
+    for axis in (0, 1):
+        if blocks[axis] and shape[batch + axis] % blocks[axis]:
+            raise ShapeError(
+                f"{name}: tensor shape[{batch + axis}] (={shape[batch + axis]}) must be divisible with "
+                f"blocksize[{axis}] (={blocks[axis]}) as defined by values shape"
+            )
+    axis = 0 if kind in BY_ROW else 1
+    if shape[:batch] != tuple(start.shape[:-1]) or shape[batch + axis] != (start.shape[-1] - 1) * blocks[axis]:
+        raise ShapeError(f"{name}: size {shape} does not fit compressed indices of shape {tuple(start.shape)}")
 
 
 def _check_compressed(name: str, start: Tensor, other: Tensor, across: int) -> None:
@@ -234,6 +276,8 @@ def sparse_csr_tensor(
     check_invariants: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """A matrix by compressed rows: row i has ``values[crow[i]:crow[i + 1]]``, in the columns ``col_indices`` there.
+
+    Of a batch of matrices all three begin with its dimensions; more dimensions of ``values`` are dense ones.
 
     >>> fb.sparse_csr_tensor([0, 1, 3], [2, 0, 2], [3.0, 4.0, 5.0], (2, 3)).to_dense()
     tensor([[0., 0., 3.],
@@ -262,19 +306,55 @@ def sparse_csc_tensor(
     )
 
 
+def sparse_bsr_tensor(
+    crow_indices: Data, col_indices: Data, values: Data, size: Sequence[int] | None = None, *,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, pin_memory: bool = False, requires_grad: bool = False,
+    check_invariants: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """A matrix by compressed rows of blocks: ``values`` is (nnz, *blocksize), indices count blocks.
+
+    >>> fb.sparse_bsr_tensor([0, 1], [1], [[[1.0, 2.0], [3.0, 4.0]]], (2, 4)).to_dense()
+    tensor([[0., 0., 1., 2.],
+            [0., 0., 3., 4.]])
+    """
+    name, kind = "sparse_bsr_tensor", sparse_bsr
+    return _compressed(
+        name, kind, crow_indices, col_indices, values, size, dtype, device, requires_grad, check_invariants
+    )
+
+
+def sparse_bsc_tensor(
+    ccol_indices: Data, row_indices: Data, values: Data, size: Sequence[int] | None = None, *,
+    dtype: DTypeLike | None = None, device: DeviceLike = None, pin_memory: bool = False, requires_grad: bool = False,
+    check_invariants: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """A matrix by compressed columns of blocks: ``values`` is (nnz, *blocksize), indices count blocks.
+
+    >>> fb.sparse_bsc_tensor([0, 0, 1], [0], [[[1.0, 2.0], [3.0, 4.0]]], (2, 4)).to_dense()
+    tensor([[0., 0., 1., 2.],
+            [0., 0., 3., 4.]])
+    """
+    name, kind = "sparse_bsc_tensor", sparse_bsc
+    return _compressed(
+        name, kind, ccol_indices, row_indices, values, size, dtype, device, requires_grad, check_invariants
+    )
+
+
 def sparse_compressed_tensor(
     compressed_indices: Data, plain_indices: Data, values: Data, size: Sequence[int] | None = None, *,
     dtype: DTypeLike | None = None, layout: Layout | None = None, device: DeviceLike = None, pin_memory: bool = False,
     requires_grad: bool = False, check_invariants: bool | None = None,
 ) -> Tensor:  # fmt: skip
-    """A matrix by compressed rows or columns, as ``layout`` (``sparse_csr`` or ``sparse_csc``) says.
+    """A matrix by compressed rows or columns, of elements or of blocks, as ``layout`` says: ``sparse_csr``,
+    ``sparse_csc``, ``sparse_bsr`` or ``sparse_bsc``.
 
     >>> fb.sparse_compressed_tensor([0, 1], [1], [3.0], (1, 2), layout=fb.sparse_csr).to_dense()
     tensor([[0., 3.]])
     """
     name = "sparse_compressed_tensor"
-    if layout not in (sparse_csr, sparse_csc):
-        raise RuntimeError(f"{name}: layout must be flambeau.sparse_csr or flambeau.sparse_csc, got {layout!r}")
+    if layout is None or layout is sparse_coo or layout not in NAMES:
+        given = "none" if layout is None else NAMES.get(layout, "Strided")
+        raise RuntimeError(f"{name} expected sparse compressed tensor layout but got {given}")
     return _compressed(
         name, layout, compressed_indices, plain_indices, values, size, dtype, device, requires_grad, check_invariants
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.core.dtype import DTypeLike, Number
-from flambeau.core.memory_format import Layout, sparse_csc, sparse_csr
+from flambeau.core.memory_format import Layout, sparse_bsc, sparse_bsr, sparse_csc, sparse_csr
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
@@ -62,6 +62,28 @@ def to_sparse_csc(self: Tensor, dense_dim: int | None = None) -> Tensor:
     tensor([0, 1, 2])
     """
     return _convert(self, layout=sparse_csc, dense_dim=dense_dim)
+
+
+@public(function=False)
+def to_sparse_bsr(self: Tensor, blocksize: Sequence[int], dense_dim: int | None = None) -> Tensor:
+    """The blocks of a matrix that hold something else than zeros, by compressed rows of blocks.
+
+    ``blocksize`` (rows, columns) must divide the sizes of the matrix.
+
+    >>> fb.eye(4).to_sparse_bsr((2, 2)).col_indices()
+    tensor([0, 1])
+    """
+    return _convert(self, layout=sparse_bsr, blocksize=blocksize, dense_dim=dense_dim)
+
+
+@public(function=False)
+def to_sparse_bsc(self: Tensor, blocksize: Sequence[int], dense_dim: int | None = None) -> Tensor:
+    """The blocks of a matrix that hold something else than zeros, by compressed columns of blocks.
+
+    >>> fb.eye(4).to_sparse_bsc((2, 2)).row_indices()
+    tensor([0, 1])
+    """
+    return _convert(self, layout=sparse_bsc, blocksize=blocksize, dense_dim=dense_dim)
 
 
 @public(function=False)
@@ -148,10 +170,16 @@ _PARTS = {
     "values": ("sparse", "The values of a sparse tensor, which where it is sparse_coo must be coalesced."),
     "_values": ("sparse", ""),
     "_nnz": ("sparse", ""),
-    "crow_indices": ("sparse row compressed", "Where each row begins in the values of a sparse_csr tensor."),
-    "col_indices": ("sparse row compressed", "The column of each value of a sparse_csr tensor."),
-    "ccol_indices": ("sparse column compressed", "Where each column begins in the values of a sparse_csc tensor."),
-    "row_indices": ("sparse column compressed", "The row of each value of a sparse_csc tensor."),
+    "crow_indices": (
+        "sparse row compressed",
+        "Where each row of a sparse_csr or sparse_bsr tensor begins.",
+    ),
+    "col_indices": ("sparse row compressed", "The column of each value of a sparse_csr or sparse_bsr tensor."),
+    "ccol_indices": (
+        "sparse column compressed",
+        "Where each column of a sparse_csc or sparse_bsc tensor begins.",
+    ),
+    "row_indices": ("sparse column compressed", "The row of each value of a sparse_csc or sparse_bsc tensor."),
     "coalesce": ("sparse coordinate", "The sparse tensor with its places in order, and equal ones added up."),
     "is_coalesced": ("sparse coordinate", "Whether the places of a sparse tensor are in order, each once."),
     "sparse_resize_": ("sparse coordinate", "Another shape and other numbers of dimensions, of a sparse tensor."),
@@ -169,3 +197,29 @@ def _part(name: str, kind: str, doc: str) -> Callable[..., Any]:
 
 for _name, (_kind, _doc) in _PARTS.items():
     public(_name, function=False, guard="function")(_part(_name, _kind, _doc))
+
+
+# -- parts as copies -----------------------------------------------------------------------------------
+def _part_copy(name: str) -> Callable[..., Any]:
+    def copy(input: Tensor) -> Tensor:
+        found: Tensor = getattr(input, name)()
+        return found.clone()
+
+    copy.__name__, copy.__qualname__ = f"{name}_copy", f"{name}_copy"
+    copy.__doc__ = f"""A copy of what :meth:`flambeau.Tensor.{name}` gives.
+
+    >>> fb.{name}_copy({_EXAMPLES[name]})
+    """
+    return copy
+
+
+_EXAMPLES = {
+    "indices": "fb.eye(2).to_sparse())\n    tensor([[0, 1],\n            [0, 1]]",
+    "values": "fb.eye(2).to_sparse())\n    tensor([1., 1.]",
+    "crow_indices": "fb.eye(2).to_sparse_csr())\n    tensor([0, 1, 2]",
+    "col_indices": "fb.eye(2).to_sparse_csr())\n    tensor([0, 1]",
+    "ccol_indices": "fb.eye(2).to_sparse_csc())\n    tensor([0, 1, 2]",
+    "row_indices": "fb.eye(2).to_sparse_csc())\n    tensor([0, 1]",
+}
+for _name in _EXAMPLES:
+    public(f"{_name}_copy", method=False, out=True)(_part_copy(_name))

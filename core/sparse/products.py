@@ -11,9 +11,11 @@ from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.memory_format import sparse_csr
 from flambeau.core.ops.joining import repeat_interleave, stack
-from flambeau.core.sparse.convert import as_coo, coalesce, compress, in_layout, sparse_dims, to_dense
-from flambeau.core.sparse.elementwise import add
-from flambeau.core.sparse.tensor import SparseTensor, answers, coo, unsupported, with_values
+from flambeau.core.sparse.compressed import compress, laid_out_as
+from flambeau.core.sparse.convert import as_coo, coalesce, sparse_dims, to_dense
+from flambeau.core.sparse.elementwise import add, scaled
+from flambeau.core.sparse.make import flat_places
+from flambeau.core.sparse.tensor import BY_ROW, SparseTensor, answers, coo, unsupported, with_values
 from flambeau.core.tensor import Tensor
 
 Reduce = Literal["sum", "mean", "amax", "amin"]
@@ -28,7 +30,7 @@ def _check(name: str, a: Tensor, b: Tensor, right: int = 2) -> None:
     if a.dtype is not b.dtype:
         raise RuntimeError(f"{name}: expected operands of one dtype, got {a.dtype} and {b.dtype}")
     for x in (a, b):
-        if isinstance(x, SparseTensor) and sparse_dims(x) != 2:
+        if isinstance(x, SparseTensor) and x._sparse_dims != 2:
             raise ShapeError(f"{name}: a sparse operand must have sparse_dim 2 and dense_dim 0")
 
 
@@ -44,10 +46,11 @@ def mm(input: Tensor, mat2: Tensor, reduce: Reduce = "sum") -> Tensor:
     _check("mm", input, mat2)
     if not isinstance(input, SparseTensor):
         right: Any = mat2
-        turned = coo(as_coo(right)._where[0].flip(0), right._held, (mat2.shape[1], mat2.shape[0]))
-        return mm(turned, input.mT).mT
+        return mm(right.t(), input.mT).mT
     if isinstance(mat2, SparseTensor):
-        return in_layout(_both(input, mat2), input._kind)
+        return laid_out_as(_both(input, mat2), input)
+    if input._blocksize and reduce == "sum":
+        return _blocks_times(input, mat2)
     rows, terms = _rows_times(input, mat2)
     shape = (input.shape[0], mat2.shape[1])
     blank = zeros(*shape, dtype=terms.dtype, device=terms.device)
@@ -59,9 +62,21 @@ def mm(input: Tensor, mat2: Tensor, reduce: Reduce = "sum") -> Tensor:
     return blank.scatter_reduce(0, index, terms, reduce, include_self=False)
 
 
+def _blocks_times(a: SparseTensor, b: Tensor) -> Tensor:
+    """A matrix of blocks times a dense one: each block meets the rows of ``b`` that it stands over."""
+    (start, other), (down, across), m = a._where, a._blocksize, b.shape[1]
+    number = arange(start.shape[0] - 1, device=start.device)
+    lines, other = repeat_interleave(number, start.diff().to(dt.int64)), other.to(dt.int64)
+    rows, columns = (lines, other) if a._kind in BY_ROW else (other, lines)
+    met = b.reshape((-1, across, m)).index_select(0, columns)
+    terms = a._held.bmm(met)
+    total = zeros(a.shape[0] // down, down, m, dtype=terms.dtype, device=terms.device).index_add(0, rows, terms)
+    return total.reshape((a.shape[0], m))
+
+
 def _both(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     """Each value of ``a`` meets the row of ``b`` that its column names: as many terms as those rows are long."""
-    left, right = coalesce(as_coo(a)), compress(b, sparse_csr, "mm")
+    left, right = coalesce(as_coo(a)), compress(b, sparse_csr, name="mm")
     start, columns = right._where
     begin = start.to(dt.int64).index_select(0, left._where[0][1])
     counts = start.diff().to(dt.int64).index_select(0, left._where[0][1])
@@ -87,9 +102,12 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
         raise unsupported("bmm whose right operand is sparse", input, mat2)
     if input.ndim != 3 or mat2.ndim != 3 or input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
         raise ShapeError(f"bmm: shapes {tuple(input.shape)} and {tuple(mat2.shape)} do not fit (b, n, k) and (b, k, m)")
-    (b, n, k), m, where = input.shape, mat2.shape[2], input._where[0]
+    x = as_coo(input)
+    if sparse_dims(x) != 3:
+        raise ShapeError("bmm: a sparse operand must have sparse_dim 3 and dense_dim 0")
+    (b, n, k), m, where = input.shape, mat2.shape[2], x._where[0]
     flat = stack([where[0] * n + where[1], where[0] * k + where[2]])
-    return mm(coo(flat, input._held, (b * n, b * k)), mat2.reshape((b * k, m))).reshape((b, n, m))
+    return mm(coo(flat, x._held, (b * n, b * k)), mat2.reshape((b * k, m))).reshape((b, n, m))
 
 
 @answers("matmul", "__matmul__")
@@ -108,11 +126,6 @@ def _reflected_matmul(self: SparseTensor, other: Tensor) -> Tensor:
 
 
 SparseTensor.__rmatmul__ = _reflected_matmul  # type: ignore[method-assign, assignment]
-
-
-def scaled(x: Any, factor: Number) -> Any:  # Any: a tensor of any layout
-    """A tensor times a number; itself where that is 1."""
-    return x if factor == 1 else x * factor
 
 
 @answers("addmm")
@@ -134,12 +147,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, beta: Number = 1, alpha: Numb
 
 @answers("linear")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    turned: Tensor
-    if isinstance(weight, SparseTensor):
-        x = as_coo(weight)
-        turned = coo(x._where[0].flip(0), x._held, (weight.shape[1], weight.shape[0]))
-    else:
-        turned = weight.mT
+    turned = weight.t() if isinstance(weight, SparseTensor) else weight.mT
     out = mm(input.reshape((-1, input.shape[-1])), turned).reshape((*input.shape[:-1], weight.shape[0])) if (
         input.ndim != 2
     ) else mm(input, turned)  # fmt: skip
@@ -209,14 +217,21 @@ def sampled_addmm(
     """
     if not isinstance(input, SparseTensor):
         raise RuntimeError("sampled_addmm: argument 'input' must be a sparse matrix, got a dense tensor")
-    _check("sampled_addmm", mat1, mat2)
-    if tuple(input.shape) != (mat1.shape[0], mat2.shape[1]):
+    if mat1.ndim < 2 or mat1.ndim != mat2.ndim or mat1.shape[-1] != mat2.shape[-2]:
         raise ShapeError(
-            f"sampled_addmm: input of shape {tuple(input.shape)} does not fit a product of shape "
-            f"{(mat1.shape[0], mat2.shape[1])}"
+            f"sampled_addmm: shapes {tuple(mat1.shape)} and {tuple(mat2.shape)} cannot be multiplied: mat1 must be "
+            "(*, n, k), mat2 (*, k, m)"
         )
+    if mat1.dtype is not mat2.dtype:
+        raise RuntimeError(f"sampled_addmm: expected operands of one dtype, got {mat1.dtype} and {mat2.dtype}")
+    shape = (*mat1.shape[:-1], mat2.shape[-1])
+    if tuple(input.shape) != shape or tuple(mat1.shape[:-2]) != tuple(mat2.shape[:-2]):
+        raise ShapeError(f"sampled_addmm: input of shape {tuple(input.shape)} does not fit a product of shape {shape}")
     where = as_coo(input)._where[0]
-    products = (mat1.index_select(0, where[0]) * mat2.mT.index_select(0, where[1])).sum(-1)
+    left = mat1.reshape((-1, mat1.shape[-1])).index_select(0, flat_places(where[:-1], shape[:-1]))
+    across = stack([*where[:-2].unbind(0), where[-1]]) if where.shape[0] > 2 else where[-1:]
+    right = mat2.mT.reshape((-1, mat1.shape[-1])).index_select(0, flat_places(across, (*shape[:-2], shape[-1])))
+    products = (left * right).sum(-1).reshape(input._held.shape)
     found = with_values(input, input._held * beta + products * alpha)
     return found if out is None else out.copy_(found)
 

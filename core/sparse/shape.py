@@ -9,16 +9,17 @@ from flambeau.core.arguments import normal_axis
 from flambeau.core.creation import zeros
 from flambeau.core.dtype import DTypeLike, int64
 from flambeau.core.errors import ArgumentError, ShapeError
-from flambeau.core.memory_format import Layout, sparse_coo, sparse_csc, sparse_csr
+from flambeau.core.memory_format import Layout, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc, sparse_csr
 from flambeau.core.ops.convert import result_type
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.search import unique
-from flambeau.core.sparse.convert import as_coo, coalesce, dtype_of_sum, in_layout, sparse_dims
+from flambeau.core.sparse.compressed import in_layout, laid_out_as
+from flambeau.core.sparse.convert import as_coo, coalesce, dtype_of_sum, sparse_dims
 from flambeau.core.sparse.make import flat_places
 from flambeau.core.sparse.tensor import SparseTensor, answers, coo, made, unsupported, with_values
 from flambeau.core.tensor import Tensor
 
-_TURNED = {sparse_csr: sparse_csc, sparse_csc: sparse_csr}
+_TURNED = {sparse_csr: sparse_csc, sparse_csc: sparse_csr, sparse_bsr: sparse_bsc, sparse_bsc: sparse_bsr}
 
 
 # -- the order of dimensions -------------------------------------------------------------------------
@@ -28,7 +29,7 @@ def permute(input: SparseTensor, *dims: Any) -> Tensor:
     axes = [normal_axis(int(d), input.ndim) for d in order]
     if sorted(axes) != list(range(input.ndim)):
         raise ShapeError(f"permute: dims {tuple(order)} must name each of the {input.ndim} dimensions once")
-    x, n = as_coo(input), sparse_dims(input)
+    x, n = as_coo(input), input._sparse_dims
     if sorted(axes[:n]) != list(range(n)):
         raise RuntimeError(f"permute: dims {tuple(order)} mix the {n} sparse dimensions with the dense ones")
     held = x._held.permute((0, *(a - n + 1 for a in axes[n:])))
@@ -43,13 +44,35 @@ def transpose(input: SparseTensor, dim0: int, dim1: int) -> Tensor:
     if a == b:
         return input
     if input._kind in _TURNED:
-        return made(input._where, input._held, tuple(input.shape)[::-1], _TURNED[input._kind], True)
+        return _transposed(input, min(a, b), max(a, b))
     order = list(range(input.ndim))
     order[a], order[b] = b, a
     return permute(input, order)
 
 
-@answers("t", "T", "mT")
+def _transposed(x: SparseTensor, a: int, b: int) -> Tensor:
+    """A compressed tensor with two dimensions exchanged: the sparse ones, by the other layout, or two of the batch."""
+    n, shape = x._batch, list(x.shape)
+    if x.ndim > n + 2:
+        raise RuntimeError("transpose(): hybrid sparse compressed tensors with dense dimensions are not supported")
+    if a < n <= b:
+        raise RuntimeError(
+            "transpose(): can only transpose dimensions of the same type (Batch, Sparse, Dense), got "
+            f"{a}(Batch) and {b}(Sparse)"
+        )
+    shape[a], shape[b] = shape[b], shape[a]
+    if b < n:
+        return made([w.transpose(a, b) for w in x._where], x._held.transpose(a, b), tuple(shape), x._kind, True)
+    held = x._held.transpose(n + 1, n + 2) if x._blocksize else x._held
+    return made(x._where, held, tuple(shape), _TURNED[x._kind], True)
+
+
+@answers("mT")
+def matrix_transpose(input: SparseTensor) -> Tensor:
+    return transpose(input, -2, -1)
+
+
+@answers("t", "T")
 def t(input: SparseTensor) -> Tensor:
     if input.ndim > 2:
         raise RuntimeError(f"t: expects a tensor of at most 2 dimensions, got shape {tuple(input.shape)}")
@@ -58,7 +81,7 @@ def t(input: SparseTensor) -> Tensor:
 
 @answers("unsqueeze")
 def unsqueeze(input: SparseTensor, dim: int) -> Tensor:
-    axis, x, n = normal_axis(dim, input.ndim + 1), as_coo(input), sparse_dims(input)
+    axis, x, n = normal_axis(dim, input.ndim + 1), as_coo(input), input._sparse_dims
     shape = (*x.shape[:axis], 1, *x.shape[axis:])
     if axis > n:
         return coo(x._where[0], x._held.unsqueeze(axis - n + 1), shape, x._coalesced)
@@ -70,7 +93,7 @@ def unsqueeze(input: SparseTensor, dim: int) -> Tensor:
 def squeeze(input: SparseTensor, dim: int | Sequence[int] | None = None) -> Tensor:
     asked = range(input.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
     axes = {a for a in (normal_axis(d, input.ndim) for d in asked) if input.shape[a] == 1}
-    x, n = as_coo(input), sparse_dims(input)
+    x, n = as_coo(input), input._sparse_dims
     kept = [a for a in range(n) if a not in axes]
     held = x._held.reshape((x._held.shape[0], *(x.shape[a] for a in range(n, x.ndim) if a not in axes)))
     shape = tuple(m for a, m in enumerate(x.shape) if a not in axes)
@@ -84,38 +107,40 @@ def _chosen(where: Tensor, rows: Sequence[int]) -> Tensor:
 # -- parts -------------------------------------------------------------------------------------------
 @answers("select")
 def select(input: SparseTensor, dim: int, index: int) -> Tensor:
-    axis, x, n = normal_axis(dim, input.ndim), as_coo(input), sparse_dims(input)
+    axis, x, n = normal_axis(dim, input.ndim), as_coo(input), input._sparse_dims
     size = input.shape[axis]
     if not -size <= index < size:
         raise IndexError(f"select: index {index} is out of range for dim {dim} of size {size}")
     index %= size
     shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+    if axis < input._batch:
+        where = [w.select(axis, index) for w in input._where]
+        return made(where, input._held.select(axis, index), shape, input._kind, True)
     if axis >= n:
         return coo(x._where[0], x._held.select(axis - n + 1, index), shape, x._coalesced)
     found = (x._where[0][axis] == index).nonzero().squeeze(1)
     held = x._held.index_select(0, found)
     if n == 1:
         return held.sum(0)
-    where = _chosen(x._where[0], [r for r in range(n) if r != axis]).index_select(1, found)
-    return coo(where, held, shape, x._coalesced)
+    rows = _chosen(x._where[0], [r for r in range(n) if r != axis]).index_select(1, found)
+    return coo(rows, held, shape, x._coalesced)
 
 
 @answers("narrow", "narrow_copy")
 def narrow(input: SparseTensor, dim: int, start: int, length: int) -> Tensor:
-    axis, x, n = normal_axis(dim, input.ndim), as_coo(input), sparse_dims(input)
+    axis, x, n = normal_axis(dim, input.ndim), as_coo(input), input._sparse_dims
     size = input.shape[axis]
     start = start + size if start < 0 else start
     if not 0 <= start <= start + length <= size:
         raise IndexError(f"narrow: start={start} and length={length} leave dim {dim} of size {size}")
     shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
     if axis >= n:
-        return in_layout(
-            coo(x._where[0], x._held.narrow(axis - n + 1, start, length), shape, x._coalesced), input._kind
-        )
+        held = x._held.narrow(axis - n + 1, start, length)
+        return laid_out_as(coo(x._where[0], held, shape, x._coalesced), input)
     row = x._where[0][axis]
     found = ((row >= start) & (row < start + length)).nonzero().squeeze(1)
     where = _shifted(x._where[0].index_select(1, found), axis, -start)
-    return in_layout(coo(where, x._held.index_select(0, found), shape, x._coalesced), input._kind)
+    return laid_out_as(coo(where, x._held.index_select(0, found), shape, x._coalesced), input)
 
 
 def _shifted(where: Tensor, axis: int, by: int) -> Tensor:
@@ -125,7 +150,7 @@ def _shifted(where: Tensor, axis: int, by: int) -> Tensor:
 
 @answers("index_select")
 def index_select(input: SparseTensor, dim: int, index: Tensor) -> Tensor:
-    axis, x, n = normal_axis(dim, input.ndim), as_coo(input), sparse_dims(input)
+    axis, x, n = normal_axis(dim, input.ndim), as_coo(input), input._sparse_dims
     size = input.shape[axis]
     if index.numel() and not 0 <= int(index.min().item()) <= int(index.max().item()) < size:
         raise IndexError(f"index_select: index has values out of range for dim {dim} of size {size}")
@@ -171,7 +196,7 @@ def unbind(input: SparseTensor, dim: int = 0) -> tuple[Tensor, ...]:
 def concatenate(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     if not all(isinstance(x, SparseTensor) for x in tensors):
         raise RuntimeError("cat: all tensors must be sparse, got sparse and dense ones; use to_sparse() before it")
-    parts, kind = [as_coo(x) for x in tensors], tensors[0]._kind
+    parts = [as_coo(x) for x in tensors]
     axis, n = normal_axis(dim, parts[0].ndim), sparse_dims(parts[0])
     others = {(sparse_dims(x), *x.shape[:axis], *x.shape[axis + 1 :]) for x in parts}
     if len(others) > 1:
@@ -186,7 +211,7 @@ def concatenate(tensors: Sequence[Any], dim: int = 0) -> Tensor:
         where.append(_shifted(x._where[0], axis, before))
         before += x.shape[axis]
     held = cat([x._held.to(dtype) for x in parts])
-    return in_layout(coo(cat(where, 1), held, shape, axis == 0 and all(x._coalesced for x in parts)), kind)
+    return laid_out_as(coo(cat(where, 1), held, shape, axis == 0 and all(x._coalesced for x in parts)), tensors[0])
 
 
 def _beside(parts: Sequence[SparseTensor], axis: int, shape: tuple[int, ...]) -> Tensor:
@@ -220,11 +245,16 @@ def total(
     axes = {normal_axis(d, input.ndim) for d in asked}
     if len(axes) != len(asked):
         raise ArgumentError(f"sum: dim {tuple(asked)} names a dimension twice")
-    x, n = as_coo(input), sparse_dims(input)
+    x, n = as_coo(input), input._sparse_dims
     inside = [a - n + 1 for a in sorted(axes) if a >= n]
     held = x._held.sum(inside, dtype=dtype) if inside else x._held if dtype is None else x._held.to(dtype)
     kept = [a for a in range(n) if a not in axes]
     shape = tuple(m for a, m in enumerate(x.shape) if a not in axes)
+    if keepdim and input._kind is not sparse_coo:
+        rows = [row.new_zeros(row.shape) if a in axes else row for a, row in enumerate(x._where[0].unbind(0))]
+        held = held.reshape((held.shape[0], *(1 if a in axes else m for a, m in enumerate(x.shape[n:], n))))
+        shape = tuple(1 if a in axes else m for a, m in enumerate(x.shape))
+        return laid_out_as(coalesce(coo(stack(rows), held, shape)), input)
     if not kept:
         out: Tensor = held.sum(0)
     else:
@@ -232,7 +262,7 @@ def total(
     if keepdim:
         for a in sorted(axes):
             out = out.unsqueeze(a)
-    return in_layout(out, input._kind) if keepdim and isinstance(out, SparseTensor) else out
+    return out
 
 
 @answers("any")
@@ -256,12 +286,11 @@ def count_nonzero(input: SparseTensor) -> Tensor:
 def _softmax(input: Tensor, dim: int, dtype: DTypeLike | None, log: bool, name: str) -> Tensor:
     if not isinstance(input, SparseTensor):
         raise TypeError(f"{name}: argument 'input' must be a sparse tensor, got a dense one")
-    kind = input._kind
     x = coalesce(as_coo(input if dtype is None else input.to(dtype)))  # type: ignore[arg-type]  # stays sparse
     axis, n = normal_axis(dim, input.ndim), sparse_dims(x)
     if axis >= n:
         by = x._held.log_softmax if log else x._held.softmax
-        return in_layout(with_values(x, by(axis - n + 1)), kind)
+        return laid_out_as(with_values(x, by(axis - n + 1)), input)
     others = [a for a in range(n) if a != axis]
     sizes = [x.shape[a] for a in others]
     groups, owner = unique(flat_places(_chosen(x._where[0], others), sizes), return_inverse=True)
@@ -273,7 +302,7 @@ def _softmax(input: Tensor, dim: int, dtype: DTypeLike | None, log: bool, name: 
     powers = below.exp()
     sums = blank.index_add(0, owner, powers)
     held = below - sums.log().index_select(0, owner) if log else powers / sums.index_select(0, owner)
-    return in_layout(with_values(x, held), kind)
+    return laid_out_as(with_values(x, held), input)
 
 
 def softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:

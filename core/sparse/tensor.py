@@ -8,7 +8,7 @@ from typing import Any, Final, SupportsIndex, TypeVar
 from flambeau.core.box import mark_written
 from flambeau.core.errors import ConversionError, GradientError, MissingKernelError
 from flambeau.core.graph import Handle
-from flambeau.core.memory_format import Layout, sparse_coo, sparse_csc, sparse_csr
+from flambeau.core.memory_format import Layout, sparse_bsc, sparse_bsr, sparse_coo, sparse_csc, sparse_csr
 from flambeau.core.overrides import DisableTorchFunctionSubclass
 from flambeau.core.printing import format_parts, print_device
 from flambeau.core.state import current
@@ -28,7 +28,13 @@ _AS_ANY: Final = (
 )
 _ANY: Final = frozenset(_AS_ANY.split())
 #: How errors of PyTorch name layouts.
-NAMES: Final = {sparse_coo: "Sparse", sparse_csr: "SparseCsr", sparse_csc: "SparseCsc"}
+NAMES: Final = {
+    sparse_coo: "Sparse", sparse_csr: "SparseCsr", sparse_csc: "SparseCsc", sparse_bsr: "SparseBsr",
+    sparse_bsc: "SparseBsc",
+}  # fmt: skip
+#: The layouts that say where each row begins, and those that hold blocks.
+BY_ROW: Final = frozenset({sparse_csr, sparse_bsr})
+OF_BLOCKS: Final = frozenset({sparse_bsr, sparse_bsc})
 
 
 def answers(*names: str) -> Callable[[A], A]:
@@ -61,8 +67,10 @@ class SparseTensor(Tensor):
     """A tensor of which only some places are held: ``layout`` says how, and the rest is zero.
 
     ``sparse_coo``: ``_where`` is (the indices,), of shape (sparse_dim, nnz), and ``_held`` has the values, of shape
-    (nnz, *dense sizes). ``sparse_csr`` and ``sparse_csc``: ``_where`` has where each row (column) begins, and the
-    columns (rows). Values record their history; a sparse tensor has that of its values.
+    (nnz, *dense sizes). The compressed layouts: ``_where`` has where each row (column) begins, of shape (*batch, rows
+    + 1), and the columns (rows), (*batch, nnz); ``_held`` is (*batch, nnz, *dense sizes), and of ``sparse_bsr`` and
+    ``sparse_bsc``, which count in blocks, (*batch, nnz, *blocksize, *dense sizes). Values record their history; a
+    sparse tensor has that of its values.
     """
 
     __slots__ = ("_coalesced", "_grad_seen", "_held", "_kind", "_where")
@@ -91,8 +99,29 @@ class SparseTensor(Tensor):
     # -- what it is ------------------------------------------------------------------------------
     @property
     def layout(self) -> Layout:
-        """``sparse_coo``, ``sparse_csr`` or ``sparse_csc``."""
+        """``sparse_coo``, ``sparse_csr``, ``sparse_csc``, ``sparse_bsr`` or ``sparse_bsc``."""
         return self._kind
+
+    @property
+    def _batch(self) -> int:
+        """How many dimensions number the matrices of a batch."""
+        return 0 if self._kind is sparse_coo else self._where[0].ndim - 1
+
+    @property
+    def _blocksize(self) -> tuple[int, ...]:
+        """The shape of a block; () where single elements are held."""
+        first = self._batch + 1
+        return tuple(self._held.shape[first : first + 2]) if self._kind in OF_BLOCKS else ()
+
+    @property
+    def _lead(self) -> int:
+        """How many dimensions of the values stand before the dense ones."""
+        return self._batch + 1 + 2 * (self._kind in OF_BLOCKS)
+
+    @property
+    def _sparse_dims(self) -> int:
+        """How many dimensions of the tensor stand before the dense ones."""
+        return self.ndim - self._held.ndim + self._lead
 
     @property
     def is_sparse(self) -> bool:
@@ -204,11 +233,10 @@ class SparseTensor(Tensor):
         return ANSWERS["rebuild"], (self._where, self._held, tuple(self.shape), self._kind, self._coalesced)
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
-        names = {sparse_coo: ["indices"], sparse_csr: ["crow_indices", "col_indices"]}.get(
-            self._kind, ["ccol_indices", "row_indices"]
-        )
+        compressed = ["crow_indices", "col_indices"] if self._kind in BY_ROW else ["ccol_indices", "row_indices"]
+        names = ["indices"] if self._kind is sparse_coo else compressed
         parts = [(n, t.detach(), None) for n, t in zip(names, self._where, strict=True)]
-        suffixes = [f"size={tuple(self.shape)}", f"nnz={self._held.shape[0]}"]
+        suffixes = [f"size={tuple(self.shape)}", f"nnz={self._held.shape[self._batch]}"]
         suffixes = [*print_device(self._held), *suffixes]
         history = f"grad_fn=<{self.grad_fn.name()}>" if self.grad_fn is not None else ""
         history = history or ("requires_grad=True" if self.requires_grad else "")
@@ -248,7 +276,7 @@ def coo(indices: Tensor, values: Tensor, shape: Sequence[int], coalesced: bool =
 
 def with_values(x: SparseTensor, held: Tensor) -> SparseTensor:
     """A tensor of the pattern of ``x`` with other values."""
-    shape = (*x.shape[: x.ndim - held.ndim + 1], *held.shape[1:])
+    shape = (*x.shape[: x._sparse_dims], *held.shape[x._lead :])
     return made(x._where, held, shape, x._kind, x._coalesced)
 
 

@@ -144,6 +144,18 @@ def bottom(t: Any) -> Any:
     return t
 
 
+def in_front(fn: Callable[..., tuple[Any, ...]], t: Any) -> tuple[Any, ...]:
+    """``fn`` of a tensor with the batches of all vmaps as its first axes, as those of what it returns.
+
+    For functions that read values and are not differentiated: ``fn`` is given an ordinary tensor.
+    """
+    level = t._key.level
+    if level is None:
+        return fn(t)
+    outs: tuple[Any, ...] = level.below(lambda v: in_front(fn, v), [level.inner(t._array)], {})
+    return tuple(level.batch(o) for o in outs) if level.kind == "vmap" and level.varies(t._array) else outs
+
+
 def settled(t: Any, target: Any) -> Any:
     """``t`` at the level of ``target``, without tangents, to be written there; itself where it varies in a batch."""
     level = t._key.level

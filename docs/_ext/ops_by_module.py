@@ -39,7 +39,7 @@ def homes() -> dict[str, str]:
                 names = [statement.name] if isinstance(statement, ast.FunctionDef) else []
             made |= {id(getattr(module, n)): stem(module) for n in names}
     inside = {n: f for n, f in methods.FUNCTIONS.items() if _home(f).startswith("flambeau.core.ops")}
-    return {name: made.get(id(_functional(f))) or stem(importlib.import_module(_home(f))) for name, f in inside.items()}
+    return {name: made.get(id(functional(f))) or stem(importlib.import_module(_home(f))) for name, f in inside.items()}
 
 
 def _home(function: Callable[..., Any]) -> str:
@@ -48,7 +48,7 @@ def _home(function: Callable[..., Any]) -> str:
     return written
 
 
-def _functional(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself; of an in-place form, that of its op."""
+def functional(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself; of an in-place form, and of a function of another name, that of its op."""
     record = getattr(function, "op", None)
-    return record.function if record is not None and function.__name__ == f"{record.name}_" else function
+    return function if record is None else record.function

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from flambeau.fx.node import Argument, Node, Target, map_arg, name_of
+from flambeau.fx.source import program
 
 __all__ = ["CodeGen", "Graph"]
 
@@ -79,7 +80,7 @@ class Graph:
     >>> print(graph)
     graph():
         %x : [num_users=1] = placeholder[target=x]
-        %relu : [num_users=1] = call_function[target=flambeau.relu](args = (x,), kwargs = {})
+        %relu : [num_users=1] = call_function[target=flambeau.relu](args = (%x,), kwargs = {})
         return relu
     """
 
@@ -108,7 +109,7 @@ class Graph:
     def placeholder(self, name: str, type_expr: Any = None, default_value: Any = ...) -> Node:
         """Add an input."""  # Any: an annotation; a default of any type
         args = () if default_value is ... else (default_value,)
-        return self.create_node("placeholder", name, args, type_expr=type_expr, name=name.lstrip("*"))
+        return self.create_node("placeholder", name, args, type_expr=type_expr, name=name)
 
     def get_attr(self, qualified_name: str, type_expr: Any = None) -> Node:  # Any: an annotation
         """Add the reading of a parameter or another attribute of the module."""
@@ -239,20 +240,19 @@ class Graph:
 
     def python_code(self, root_module: str = "self") -> str:
         """The program as Python, to be read."""
-        arguments = [n.target for n in self.nodes if n.op == "placeholder"]
-        lines = [f"def forward({', '.join(['self', *map(str, arguments)])}):"]
-        for node in self.nodes:
-            call = _call(node, root_module)
-            if call:
-                lines.append(f"    {call}")
-        if self._transform is not None:
-            lines = [line.removesuffix("\n") for line in self._transform([f"{line}\n" for line in lines])]
-        return "\n".join(lines) + "\n"
+        text = program(list(self.nodes), root_module)
+        if self._transform is None:
+            return text
+        return "".join(self._transform(text.splitlines(keepends=True)))
 
     def print_tabular(self) -> None:
-        """Print the nodes, a line each."""
-        for node in self.nodes:
-            print(f"{node.op:14} {node.name:20} {name_of(node.target):30} {node.args} {node.kwargs}")
+        """Print the nodes, a line each, in columns."""
+        rows = [("opcode", "name", "target", "args", "kwargs")]
+        rows += [(n.op, n.name, name_of(n.target), str(n.args), str(n.kwargs)) for n in self.nodes]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        rows.insert(1, tuple("-" * w for w in widths))  # type: ignore[arg-type]  # five columns
+        for row in rows:
+            print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
     @contextmanager
     def on_generate_code(self, make_transformer: Callable[[Transform | None], Transform]) -> Iterator[None]:
@@ -294,24 +294,6 @@ class Graph:
 
 def _candidate(target: Target) -> str:
     """A name for the result of a target: that of the function in small letters, or the path of a module."""
-    if isinstance(target, str):
-        name = target.strip("_") if re.fullmatch(r"__\w+__", target) else target
-    else:
-        name = getattr(target, "__name__", type(target).__name__).strip("_")
+    name = target if isinstance(target, str) else getattr(target, "__name__", type(target).__name__)
+    name = name[2:-2] if re.fullmatch(r"__\w+__", name) else name
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().replace(".", "_")
-
-
-def _call(node: Node, root: str) -> str:
-    words = [*map(repr, node.args), *(f"{k}={v!r}" for k, v in node.kwargs.items())]
-    match node.op:
-        case "output":
-            return f"return {node.args[0]!r}"
-        case "get_attr":
-            return f"{node.name} = {root}.{node.target}"
-        case "call_function":
-            return f"{node.name} = {name_of(node.target)}({', '.join(words)})"
-        case "call_method":
-            return f"{node.name} = {words[0]}.{node.target}({', '.join(words[1:])})"
-        case "call_module":
-            return f"{node.name} = {root}.{node.target}({', '.join(words)})"
-    return ""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flambeau.core.tensor import Tensor
 from flambeau.fx.graph import Graph
 from flambeau.fx.interpreter import Interpreter
+from flambeau.fx.node import name_of
 from flambeau.nn import Module
+from flambeau.utils.serialization import save
 
 __all__ = ["GraphModule"]
 
@@ -114,10 +118,47 @@ class GraphModule(Module):
         return found
 
     def print_readable(self, print_output: bool = True, **options: Any) -> str:  # Any: how torch would print it
-        """The program as text, printed."""
+        """The program as a class, with those of the submodules that are graphs; printed unless told otherwise."""
+        body = self.code.strip("\n ").replace(":\n", ":\n    # No stacktrace found for following nodes\n", 1)
+        lines = [f"class {self._class_name}(flambeau.nn.Module):", *(f"    {line}" for line in body.splitlines())]
+        for child in self.children():
+            if isinstance(child, GraphModule):
+                inner = child.print_readable(print_output=False)
+                lines += ["", *(f"    {line}".rstrip() for line in inner.rstrip().splitlines())]
+        text = "\n".join(lines) + "\n"
         if print_output:
-            print(self.code)
-        return self.code
+            print(text)
+        return text
+
+    def to_folder(self, folder: str | os.PathLike[str], module_name: str = "FxModule") -> None:
+        """Write a package: a class of this name with the program as its forward, its submodules and parameters.
+
+        The folder's name must be that of a package to be imported. Submodules of other classes than those of
+        ``flambeau.nn`` are imported from where they are.
+        """
+        home = Path(folder)
+        home.mkdir(parents=True, exist_ok=True)
+        children = dict(self.named_children())
+        save({"state": self.state_dict(), "children": children}, home / "parts.fb")
+        set_parts = [f"        self.{n} = parts['children']['{n}']" for n in children]
+        for n, p in self.named_parameters(recurse=False):
+            set_parts.append(
+                f"        self.{n} = flambeau.nn.Parameter(flambeau.empty({list(p.shape)}, dtype={p.dtype}))"
+            )
+        for n, t in self.named_buffers(recurse=False):
+            set_parts.append(f"        self.register_buffer('{n}', flambeau.empty({list(t.shape)}, dtype={t.dtype}))")
+        program = "\n".join(f"    {line}".rstrip() for line in self.code.strip("\n ").splitlines())
+        homes = sorted({name_of(n.target).partition(".")[0] for n in self.graph.nodes if n.op == "call_function"})
+        imports = "".join(f"import {name}\n" for name in dict.fromkeys(["flambeau", *homes]) if name.isidentifier())
+        text = (
+            f"from pathlib import Path\n\n{imports}from flambeau import device, inf, nan\n\n\n"
+            f"class {module_name}(flambeau.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+            "        parts = flambeau.load(Path(__file__).parent / 'parts.fb')\n"
+            + "".join(f"{line}\n" for line in set_parts)
+            + f"        self.load_state_dict(parts['state'])\n\n{program}\n"
+        )
+        (home / "module.py").write_text(text, encoding="utf-8")
+        (home / "__init__.py").write_text(f"from .module import {module_name} as {module_name}\n", encoding="utf-8")
 
     def add_submodule(self, target: str, m: Module) -> bool:
         """Put a module at a path; whether it could be put there."""
@@ -146,11 +187,12 @@ class GraphModule(Module):
     def delete_all_unused_submodules(self) -> None:
         """Take away the modules that the graph does not name."""
         used: set[str] = set()
+        present = {name for name, _ in self.named_modules(remove_duplicate=False)}
         for node in self.graph.nodes:
             if node.op in ("get_attr", "call_module"):
                 parts = str(node.target).split(".")
                 used |= {".".join(parts[: i + 1]) for i in range(len(parts))}
-                if node.op == "call_module":
+                if node.op == "call_module" and str(node.target) in present:
                     inner = self.get_submodule(str(node.target))
                     used |= {f"{node.target}.{name}" for name, _ in inner.named_modules() if name}
         for name in [n for n, _ in self.named_modules() if n and n not in used]:
@@ -162,6 +204,10 @@ class GraphModule(Module):
         copied.__dict__ = copy.deepcopy(inner.__dict__, memo)
         copied.graph = copy.deepcopy(self.graph, memo)
         return copied
+
+    def __str__(self) -> str:
+        reminder = "# To see more debug info, please use `graph_module.print_readable()`"
+        return "\n".join([super().__str__(), self.code, reminder])
 
     def _get_name(self) -> str:
         return self._class_name

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from flambeau.fx.immutable_collections import immutable_dict, immutable_list
+
 __all__ = ["ArgsKwargsPair", "Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg"]
 
 Target = Callable[..., Any] | str
@@ -27,9 +29,9 @@ def map_aggregate(a: Argument, fn: Callable[[Argument], Argument]) -> Argument:
         mapped = [map_aggregate(x, fn) for x in a]
         return type(a)(*mapped) if hasattr(a, "_fields") else tuple(mapped)
     if isinstance(a, list):
-        return [map_aggregate(x, fn) for x in a]
+        return immutable_list([map_aggregate(x, fn) for x in a])
     if isinstance(a, dict):
-        return {k: map_aggregate(v, fn) for k, v in a.items()}
+        return immutable_dict({k: map_aggregate(v, fn) for k, v in a.items()})
     if isinstance(a, slice):
         return slice(map_aggregate(a.start, fn), map_aggregate(a.stop, fn), map_aggregate(a.step, fn))
     return fn(a)
@@ -135,9 +137,14 @@ class Node:
     def _set(self, args: tuple[Argument, ...], kwargs: dict[str, Argument]) -> None:
         for node in self._inputs:
             node.users.pop(self, None)
-        self._inputs = {}
-        self._args, self._kwargs = args, kwargs
-        map_arg((args, kwargs), lambda node: self._inputs.setdefault(node))
+        inputs: dict[Node, None] = {}
+
+        def read(node: Node) -> Node:
+            inputs[node] = None
+            return node
+
+        self._inputs = inputs
+        self._args, self._kwargs = map_arg(args, read), map_arg(kwargs, read)
         for node in self._inputs:
             node.users[self] = None
 
@@ -204,15 +211,30 @@ class Node:
     def format_node(self) -> str:
         """The node as a line of text."""
         if self.op == "output":
-            return f"return {self._args[0]}"
+            return f"return {self._args[0]!r}"
         head = f"%{self.name} : [num_users={len(self.users)}] = {self.op}[target={name_of(self.target)}]"
         plain = self.op in ("placeholder", "get_attr")
-        return head if plain else f"{head}(args = {self._args}, kwargs = {self._kwargs})"
+        return head if plain else f"{head}(args = {shown(self._args)}, kwargs = {shown(self._kwargs)})"
 
     def __repr__(self) -> str:
         return self.name
 
     __hash__ = object.__hash__
+
+
+def shown(a: Argument) -> str:
+    """An argument in the text of a graph: nodes with a % before their names."""
+    if isinstance(a, Node):
+        return f"%{a.name}"
+    if isinstance(a, tuple):
+        return f"({', '.join(map(shown, a))}{',' if len(a) == 1 else ''})"
+    if isinstance(a, list):
+        return f"[{', '.join(map(shown, a))}]"
+    if isinstance(a, dict):
+        return "{" + ", ".join(f"{k}: {shown(v)}" for k, v in a.items()) + "}"
+    if isinstance(a, slice):
+        return f"slice({shown(a.start)}, {shown(a.stop)}, {shown(a.step)})"
+    return str(a)
 
 
 def name_of(target: Target) -> str:

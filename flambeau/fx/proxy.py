@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
+from flambeau.core.methods import FUNCTIONS
 from flambeau.fx.node import Node, Target
 from flambeau.overrides import is_tensor_method_or_property
 
@@ -118,7 +119,8 @@ def record(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
     if first is None:
         return func(*args, **kwargs)
     name = getattr(func, "__name__", "")
-    if is_tensor_method_or_property(func) and not hasattr(operator, name):
+    only_method = FUNCTIONS.get(name) is not func and is_tensor_method_or_property(func)
+    if only_method and not hasattr(operator, name):
         return first.tracer.create_proxy("call_method", name, args, kwargs)
     return first.tracer.create_proxy("call_function", func, args, kwargs)
 

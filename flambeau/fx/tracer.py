@@ -6,6 +6,7 @@ import builtins
 import functools
 import inspect
 import itertools
+import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,14 +18,15 @@ from flambeau.core.dtype import DType
 from flambeau.core.generator import Generator
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.tensor import Tensor
-from flambeau.fx.graph import Graph
+from flambeau.core.tree import flatten
+from flambeau.fx.graph import CodeGen, Graph
 from flambeau.fx.graph_module import GraphModule
-from flambeau.fx.node import Argument, Node, Target
+from flambeau.fx.node import Argument, Node, Target, has_side_effect
 from flambeau.fx.proxy import Proxy, TraceError, proxies, record
 from flambeau.nn import Module, Parameter
 from flambeau.overrides import TorchFunctionMode
 
-__all__ = ["PHWithMeta", "Tracer", "TracerBase", "is_fx_tracing", "symbolic_trace", "wrap"]
+__all__ = ["PH", "PHWithMeta", "Tracer", "TracerBase", "is_fx_tracing", "symbolic_trace", "wrap"]
 
 _PLAIN: Final = (str, int, float, bool, complex, bytes, type(None), type(...), DType, device, MemoryFormat, Generator)
 #: Functions that :func:`wrap` was told of: the globals in which they stand, and their name.
@@ -65,6 +67,16 @@ class PHWithMeta:
 
     def __init__(self, ph_key: str | None = None):
         self.ph_key = ph_key
+
+
+class _Input:
+    """Marks an input among concrete arguments."""
+
+    def __repr__(self) -> str:
+        return "PH"
+
+
+PH: Final = _Input()
 
 
 class TracerBase:
@@ -197,15 +209,16 @@ class Tracer(TracerBase):
         """The function to call, and its arguments: inputs, and values for those that are fixed."""
         parameters = list(inspect.signature(root_fn).parameters.values())
         args: list[Any] = [self.root] if is_module else []
-        fixed = concrete_args or {}
-        names = []
+        fixed = _named(concrete_args, parameters[1 if is_module else 0 :])
+        names, counts = [], itertools.count(1)
         for p in parameters[1 if is_module else 0 :]:
             star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
-            if p.name in fixed and not isinstance(fixed[p.name], PHWithMeta):
-                args.append(fixed[p.name])
+            kind = None if p.annotation is p.empty or isinstance(p.annotation, str) else p.annotation
+            if p.name in fixed:
+                args.append(self._fixed(p.name, fixed[p.name], counts))
             else:
                 default = () if p.default is p.empty or star else (p.default,)
-                args.append(self.create_proxy("placeholder", star + p.name, default, {}, name=p.name))
+                args.append(self.create_proxy("placeholder", star + p.name, default, {}, type_expr=kind))
             names.append((star, p.kind is p.KEYWORD_ONLY, p.name))
         if not any(star or keyword for star, keyword, _ in names):
             return root_fn, args
@@ -222,6 +235,23 @@ class Tracer(TracerBase):
 
         return call, args
 
+    def _fixed(self, name: str, value: Any, counts: Iterator[int]) -> Any:
+        """A value for an argument: an input that must have it; of containers the leaves, inputs where they are PH."""
+        if isinstance(value, (tuple, list)):
+            parts = [self._fixed(name, v, counts) for v in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        if isinstance(value, dict):
+            return {k: self._fixed(name, v, counts) for k, v in value.items()}
+        node = self.create_proxy("placeholder", f"{name}_{next(counts)}", (), {})
+        if value is PH or isinstance(value, PHWithMeta):
+            return node
+        text = f"{name} has been specialized to have value {value} but got another value"
+        if isinstance(value, (bool, int, float)):
+            self.create_proxy("call_function", _assert, (operator.eq(node, value), text), {})
+        elif value is None:
+            self.create_proxy("call_function", _assert_is_none, (node, text), {})
+        return value
+
     def trace(self, root: Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None) -> Graph:
         """The graph of a module or function; arguments in ``concrete_args`` are values, no inputs."""
         if isinstance(root, Module):
@@ -232,15 +262,19 @@ class Tracer(TracerBase):
         self.tensor_attrs = {id(t): n for n, t in [*self.root.named_buffers(), *self.root.named_parameters()]}
         self.graph = Graph(tracer_cls=type(self))
         with ExitStack() as stack:
-            call, args = self.create_args_for_root(function, isinstance(root, Module), concrete_args)
-            stack.enter_context(self._patched())
+            stack.enter_context(self._patched(function))
             stack.enter_context(_Recording())
+            call, args = self.create_args_for_root(function, isinstance(root, Module), concrete_args)
+            if any(isinstance(v, (tuple, list, dict)) for v in _named(concrete_args, []).values()):
+                self.graph.set_codegen(_Flattened())
             result = call(*args)
-            self.create_node("output", "output", (self.create_arg(result),), {})
+            kind = getattr(function, "__annotations__", {}).get("return")
+            kind = None if isinstance(kind, str) else kind
+            self.create_node("output", "output", (self.create_arg(result),), {}, type_expr=kind)
         return self.graph
 
     @contextmanager
-    def _patched(self) -> Iterator[None]:
+    def _patched(self, function: Callable[..., Any]) -> Iterator[None]:
         """Modules' calls and attributes, and wrapped functions, seen by this tracer."""
         cache: dict[str, Any] = {}
         patched: Any = Module  # two of its methods are exchanged while the program runs
@@ -256,7 +290,8 @@ class Tracer(TracerBase):
             return self.getattr(name, attributes(module, name), cache)
 
         replaced = [(scope, name) for scope, name in _wrapped if name in scope or hasattr(builtins, name)]
-        replaced += [(s, n) for s, n in _globals(self.root) if id(s[n]) in self._autowrap]
+        found = [*_globals(self.root), *_routines(function)]
+        replaced += [(s, n) for s, n in found if id(s[n]) in self._autowrap]
         before = [(scope, name, scope.get(name, _Absent)) for scope, name in replaced]
         _at_work[0] += 1
         try:
@@ -274,6 +309,35 @@ class Tracer(TracerBase):
             _at_work[0] -= 1
 
 
+class _Flattened(CodeGen):
+    """Inputs are containers, whose leaves the graph takes."""
+
+    def process_inputs(self, *args: Any) -> Any:  # Any: a graph's inputs
+        """The leaves of the inputs."""
+        return flatten(list(args))[0]
+
+
+def _assert(condition: Any, message: str) -> None:  # Any: a bool, or a tensor of one
+    if not condition:
+        raise AssertionError(message)
+
+
+def _assert_is_none(value: Any, text: str) -> None:  # Any: it should be None
+    if value is not None:
+        raise AssertionError(text)
+
+
+has_side_effect(_assert_is_none)
+has_side_effect(_assert)
+
+
+def _named(concrete: Any, parameters: Any) -> dict[str, Any]:  # Any: what users give; parameters of a signature
+    """Concrete arguments by name; of a sequence in order."""
+    if isinstance(concrete, (tuple, list)):
+        return {p.name: v for p, v in zip(parameters, concrete, strict=False)} if parameters else {"": list(concrete)}
+    return dict(concrete or {})
+
+
 class _Absent:
     pass
 
@@ -283,6 +347,12 @@ def _globals(root: Module) -> Iterator[tuple[dict[str, Any], str]]:
     for cls in {type(m) for m in root.modules()}:
         scope = vars(sys.modules.get(cls.__module__, builtins))
         yield from ((scope, name) for name, value in list(scope.items()) if inspect.isroutine(value))
+
+
+def _routines(function: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """The global functions that a function can see."""
+    scope = getattr(function, "__globals__", {})
+    yield from ((scope, name) for name, value in list(scope.items()) if inspect.isroutine(value))
 
 
 def _watched(function: Any) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ is an ordinary op, on every device and with its gradient, which is 0 where the m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from flambeau.core import dtype as _dt
 from flambeau.core.dtype import DType, DTypeLike
@@ -82,6 +83,13 @@ def _count(mask: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     return mask.sum(_axes(dim), keepdim)
 
 
+def _of_sparse(name: str, input: Any, mask: Any, dim: Dims, keepdim: bool, dtype: DTypeLike | None) -> Tensor:
+    """The reduction of a sparse tensor (hence Any): sparse, without the places where nothing counts."""
+    from flambeau.core.sparse.masked import masked_reduce  # there is a sparse tensor already
+
+    return masked_reduce(name, input, mask, dim, keepdim, dtype)
+
+
 # -- sums and extremes -------------------------------------------------------------------------------
 def sum(
     input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: DTypeLike | None = None,
@@ -92,6 +100,8 @@ def sum(
     >>> fb.masked.sum(fb.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, mask=fb.tensor([[True, False], [False, False]]))
     tensor([1., 0.])
     """
+    if input._in_parts:
+        return _of_sparse("sum", input, mask, dim, keepdim, dtype)
     return _prepared("sum", input, mask, dtype, _constant(0)).sum(_axes(dim), keepdim, dtype=dtype)
 
 
@@ -104,6 +114,8 @@ def prod(
     >>> fb.masked.prod(fb.tensor([2.0, 3.0, 4.0]), mask=fb.tensor([True, False, True]))
     tensor(8.)
     """
+    if input._in_parts:
+        return _of_sparse("prod", input, mask, dim, keepdim, dtype)
     return _prepared("prod", input, mask, dtype, _constant(1)).prod(_axes(dim), keepdim, dtype=dtype)
 
 
@@ -118,6 +130,8 @@ def amax(
     >>> fb.masked.amax(fb.tensor([2.0, 9.0, 4.0]), mask=fb.tensor([True, False, True]))
     tensor(4.)
     """
+    if input._in_parts:
+        return _of_sparse("amax", input, mask, dim, keepdim, dtype)
     return _prepared("amax", input, mask, dtype, _extreme("amax", -1)).amax(_axes(dim), keepdim)
 
 
@@ -132,6 +146,8 @@ def amin(
     >>> fb.masked.amin(fb.tensor([2.0, 1.0, 4.0]), mask=fb.tensor([True, False, True]))
     tensor(2.)
     """
+    if input._in_parts:
+        return _of_sparse("amin", input, mask, dim, keepdim, dtype)
     return _prepared("amin", input, mask, dtype, _extreme("amin", 1)).amin(_axes(dim), keepdim)
 
 
@@ -177,6 +193,8 @@ def mean(
     >>> fb.masked.mean(fb.tensor([2.0, 9.0, 4.0]), mask=fb.tensor([True, False, True]))
     tensor(3.)
     """
+    if input._in_parts:
+        return _of_sparse("mean", input, mask, dim, keepdim, dtype)
     x, mask = mask_and_data("mean", input, mask)
     _floating("mean", x, dtype)
     if mask is None:

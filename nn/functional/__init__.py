@@ -33,7 +33,7 @@ from flambeau.nn.functional.margin import (
     triplet_margin_with_distance_loss,
 )
 from flambeau.nn.functional.more import (
-    celu_, conv_tbc, elu_, grouped_mm, hardtanh_, leaky_relu_, native_channel_shuffle, pdist, rrelu_, selu_, threshold_,
+    celu_, conv_tbc, elu_, hardtanh_, leaky_relu_, native_channel_shuffle, pdist, rrelu_, selu_, threshold_,
     upsample_bilinear, upsample_nearest,
 )
 from flambeau.nn.functional.norm import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
@@ -44,6 +44,7 @@ from flambeau.nn.functional.pooling import (
     max_pool1d_with_indices, max_pool2d, max_pool2d_with_indices, max_pool3d, max_pool3d_with_indices, max_unpool1d,
     max_unpool2d, max_unpool3d,
 )
+from flambeau.nn.functional.scaled import ScalingType, SwizzleType, grouped_mm, scaled_grouped_mm, scaled_mm
 from flambeau.nn.functional.vision import (
     affine_grid, channel_shuffle, grid_sample, interpolate, pad, pixel_shuffle, pixel_unshuffle,
 )
@@ -68,10 +69,31 @@ __all__ = [
     "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample",
 ]  # fmt: skip
 __all__ += [
-    "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d_with_indices", "adaptive_max_pool3d_with_indices", "celu_",
-    "conv_tbc", "elu_", "fractional_max_pool2d", "fractional_max_pool2d_with_indices", "fractional_max_pool3d",
-    "fractional_max_pool3d_with_indices", "grouped_mm", "hardtanh_", "leaky_relu_", "linear_cross_entropy",
-    "native_channel_shuffle", "pdist", "rrelu_", "selu_", "threshold_", "upsample_bilinear", "upsample_nearest",
+    "ScalingType",
+    "SwizzleType",
+    "adaptive_max_pool1d_with_indices",
+    "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d_with_indices",
+    "celu_",
+    "conv_tbc",
+    "elu_",
+    "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices",
+    "grouped_mm",
+    "hardtanh_",
+    "leaky_relu_",
+    "linear_cross_entropy",
+    "native_channel_shuffle",
+    "pdist",
+    "rrelu_",
+    "scaled_grouped_mm",
+    "scaled_mm",
+    "selu_",
+    "threshold_",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]  # fmt: skip
 __all__ += activation.__all__
 

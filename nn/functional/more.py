@@ -1,4 +1,4 @@
-"""Functions that torch has beside the layers': activations in place, older names, products of groups of rows."""
+"""Functions that torch has beside the layers': activations in place, older names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from flambeau.core.blame import users_level
-from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
-from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.statistics import pdist as pdist
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional import activation
@@ -136,40 +134,3 @@ def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tenso
             f"{tuple(weight.shape)} and {tuple(bias.shape)}"
         )
     return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
-
-
-def grouped_mm(
-    mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bias: Tensor | None = None,
-    out_dtype: DType | None = None,
-) -> Tensor:  # fmt: skip
-    """Products of groups: each matrix of one with its part of the other, whose parts end at ``offs``.
-
-    (M, K) with (G, K, N): the groups are rows of ``mat_a``; (G, M, K) with (K, N): columns of ``mat_b``; (M, K) with
-    (K, N): parts of K, the result is (G, M, N); (G, M, K) with (G, K, N) has no ``offs``.
-
-    >>> rows = fb.tensor([[1.0], [2.0], [3.0]])
-    >>> fb.nn.functional.grouped_mm(rows, fb.tensor([[[1.0]], [[10.0]]]), offs=fb.tensor([1, 3], dtype=fb.int32))
-    tensor([[ 1.],
-            [20.],
-            [30.]])
-    """
-    by_rows, by_columns = mat_a.ndim == 2, mat_b.ndim == 2
-    if {mat_a.ndim, mat_b.ndim} - {2, 3} or (offs is None) == (by_rows or by_columns):
-        raise ShapeError(
-            "grouped_mm: mat_a and mat_b must be matrices or stacks of them, with offs unless both are stacks, got "
-            f"{tuple(mat_a.shape)} and {tuple(mat_b.shape)}"
-        )
-    if bias is not None:
-        raise RuntimeError("grouped_mm: bias is not supported yet, in torch neither; add it to the result")
-    if offs is None:
-        found = mat_a @ mat_b
-    else:
-        ends = [int(n) for n in offs.tolist()]
-        parts = list(zip([0, *ends[:-1]], ends, range(len(ends)), strict=True))
-        if by_rows and by_columns:
-            found = stack([mat_a[:, start:end] @ mat_b[start:end] for start, end, _ in parts])
-        elif by_rows:
-            found = cat([mat_a[start:end] @ mat_b[i] for start, end, i in parts])
-        else:
-            found = cat([mat_a[i] @ mat_b[:, start:end] for start, end, i in parts], 1)
-    return found if out_dtype is None else found.to(out_dtype)

@@ -371,3 +371,9 @@ def test_warnings_that_nobody_asked_for() -> None:
     backcompat.keepdim_warning.enabled = False
     assert _module("nn.common_types")._size_2_t == int | tuple[int, int]
     assert _module("nn.modules.lazy").LazyModuleMixin in fb.nn.LazyLinear.__mro__
+
+
+def test_flags_say_what_this_build_has() -> None:
+    flags = _module("_torch")
+    assert flags.has_lapack and flags.has_spectral and not flags.has_mkl and not flags.has_openmp
+    assert not flags.is_vulkan_available()

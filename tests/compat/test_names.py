@@ -40,7 +40,9 @@ FLAGS = {
         "allow_tf32", "benchmark", "benchmark_limit", "conv", "deterministic", "enabled", "flags", "fp32_precision",
         "is_acceptable", "is_available", "rnn", "set_flags", "version",
     },
+    "backends.miopen": {"immediate"},
     "backends.mkldnn": {
+        "VERBOSE_OFF", "VERBOSE_ON", "VERBOSE_ON_CREATION", "verbose",
         "allow_tf32", "conv", "deterministic", "enabled", "flags", "fp32_precision", "is_available", "matmul", "rnn",
     },
     "backends.opt_einsum": {"enabled", "flags", "get_opt_einsum", "is_available", "set_flags", "strategy"},

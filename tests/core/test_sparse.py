@@ -134,7 +134,7 @@ def test_errors_name_the_function_and_the_layout() -> None:
     for layout in (fb.sparse_coo, fb.sparse_csr, fb.sparse_csc):
         with pytest.raises(NotImplementedError, match=f"exp: .*{layout}.*to_dense"):
             fb.eye(2).to_sparse(layout=layout).exp()
-    with pytest.raises(NotImplementedError, match="sparse_bsr"):
+    with pytest.raises(RuntimeError, match="SparseBsr without blocksize"):
         fb.eye(2).to_sparse(layout=fb.sparse_bsr)
     with pytest.raises(RuntimeError, match="semi-structured"):
         fb.sparse.to_sparse_semi_structured(fb.eye(4))
@@ -186,3 +186,46 @@ def test_nobody_pays_before_the_first_sparse_tensor() -> None:
         "print(ARMED, 'flambeau.core.sparse.tensor' in sys.modules); fb.eye(2).to_sparse(); print(ARMED)"  # fmt: skip
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert out.split("\n")[:2] == ["[] False", "['classes']"]
+
+
+@pytest.mark.parametrize("kind", ["bsr", "bsc"])
+def test_blocks(kind: str, tmp_path: Path) -> None:
+    """Of blocks that are not square too: products, gradients, files."""
+    whole = fb.tensor(np.random.default_rng(1).normal(size=(4, 6))) * fb.tensor([[1.0], [1.0], [0.0], [1.0]])
+    a = whole.to_sparse(layout=getattr(fb, f"sparse_{kind}"), blocksize=(2, 3)).requires_grad_()
+    b = fb.tensor(np.random.default_rng(2).normal(size=(6, 2)), requires_grad=True)
+    check = fb.sparse.as_sparse_gradcheck(fb.autograd.gradcheck)
+    assert check(lambda s, d: s @ d, (a, b)) and check(lambda s, d: d.t() @ s.t(), (a, b))
+    assert check(lambda s: (s * s).sin(), (a,)) and check(lambda s: s.to_sparse_coo().sum(0), (a,))
+    for x, y in ((a @ b, whole @ b), (b.t() @ a.t(), b.t() @ whole.t()), (a @ a.t(), whole @ whole.t())):
+        found = x.to_dense() if x.layout is not fb.strided else x
+        np.testing.assert_allclose(found.detach().numpy(), y.detach().numpy(), atol=1e-12)
+    fb.save(a, tmp_path / "x")
+    c = fb.load(tmp_path / "x")
+    assert c.layout is a.layout and c.requires_grad and fb.equal(c.to_dense(), whole) and c._blocksize == (2, 3)
+
+
+def test_batches_of_compressed_matrices_multiply() -> None:
+    a, b = fb.stack([fb.eye(3), fb.eye(3).flip(0)]), fb.arange(12.0).reshape(2, 3, 2)
+    assert fb.equal(a.to_sparse_csr() @ b, a @ b)
+    with fb.sparse.check_sparse_tensor_invariants(), pytest.raises(RuntimeError, match="sorted"):
+        fb.sparse_csr_tensor([[0, 2], [0, 2]], [[0, 1], [1, 0]], [[1.0, 2], [3, 4]], (2, 1, 2))
+
+
+@pytest.mark.slow
+def test_samples_of_torch() -> None:
+    """Some of each op's sparse samples; ``python -m tests.ops.sparse_database`` takes all."""
+    pytest.importorskip("torch")
+    import warnings
+    from collections import Counter
+
+    import torch  # it takes seconds to load
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    from tests.ops import sparse_database
+
+    totals: Counter[str] = Counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lines = [t for i in op_db for t in sparse_database.run(i, 3, (torch.float64,), totals)]
+    assert not lines and totals["agree"] > 70, "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The tutorials are programs: each page runs from top to bottom and prints what it says."""
+"""The tutorials and the first page are programs: each runs from top to bottom and prints what it says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.guide import DOCS, run_page, steps
 
-PAGES = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "tutorials").glob("*.md"))
+PAGES = ["index.md", *sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "tutorials").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES)

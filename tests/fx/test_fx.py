@@ -109,13 +109,17 @@ def test_what_needs_a_value_is_an_error() -> None:
     assert not fx.tracer.is_fx_tracing()
 
 
-def test_concrete_arguments_are_no_inputs() -> None:
+def test_concrete_arguments_decide_and_are_checked() -> None:
     def program(x: Any, flag: bool) -> Any:
         return x + 1 if flag else x - 1
 
     traced = fx.symbolic_trace(program, {"flag": False})
-    assert [n.op for n in traced.graph.nodes] == ["placeholder", "call_function", "output"]
-    assert traced(fb.ones(1)).item() == 0
+    assert [str(n.target) for n in traced.graph.nodes if n.op == "placeholder"] == ["x", "flag_1"]
+    assert traced(fb.ones(1), False).item() == 0
+    with pytest.raises(AssertionError, match="flag has been specialized to have value False"):
+        traced(fb.ones(1), True)
+    nested = fx.symbolic_trace(lambda d: d["a"] * 2, concrete_args={"d": {"a": fx.PH}})
+    assert nested({"a": fb.ones(1)}).item() == 2
 
 
 def test_a_tracer_may_look_into_layers(program: Program) -> None:

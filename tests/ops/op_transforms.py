@@ -30,11 +30,6 @@ APART = frozenset({
 })  # fmt: skip
 #: Without second derivatives where the samples are.
 ONCE = frozenset({"linalg.norm.subgradients_at_zero"})
-#: Read values (pinv: a tolerance) on the host, and so cannot be mapped over; torch maps over them by a loop.
-UNMAPPED = frozenset({
-    "_segment_reduce.lengths", "_segment_reduce.offsets", "argwhere", "linalg.ldl_factor", "linalg.ldl_factor_ex",
-    "linalg.ldl_solve", "linalg.pinv",
-})  # fmt: skip
 #: Read memory by strides, which a batch behind changes.
 STRIDED = frozenset({"as_strided", "as_strided_copy", "as_strided_scatter"})
 
@@ -123,7 +118,7 @@ def mapped(call: Call) -> None:
             close(out, wanted, f"vmap over {places} at {dim}")
             nested = fb.vmap(fb.vmap(fn, dim), 0)(*[fb.stack([x, x]) for x in stacked])
             close(nested, [fb.stack([w, w]) for w in wanted], f"vmap of vmap over {places}")
-        elif title(call.info) not in UNMAPPED and not call.refused(places, dim):
+        elif not call.refused(places, dim):
             raise refused
 
 

@@ -20,15 +20,19 @@ from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
 from flambeau.compat.torch.torch_version import TorchVersion
+from flambeau.compat.unchanged import no
 from flambeau.core import typed
 from flambeau.core.accelerator import resolved
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.memory_format import Layout as layout
 from flambeau.core.memory_format import MemoryFormat as memory_format
+from flambeau.core.overrides import handle_torch_function, has_torch_function
 from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
+from flambeau.nn.functional.scaled import _scaled_mm as _scaled_mm
+from flambeau.nn.functional.scaled import grouped_mm as _grouped_mm  # noqa: F401  # another name of it
 
 __version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
@@ -37,7 +41,8 @@ __all__ = [
     "are_deterministic_algorithms_enabled",
     "autocast", "classes", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
     "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
-    "get_float32_matmul_precision", "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
+    "get_float32_matmul_precision", "has_lapack", "has_mkl", "has_openmp", "has_spectral",
+    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
     "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_deterministic_debug_mode",
     "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
@@ -103,6 +108,12 @@ def set_autocast_dtype(device_type: str, dtype: DType) -> None:
 
 def clear_autocast_cache() -> None:
     """There is no cache."""
+
+
+# -- what this build has, as torch's flags say it --------------------------------------------------------------------
+has_lapack = has_spectral = True  # linear algebra and Fourier transforms, by numpy and flambeau's own kernels
+has_mkl = has_openmp = False
+is_vulkan_available = no
 
 
 # -- switches ----------------------------------------------------------------------------------------------------
@@ -227,10 +238,13 @@ def _assert_async(condition: Tensor, message: str = "Expected Tensor with single
         raise RuntimeError(message)
 
 
-def _assert(condition: Any, message: str) -> None:  # Any: a bool, or a tensor of one
+def _assert(condition: Any, message: str) -> Any:  # Any: a bool, or a tensor of one; what a traced one becomes
+    if has_torch_function((condition,)):
+        return handle_torch_function(_assert, (condition,), condition, message)
     if isinstance(condition, Tensor):
         condition = bool(condition)
     assert condition, message
+    return None
 
 
 def _checking(error: type[Exception]) -> Callable[..., None]:
