@@ -101,6 +101,8 @@ def normal(
     >>> fb.normal(fb.tensor([1.0, 2.0]), 0.0)
     tensor([1., 2.])
     """
+    # a sample has no derivative in forward mode either, which no_grad does not end
+    mean, std = (v.detach() if isinstance(v, Tensor) else v for v in (mean, std))
     with state.no_grad():
         if isinstance(std, Tensor):
             _check("normal", std, lambda s: s >= 0, "expects all elements of std to be at least 0")

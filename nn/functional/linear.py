@@ -10,7 +10,6 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.matmul import linear_p
 from flambeau.core.ops.nn import sparse as ops
-from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional import domain
 
@@ -80,13 +79,14 @@ def embedding(
 
 
 def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
-    """Shorten the rows that are used and longer than ``max_norm``, in place."""
-    with no_grad():
-        used = input.reshape(-1).unique()
-        rows = weight.detach()[used]
-        size = rows.norm(norm_type, 1, keepdim=True)
-        factor = where(size > max_norm, max_norm / (size + 1e-7), 1.0)
-        weight.index_copy_(0, used, rows * factor)
+    """Shorten the rows that are used and longer than ``max_norm``, in place, which no derivative follows.
+
+    Of a row that is used several times, all shorten it alike.
+    """
+    used, values = input.reshape(-1), weight.detach()  # the same memory, without a tangent
+    rows = values[used]
+    size = rows.norm(norm_type, 1, keepdim=True)
+    values.index_copy_(0, used, rows * where(size > max_norm, max_norm / (size + 1e-7), 1.0))
 
 
 def _by_frequency(weight: Tensor, input: Tensor) -> Tensor:
