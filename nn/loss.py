@@ -11,15 +11,15 @@ from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.functional.ctc import Lengths
 from flambeau.nn.functional.loss import reduction_of
-from flambeau.nn.module import Module
 from flambeau.nn.of_function import OfFunction
+from flambeau.nn.spatial import Spatial
 
 
 class _Loss(OfFunction):
     """The base of losses, with torch's constructor for classes of one's own."""
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
-        Module.__init__(self)
+        super(Spatial, self).__init__()  # past the constructors of options
         self.__dict__["reduction"] = reduction_of(reduction, size_average, reduce, (reduction,))
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

@@ -272,14 +272,14 @@ class Module(saving.Saved, Moved):
         remove_duplicate: bool = True,
     ) -> Iterator[tuple[str, Any]]:  # fmt: skip
         """What ``get_members_fn`` gives of each module, by path."""
-        seen: set[int] = set()
+        seen: dict[int, Any] = {}  # kept alive, so that ids stay theirs: members may be made for the asking
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in modules:
             for name, member in get_members_fn(module):
                 if member is None or id(member) in seen:
                     continue
                 if remove_duplicate:
-                    seen.add(id(member))
+                    seen[id(member)] = member
                 yield (f"{path}.{name}" if path else name), member
 
     def named_parameters(

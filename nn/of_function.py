@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
 
 from flambeau.core.tensor import Tensor
-from flambeau.nn.module import Module
 from flambeau.nn.spatial import Spatial
 
 
@@ -83,7 +82,7 @@ def _constructor(cls: type[OfFunction]) -> Callable[..., None]:
     signature = inspect.Signature(list(cls._fields.values()), return_annotation="None")
 
     def __init__(self: OfFunction, *args: Any, **kwargs: Any) -> None:
-        Module.__init__(self)
+        super(Spatial, self).__init__()  # past the constructors of options, to what else the class is made of
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:

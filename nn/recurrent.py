@@ -165,7 +165,7 @@ class RNNBase(Module, Generic[S]):
             raise ValueError(
                 f"{type(self).__name__}: expected input to be 2D or 3D, got {input.ndim}D of shape {tuple(input.shape)}"
             )
-        weight = self._parameters["weight_ih_l0"]
+        weight = getattr(self, "weight_ih_l0", None)  # subclasses may compute it
         if weight is not None and input.dtype is not weight.dtype:
             raise ValueError(
                 f"{type(self).__name__}: input dtype ({input.dtype.name}) does not match weight dtype "

@@ -157,6 +157,9 @@ class Upsample(OfTensor, function=F.interpolate):
     align_corners: bool | None = None
     recompute_scale_factor: bool | None = None
 
+    def _settle(self) -> None:
+        self.name = type(self).__name__
+
     def extra_repr(self) -> str:
         what = f"scale_factor={self.scale_factor}" if self.scale_factor is not None else f"size={self.size}"
         return f"{what}, mode={self.mode!r}"

@@ -47,13 +47,21 @@ def _explained(xp: Namespace, op: str, x: Array, why: str, compute: Callable[[Ar
     raise LinAlgError(f"{op}: input of shape {tuple(x.shape)} {why}")
 
 
+def _without_nan(xp: Namespace, low: Array) -> Array:
+    """A factor; LinAlgError where it has nan, which not every library's routine looks for."""
+    if xp.isnan(xp.diagonal(low, 0, -2, -1)).any():
+        raise xp.linalg.LinAlgError
+    return low
+
+
 # -- factorisations --------------------------------------------------------------------------------
 @bodies.kernel("cholesky", _DTYPES)
 def cholesky(xp: Namespace, x: Array, *, upper: bool = False) -> Array:
     """The lower triangular l with l lᴴ = x, or its conjugate transpose; only one triangle of ``x`` is read."""
     _square("cholesky", x)
     source = xp.conj(_transposed(x)) if upper else x
-    low = _explained(xp, "cholesky", source, "is not positive definite", xp.linalg.cholesky)
+    why = "has no factor: the input is not positive-definite"  # packages look for these last words
+    low = _explained(xp, "cholesky", source, why, lambda m: _without_nan(xp, xp.linalg.cholesky(m)))
     return xp.conj(_transposed(low)) if upper else low
 
 
@@ -68,28 +76,28 @@ def qr(xp: Namespace, x: Array, *, mode: str = "reduced") -> tuple[Array, Array]
 def eigh(xp: Namespace, x: Array, *, upper: bool = False) -> tuple[Array, Array]:
     """Ascending eigenvalues and eigenvectors (columns) of Hermitian matrices, of which one triangle is read."""
     _square("eigh", x)
-    w, v = _explained(xp, "eigh", x, "did not converge", lambda m: tuple(xp.linalg.eigh(m, "U" if upper else "L")))
+    w, v = _explained(xp, "eigh", x, "failed to converge", lambda m: tuple(xp.linalg.eigh(m, "U" if upper else "L")))
     return w, v
 
 
 @bodies.kernel("svd", _DTYPES)
 def svd(xp: Namespace, x: Array, *, full: bool = False) -> tuple[Array, Array, Array]:
     """u, descending s and vᴴ with (u * s) vᴴ = x; ``full`` makes u and vᴴ square."""
-    u, s, vh = _explained(xp, "svd", x, "did not converge", lambda m: tuple(xp.linalg.svd(m, full)))
+    u, s, vh = _explained(xp, "svd", x, "failed to converge", lambda m: tuple(xp.linalg.svd(m, full)))
     return u, s, vh
 
 
 @bodies.kernel("svdvals", _DTYPES)
 def svdvals(xp: Namespace, x: Array) -> Array:
     """The singular values, descending."""
-    return _explained(xp, "svdvals", x, "did not converge", lambda m: xp.linalg.svd(m, compute_uv=False))
+    return _explained(xp, "svdvals", x, "failed to converge", lambda m: xp.linalg.svd(m, compute_uv=False))
 
 
 @bodies.kernel("eig", _DTYPES)
 def eig(xp: Namespace, x: Array) -> tuple[Array, Array]:
     """Complex eigenvalues and eigenvectors (columns)."""
     _square("eig", x)
-    w, v = _explained(xp, "eig", x, "did not converge", lambda m: tuple(xp.linalg.eig(m)))
+    w, v = _explained(xp, "eig", x, "failed to converge", lambda m: tuple(xp.linalg.eig(m)))
     wanted = dt.from_numpy(x.dtype).to_complex().numpy
     return w.astype(wanted, copy=False), v.astype(wanted, copy=False)
 

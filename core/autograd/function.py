@@ -283,9 +283,10 @@ class Function(metaclass=FunctionMeta):
         before = state.current()
         wants = before.grad and any(e is not None for e in edges)
         ctx = FunctionCtx(tuple(e is not None and wants for e in edges))
-        inputs = tuple(_detached(a) if isinstance(a, Tensor) else a for a in args)
-        back = {id(i): a for i, a in zip(inputs, args, strict=True)}
         level = _level(args) if before.levels else None
+        # forward may keep its inputs, with their history; a transform looks at what is done to them
+        inputs = args if level is None else tuple(_detached(a) if isinstance(a, Tensor) else a for a in args)
+        back = {id(i): a for i, a in zip(inputs, args, strict=True)}
         if level is None:
             with state.no_grad():
                 out = run_forward(cls, ctx, inputs, kwargs)

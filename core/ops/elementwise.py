@@ -210,7 +210,7 @@ sub_p = binary("sub", lambda g: g, lambda g: -g, "x - y", dtype=numeric.but(chec
 mul_p = binary("mul", lambda g, y: g * cj(y), lambda g, x: g * cj(x), "x * y", aliases=["multiply"], operator="mul",
     numbers=True, doc="input * other",
     example="fb.mul(fb.tensor([[1.0], [2.0]]), fb.tensor([3.0, 4.0])) -> tensor([[3., 4.],\n        [6., 8.]])")
-div_p = binary("div", lambda g, y: g / cj(y), lambda g, y, out: -g * cj(out / y), "x / y", dtype=floating,
+div_p = binary("div", lambda g, y: g / cj(y), lambda g, x, y: -g * cj(x / y / y), "x / y", dtype=floating,
     public=["true_divide"], operator="truediv",
     numbers=True, doc="input / other, true division",
     example="fb.div(fb.tensor([1, 2]), 4) -> tensor([0.2500, 0.5000])")
@@ -464,7 +464,7 @@ erf_p = unary("erf", lambda g, x: g * exp_p(-x * x) * (2 / _SQRT_PI), dtype=real
 erfc_p = unary("erfc", lambda g, x: g * exp_p(-x * x) * (-2 / _SQRT_PI), dtype=real_floating,
     doc="1 - erf(input), accurate where that is small",
     example="fb.erfc(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 0.1573])")
-erfinv_p = unary("erfinv", lambda g, out: g * exp_p(out * out) * (_SQRT_PI / 2), dtype=real_floating, inplace=True,
+erfinv_p = unary("erfinv", lambda g, x: g * exp_p(square_p(erfinv_p(x))) * (_SQRT_PI / 2), dtype=real_floating, inplace=True,
     doc="the inverse of erf, on (-1, 1)", example="fb.erfinv(fb.tensor([0.0, 0.5])) -> tensor([0.0000, 0.4769])")
 digamma_p = unary("digamma", lambda g, x: g * trigamma_p(x), dtype=real_floating, inplace=True,
     doc="the derivative of lgamma", example="fb.digamma(fb.tensor([1.0, 2.0])) -> tensor([-0.5772,  0.4228])")

@@ -32,11 +32,13 @@ from flambeau.utils import safetensors
 from flambeau.utils.host import HostArray, host_array, tensor_from_host
 from flambeau.utils.safetensors import CheckpointError, Header
 from flambeau.utils.strict_json import shortened
-from flambeau.utils.trusted import by_name, full_name
+from flambeau.utils.trusted import by_name, constraints, full_name
 
 _LARGE: Final = 1 << 1024  # ints from here on stand in hexadecimal: as decimals they take quadratic time
 _MAX_COLLISIONS: Final = 200
 MAX_DEPTH: Final = 100  # deeper nesting is a structure that contains itself
+
+_CONSTRAINTS: Final = "flambeau.distributions.constraints"
 
 #: The keys that lead to an object.
 Path = tuple[Any, ...]
@@ -205,7 +207,11 @@ def _decode_sparse(decoder: Decoder, content: Any) -> Tensor:
 
 
 def _encode_object(encoder: Encoder, value: Any, path: Path) -> Json:
-    return {"object": [full_name(type(value)), encoder.pairs(vars(value), path)]}
+    cls = type(value)
+    attributes = encoder.pairs(vars(value), path)
+    if cls.__module__ == _CONSTRAINTS and constraints().get(cls.__name__) is cls:
+        return {"constraint": [cls.__name__, attributes]}
+    return {"object": [full_name(cls), attributes]}
 
 
 def _encode_enum(encoder: Encoder, value: enum.Enum, path: Path) -> Json:
@@ -437,6 +443,11 @@ def _trusted(decoder: Decoder, name: str) -> Any:
     return cls
 
 
+def _decode_constraint(decoder: Decoder, content: list[Any]) -> Any:
+    name, attributes = content
+    return constraints()[name](**dict(decoder._pairs(attributes)))
+
+
 def _decode_object(decoder: Decoder, content: list[Any]) -> Any:
     name, attributes = content
     made = object.__new__(_trusted(decoder, name))
@@ -460,6 +471,7 @@ _DECODERS: Final[dict[str, Callable[[Decoder, Any], Any]]] = {
     "device": lambda d, v: Device(v),
     "array": Decoder._numbered,
     "module": _decode_module,
+    "constraint": _decode_constraint,
     "object": _decode_object,
     "enum": lambda d, v: _trusted(d, v[0])[v[1]],
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -106,6 +107,16 @@ def by_name() -> dict[str, Any]:
         if name.startswith("builtins."):
             found[f"__builtin__.{name.removeprefix('builtins.')}"] = value
     return found
+
+
+@cache
+def constraints() -> dict[str, type]:
+    """The classes of the constraints of distributions, by their names in files: they are known, and made by their own
+    constructors, which look at their arguments."""
+    from flambeau.distributions import constraints as own  # large: at first need
+
+    found = {n: c for n, c in vars(own).items() if isinstance(c, type) and issubclass(c, own.Constraint)}
+    return {n: c for n, c in found.items() if c.__name__ == n and not issubclass(c, property)}
 
 
 def full_name(value: Any) -> str:  # Any: a class or function

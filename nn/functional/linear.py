@@ -53,7 +53,7 @@ def embedding(
     """The rows of ``weight`` (rows, width) that ``input`` (any shape, integers) says.
 
     Row ``padding_idx`` gets no gradient; rows longer than ``max_norm`` are shortened in place first. With ``sparse``
-    the gradient of ``weight`` is a sparse tensor of the rows that were used.
+    the gradient of ``weight`` is a sparse tensor of the rows that were used; with ``scale_grad_by_freq`` it has none.
 
     >>> fb.nn.functional.embedding(fb.tensor([2, 0]), fb.eye(3))
     tensor([[0., 0., 1.],
@@ -69,14 +69,12 @@ def embedding(
         padding = padding_idx % rows
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
-    if scale_grad_by_freq:
-        if sparse:
-            raise RuntimeError("embedding: scale_grad_by_freq=True has no sparse gradient; leave sparse=False")
-        weight = _by_frequency(weight, input)
     if sparse:
         from flambeau.core.sparse.answering import embedding as with_sparse_gradient  # it makes functions slower
 
-        return with_sparse_gradient(weight, input, padding)
+        return with_sparse_gradient(weight, input, padding, scale_grad_by_freq)
+    if scale_grad_by_freq:
+        weight = _by_frequency(weight, input)
     return ops.embedding_p(weight, input, padding)
 
 

@@ -86,6 +86,11 @@ def linear_cross_entropy(
             f"linear_cross_entropy: input of shape {tuple(input.shape)} must be (N, in) or (in,), and linear_weight "
             f"(C, ..., in), got {tuple(linear_weight.shape)}"
         )
+    if input.ndim == 1 and linear_weight.ndim > 2:
+        raise ShapeError(
+            f"linear_cross_entropy: linear_weight of shape {tuple(linear_weight.shape)}, which has a loss of several "
+            f"dimensions, needs input (N, {input.shape[0]}), got {tuple(input.shape)}"
+        )
     ignored = -100 if ignore_index is None else ignore_index
 
     def losses(how: str, x: Tensor, w: Tensor, b: Tensor | None, labels: Tensor, share: Tensor | None) -> Tensor:

@@ -217,3 +217,19 @@ def sorted_values(T: Any) -> Any:
     x = leaf(T, 3, 1, 2)
     v, _ = x.sort()
     return gradient(v * T.tensor([1.0, 10.0, 100.0], dtype=T.float64), x)
+
+
+@case
+def results_that_are_not_saved(T: Any) -> Any:
+    """Their gradients are computed from the inputs, so that the results may be written over."""
+    made = {
+        "div": lambda x: (x * 2) / x, "rdiv": lambda x: 3 / x, "erfinv": lambda x: x.erfinv(),
+        "mul": lambda x: x * x, "sin": lambda x: x.sin(), "log": lambda x: x.log(), "atan2": lambda x: T.atan2(x, x * x),
+        "lerp": lambda x: T.lerp(x, x * 3, x), "cumsum": lambda x: x.cumsum(0), "abs": lambda x: x.abs(),
+    }  # fmt: skip
+    found = {}
+    for name, fn in made.items():
+        x = T.tensor([0.3, 0.7], dtype=T.float64, requires_grad=True)
+        fn(x).mul_(2).sum().backward()
+        found[name] = x.grad
+    return found

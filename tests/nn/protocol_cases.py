@@ -124,6 +124,34 @@ def members(T: Any) -> Any:
 
 
 @case
+def members_made_for_the_asking(T: Any) -> Any:
+    return [[n, v.item()] for n, v in _net(T)._named_members(lambda m: [("made", T.tensor(float(len(vars(m)))) * 0)])]
+
+
+@case
+def mixins_are_reached(T: Any) -> Any:
+    class Named(T.nn.Module):
+        def __init__(self, name="given"):
+            super().__init__()
+            self.name = name
+
+    kinds = {
+        "ReLU": (), "Softmax": (1,), "Threshold": (0.0, 1.0), "MSELoss": (), "NLLLoss": (), "MaxPool2d": (2,),
+        "Dropout": (0.5,), "Linear": (1, 1), "BatchNorm1d": (1,), "Sequential": (), "GRU": (1, 1), "Upsample": (2,),
+    }  # fmt: skip
+    return {n: type(f"Named{n}", (getattr(T.nn, n), Named), {})(*given).name for n, given in kinds.items()}
+
+
+@case
+def a_weight_of_a_recurrent_layer_that_is_no_parameter(T: Any) -> Any:
+    m = filled(T, T.nn.GRU(2, 1))
+    weight = m.weight_ih_l0.detach()
+    del m.weight_ih_l0
+    m.weight_ih_l0 = weight * 2
+    return [m(T.ones(3, 1, 2))[0], len(list(m.parameters()))]
+
+
+@case
 def hooks_by_number(T: Any) -> Any:
     m = T.nn.ReLU()
 

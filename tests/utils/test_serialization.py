@@ -233,6 +233,26 @@ def test_an_object_of_attributes_comes_back_where_its_class_is_trusted(tmp_path)
     assert type(back) is Settings and back.rate == 0.5 and back.colour is Colour.RED and back.weight.tolist() == [1, 1]
 
 
+def test_constraints_of_distributions_come_back():
+    own = fb.distributions.constraints
+    regions = [own.real, own.interval(0, fb.ones(2)), own.cat([own.real, own.simplex], -1, [1, 2]), own.real_vector]
+    back = round_trip(regions)
+    assert list(map(type, back)) == list(map(type, regions)) and back[1].upper_bound.tolist() == [1, 1]
+    assert back[2].lengths == [1, 2] and list(map(repr, back[2].cseq)) == ["Real()", "Simplex()"]
+    assert list(map(repr, back)) == list(map(repr, regions))
+
+
+class Half(type(fb.distributions.constraints.real)):
+    pass
+
+
+def test_a_constraint_of_another_class_needs_trust():
+    with pytest.raises(CheckpointError, match=r"of class .*Half"):
+        round_trip(Half())
+    with fb.serialization.safe_globals([Half]):
+        assert type(round_trip(Half())) is Half
+
+
 # -- what cannot be saved ----------------------------------------------------------------------------
 
 

@@ -235,6 +235,32 @@ def test_modules_are_saved_by_structure() -> None:
     assert [n for n, _ in mine.named_buffers()] == ["count"]
 
 
+def test_constraints_are_read() -> None:
+    own = fb.distributions.constraints
+    found = fb.load(FILES / "constraints.pt")
+    real, interval, vector, multinomial, cat = found["regions"]
+    assert type(real) is type(own.real) and repr(vector) == repr(own.real_vector) and found["again"] is interval
+    assert isinstance(interval, own.interval) and interval.upper_bound.tolist() == [1, 1]
+    assert multinomial.upper_bound == 3 and [type(c) for c in cat.cseq] == [type(own.positive), type(own.simplex)]
+    assert (cat.dim, cat.lengths) == (-1, [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "text"),
+    [
+        ("_Interval", b"X\x01\x00\x00\x00aK\x01s", "cannot be made of"),
+        ("_Cat", b"X\x04\x00\x00\x00cseqK\x01s", "cannot be made of"),
+        ("Constraint.check", b"", "not among what is read"),
+        ("_DependentProperty", b"", "not among what is read"),
+        ("Callable", b"", "not among what is read"),
+    ],
+)
+def test_a_damaged_constraint_raises(name: str, state: bytes, text: str) -> None:
+    stream = b"\x80\x02ctorch.distributions.constraints\n" + name.encode() + b"\n)\x81}" + state + b"b."
+    with pytest.raises(CheckpointError, match=text):
+        fb.load(io.BytesIO(_archive_of(FILES / "constraints.pt", stream)))
+
+
 @pytest.mark.slow
 def test_safetensors_for_torch_works_under_compat(tmp_path: Path) -> None:
     program = """

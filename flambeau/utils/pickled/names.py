@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.nn.parameter import Parameter
 from flambeau.utils.pickled.machine import Called, Internal, Machine, Pending, Wrong
+from flambeau.utils.trusted import constraints
 
+_CONSTRAINTS: Final = "torch.distributions.constraints."
 _MAX_RANGE: Final = 1 << 62
 _MAX_DIMENSIONS: Final = 64
 
@@ -79,6 +82,8 @@ class Names:
         if found is None and name in self._trusted:
             chosen = self._trusted[name]
             return Called(name, lambda _, *a, **k: chosen(*a, **k), chosen if isinstance(chosen, type) else None)
+        if found is None and name.startswith(_CONSTRAINTS):
+            found = _constraint(name)
         if found is None:
             self._refuse(name)
         return found
@@ -269,6 +274,22 @@ def _device(m: Machine, kind: Any, index: Any = None) -> Device:
     if not isinstance(kind, str) or not isinstance(index, int | None):
         raise Wrong(f"it holds a device of {kind!r}")
     return Device(kind, index)
+
+
+def _constraint(name: str) -> Called | None:
+    """A constraint of distributions: made by its constructor, of its state if it has any."""
+    cls = constraints().get(name.removeprefix(_CONSTRAINTS))
+    if cls is None:
+        return None
+
+    def settle(state: Any) -> Any:
+        try:
+            return cls(**state)
+        except (AssertionError, TypeError) as error:
+            raise Wrong(f"{name} cannot be made of {repr(state)[:60]}: {error}") from None
+
+    takes = inspect.signature(cls).parameters
+    return Called(name, lambda m: Pending(f"a constraint {name}", settle) if takes else cls())
 
 
 # -- numpy ---------------------------------------------------------------------------------------------------

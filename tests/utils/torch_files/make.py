@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributions import constraints
 
 HERE = Path(__file__).parent
 
@@ -38,4 +39,9 @@ if __name__ == "__main__":
     torch.save(content(), HERE / "older.pt", _use_new_zipfile_serialization=False)
     torch.save(torch.nn.Linear(1, 1), HERE / "module.pt")
     torch.save(torch.eye(2).to_sparse(), HERE / "sparse.pt")
+    regions = [
+        constraints.real, constraints.interval(0.0, torch.ones(2)), constraints.real_vector, constraints.multinomial(3),
+        constraints.cat([constraints.positive, constraints.simplex], -1, [1, 2]),
+    ]  # fmt: skip
+    torch.save({"regions": regions, "again": regions[1]}, HERE / "constraints.pt")
     torch.save([Fraction(1, 2)], HERE / "fraction.pt")
