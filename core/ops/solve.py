@@ -318,7 +318,7 @@ def _pinv_within(A: Tensor, rtol: float | Tensor | None, atol: float | Tensor | 
     limits = [0.0 if t is None else unsqueeze(t, -1) if isinstance(t, Tensor) else t for t in (atol, rtol)]
     relative = AUTO if rtol is None else limits[1]
     tolerance = tolerances(A, values.amax(-1, keepdim=True), relative, limits[0])
-    return pinv_within_p(A, tolerance.to(A.dtype), hermitian=hermitian)
+    return pinv_within_p(A, tolerance.detach().to(A.dtype), hermitian=hermitian)
 
 
 @public()

@@ -15,6 +15,7 @@ Array = np.ndarray[Any, Any]
 #: Ops of matrices that must be regular, and whose eigenvalues must differ.
 OF_REGULAR = frozenset({
     "cholesky", "qr", "eigh", "eig", "svd", "lu_factor", "det", "slogdet", "solve", "solve_triangular", "inv", "pinv",
+    "pinv_within",
 })  # fmt: skip
 
 
@@ -97,6 +98,10 @@ sample_rows({
     "pinv": lambda m: [
         (_spread(m, 3, 2), -1.0, 0.0, False), (_spread(m, 2, 3), 1e-3, 0.0, False),
         Sample.rough(_definite(m), -1.0, 0.0, True),
+    ],
+    "pinv_within": lambda m: [
+        Sample(_spread(m, 3, 2), 0 * m(2, 1), hermitian=False),
+        Sample.rough(_definite(m), 0 * m(2, 1), hermitian=True),
     ],
     "matrix_exp": lambda m: [(m(2, 3, 3),), (m(2, 1, 1),), (m(2, 2, 2, low=-20, high=2),)],
 })  # fmt: skip
@@ -193,6 +198,7 @@ references(
         "solve_triangular": _triangular,
         "cholesky_solve": _from_factor,
         "pinv": lambda x, rtol, atol, hermitian: np.linalg.pinv(x),
+        "pinv_within": lambda x, tolerance, hermitian: np.linalg.pinv(x),
         "matrix_exp": _expm,
     },
     tolerance=20,
