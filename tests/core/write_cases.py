@@ -224,8 +224,9 @@ def results_that_are_not_saved(T: Any) -> Any:
     """Their gradients are computed from the inputs, so that the results may be written over."""
     made = {
         "div": lambda x: (x * 2) / x, "rdiv": lambda x: 3 / x, "erfinv": lambda x: x.erfinv(),
-        "mul": lambda x: x * x, "sin": lambda x: x.sin(), "log": lambda x: x.log(), "atan2": lambda x: T.atan2(x, x * x),
-        "lerp": lambda x: T.lerp(x, x * 3, x), "cumsum": lambda x: x.cumsum(0), "abs": lambda x: x.abs(),
+        "mul": lambda x: x * x, "sin": lambda x: x.sin(), "log": lambda x: x.log(),
+        "atan2": lambda x: T.atan2(x, x * x), "lerp": lambda x: T.lerp(x, x * 3, x),
+        "cumsum": lambda x: x.cumsum(0), "abs": lambda x: x.abs(),
     }  # fmt: skip
     found = {}
     for name, fn in made.items():
