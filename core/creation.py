@@ -21,7 +21,7 @@ from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.from_data import check_fits, finished, resolve_device, tensor
 from flambeau.core.keys import key_for, precise
 from flambeau.core.memory_format import Layout, MemoryFormat, check_format, order_of, preserve_format, strided
-from flambeau.core.out import deliver
+from flambeau.core.out import check_out, deliver
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.size import Size
@@ -60,6 +60,7 @@ def full(
         fill_value = fill_value.item()
     if not isinstance(fill_value, (Tensor, _NUMBER)):
         raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
+    check_out("full", dtype, out)
     fill_value = _fill("full", fill_value, None if dtype is None else dt.as_dtype(dtype))
     chosen = _dtype_of(fill_value) if dtype is None else dt.as_dtype(dtype)
     shape = _shape((size,) if not isinstance(size, (tuple, list)) else (tuple(size),), "full")
@@ -101,6 +102,7 @@ def _filled(
 ) -> Tensor:  # fmt: skip
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = _made("full", value, _shape(size, name), chosen, resolve_device(device))
+    check_out(name, dtype, out)
     return found if out is None and not requires_grad else deliver(name, finished(found, requires_grad), out)
 
 
@@ -147,6 +149,7 @@ def empty(
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     shape = _shape(sizes if size is None else (size,), "empty")
     if out is not None:
+        check_out("empty", dtype, out)
         return deliver("empty", full(shape, 0, dtype=out.dtype, device=out.device), out)
     if layout is not None and layout is not strided:
         return zeros(*shape, dtype=chosen, device=device, requires_grad=requires_grad, layout=layout)
@@ -313,6 +316,7 @@ def arange(
         found = tensor_of(key.arange(start, step, length=count, dtype=chosen, index=where.number), key)
     else:
         found = call(OPS["arange"], (start, step), {"length": count, "dtype": chosen, "device": where})
+    check_out("arange", dtype, out)
     return deliver("arange", finished(found, requires_grad), out)
 
 
@@ -334,6 +338,7 @@ def linspace(
     # From both ends, so that the last element is exactly `end`.
     low, high = i * step + start, (i - (steps - 1)) * step + end
     found = low.where(place < (steps + 1) // 2, high).to(chosen) if steps > 1 else (i + start).to(chosen)
+    check_out("linspace", dtype, out)
     return deliver("linspace", finished(found, requires_grad), out)
 
 
@@ -379,6 +384,7 @@ def logspace(
     wide = precise(resolve_device(device))
     complex_ = any(isinstance(v, complex) for v in (start, end, base))
     exponents = linspace(start, end, steps, dtype=wide.to_complex() if complex_ else wide, device=device)
+    check_out("logspace", dtype, out)
     return deliver("logspace", finished((base**exponents).to(chosen), requires_grad), out)
 
 
@@ -397,6 +403,7 @@ def eye(
         raise ArgumentError(f"eye: n and m must not be negative, got {n} and {m}")
     chosen = dt.as_dtype(dtype) if dtype is not None else dt.get_default_dtype()
     found = (arange(n, device=device).unsqueeze(1) == arange(m, device=device)).to(chosen)
+    check_out("eye", dtype, out)
     return deliver("eye", finished(found, requires_grad), out)
 
 

@@ -243,7 +243,8 @@ def from_file(
     tensor([1, 2, 3], dtype=flambeau.uint8)
     """
     wanted = dt.get_default_dtype() if dtype is None else dt.as_dtype(dtype)
-    needed = bounded(size, "from_file: size") * wanted.itemsize
+    count = int(bounded(size, "from_file: size"))
+    needed = count * wanted.itemsize
     path = Path(filename)
     if shared and (not path.exists() or path.stat().st_size < needed):
         with path.open("ab") as file:
@@ -252,10 +253,10 @@ def from_file(
         raise RuntimeError(f"from_file: there is no file {str(path)!r}")
     if path.stat().st_size < needed:
         raise RuntimeError(f"from_file: {str(path)!r} has {path.stat().st_size} bytes, and {needed} are asked for")
-    if not size:
+    if not count:
         found = np.empty(0, wanted.numpy)
     else:
-        found = np.memmap(path, wanted.numpy, "r+" if shared else "c", shape=(size,))
+        found = np.memmap(path, wanted.numpy, "r+" if shared else "c", shape=(count,))
     return from_numpy(found).requires_grad_(requires_grad)
 
 

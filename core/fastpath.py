@@ -255,3 +255,10 @@ def inplace_function(op: Op, name: str = "") -> FunctionType:
     function.__doc__ = f"In place: :func:`flambeau.{op.name}`, written to the tensor, which is returned."
     function.__signature__ = help.signature(op, inplace=True)  # type: ignore[attr-defined]
     return function
+
+
+def inplace_operator(op: Op) -> FunctionType:
+    """The operator method ``__iadd__`` of ``add``."""
+    function = lazy_function(op, f"{op.name}_", lambda: sources.inplace_operator_source(op))
+    function.__signature__ = help.signature(op, inplace=True)  # type: ignore[attr-defined]
+    return function

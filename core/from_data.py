@@ -17,6 +17,7 @@ from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import NumberError
 from flambeau.core.exchange import from_dlpack, from_numpy
+from flambeau.core.memory_format import Layout, strided
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor, in_class
 
@@ -28,8 +29,10 @@ def resolve_device(device: DeviceLike) -> Device:
     return keys.get_default_device() if device is None else located(device)
 
 
-def finished(t: Tensor, requires_grad: bool, pin_memory: bool = False) -> Tensor:
-    """A new tensor as its constructor's last arguments ask."""
+def finished(t: Tensor, requires_grad: bool, pin_memory: bool = False, layout: Layout | None = None) -> Tensor:
+    """A new tensor as its constructor's last arguments ask; NotImplementedError for a layout that is sparse."""
+    if layout is not None and layout is not strided:
+        raise NotImplementedError(f"a constructor of dense values makes no tensor of layout {layout}; use to_sparse()")
     if pin_memory:
         t = t.pin_memory()
     return t.requires_grad_() if requires_grad else t

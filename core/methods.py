@@ -166,7 +166,7 @@ def _install_record(record: Op) -> None:
     setattr(Tensor, f"__{stem}__", fastpath.method(record, f"__{stem}__"))
     if record.dtype.results != ("bool",):  # Python turns comparisons round itself
         setattr(Tensor, f"__r{stem}__", fastpath.method(record, f"__r{stem}__", reflected=True))
-        setattr(Tensor, f"__i{stem}__", fastpath.inplace_function(record))
+        setattr(Tensor, f"__i{stem}__", fastpath.inplace_operator(record))
 
 
 def _forms(face: Face, name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

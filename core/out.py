@@ -19,15 +19,20 @@ R = TypeVar("R")
 
 #: Functions whose ``out`` has the dtype of the result, as in torch; that of the others may be a wider one.
 EXACT: Final = frozenset({
-    "abs", "addbmm", "addmm", "addmv", "all", "amax", "amin", "aminmax", "any", "argmax", "argmin", "baddbmm", "bmm",
-    "bucketize", "ceil", "complex", "conj_physical", "cross", "cummax", "cummin", "det", "diag", "diff", "dot", "eigh",
-    "eigvalsh", "floor", "frac", "frexp", "gather", "heaviside", "histc", "histogram", "index_add", "index_copy",
-    "index_reduce", "index_select", "inner", "inv", "isin", "isneginf", "isposinf", "kthvalue", "log_softmax",
-    "logcumsumexp", "lu", "lu_factor", "lu_solve", "masked_select", "matmul", "matrix_norm", "max", "min", "mm",
-    "mode", "msort", "multi_dot", "multinomial", "mv", "nan_to_num", "nanquantile", "narrow_copy", "neg", "nonzero",
-    "polar", "qr", "quantile", "renorm", "round", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "sgn",
-    "sign", "signbit", "slice_scatter", "slogdet", "softmax", "solve", "solve_triangular", "sort", "svd", "svdvals",
-    "take", "take_along_dim", "topk", "tril", "triu", "trunc", "vdot", "vecdot", "vector_norm",
+    "abs", "addbmm", "addmm", "addmv", "alias_copy", "all", "amax", "amin", "aminmax", "any", "argmax", "argmin",
+    "as_strided_copy", "avg_pool2d", "avg_pool3d", "baddbmm", "bitwise_not", "bmm", "bucketize", "ceil",
+    "cholesky_ex", "complex", "conj_physical", "cross", "cummax", "cummin", "det", "diag", "diagonal_copy", "dot",
+    "eigh", "eigvalsh", "expand_copy", "floor", "frac", "frexp", "gather", "gelu", "hardshrink", "hash_tensor",
+    "heaviside", "histc", "histogram", "index_add", "index_copy", "index_reduce", "index_select", "inner", "inv",
+    "inv_ex", "isin", "isneginf", "isposinf", "kthvalue", "ldl_factor", "ldl_factor_ex", "ldl_solve", "linear",
+    "log_softmax", "logcumsumexp", "logsigmoid", "lu_factor", "lu_factor_ex", "lu_solve", "lu_unpack",
+    "masked_select", "matmul", "matrix_norm", "matrix_power", "max", "min", "mm", "mode", "msort", "multi_dot",
+    "multinomial", "mv", "nan_to_num", "nanquantile", "narrow_copy", "native_batch_norm", "neg", "nonzero", "norm",
+    "ormqr", "permute_copy", "polar", "qr", "quantile", "renorm", "round", "scatter", "scatter_add", "scatter_reduce",
+    "searchsorted", "sgn", "sign", "signbit", "slice_scatter", "slogdet", "softmax", "softplus", "softshrink",
+    "solve", "solve_ex", "solve_triangular", "sort", "split_with_sizes_copy", "squeeze_copy", "svd", "svdvals",
+    "t_copy", "take", "take_along_dim", "tensordot", "topk", "transpose_copy", "triangular_solve", "tril", "triu",
+    "trunc", "unbind_copy", "unfold_copy", "unsqueeze_copy", "vdot", "vecdot", "vector_norm", "view_copy",
 })  # fmt: skip
 
 
@@ -61,6 +66,12 @@ def deliver(name: str, result: R, out: Any = None, dtype: DTypeLike | None = Non
         _write(name, out, result)
         result = out
     return result
+
+
+def check_out(name: str, dtype: DTypeLike | None, out: Tensor | None) -> None:
+    """DTypeError where both ``dtype`` and ``out`` are given, and they differ."""
+    if dtype is not None and isinstance(out, Tensor) and as_dtype(dtype) is not out._key.dtype:
+        raise DTypeError(f"{name}: dtype {as_dtype(dtype)} is not that of out, {out._key.dtype}")
 
 
 def _write(name: str, out: Any, result: Any) -> None:

@@ -427,3 +427,10 @@ def inplace_source(op: Op) -> str:
         f"        return {x}",
     ]
     return "\n".join(lines) + "\n" + tail
+
+
+def inplace_operator_source(op: Op) -> str:
+    """The text of ``__iadd__``: ``add_``'s, and NotImplemented for strangers: ``x += y`` is ``x = x + y`` then."""
+    text, other = inplace_source(op), op.schema.operands[1].public
+    last = text.rindex("    return in_place(")
+    return f"{text[:last]}    if not isinstance({other}, operand_types): return NotImplemented\n{text[last:]}"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 N = TypeVar("N", int, float)
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def sym_int(a: float) -> int:
     >>> fb.sym_int(2.5)
     2
     """
-    return int(a)
+    return _as_number("sym_int", a, int)
 
 
 def sym_float(a: float) -> float:
@@ -51,7 +51,14 @@ def sym_float(a: float) -> float:
     >>> fb.sym_float(2)
     2.0
     """
-    return float(a)
+    return _as_number("sym_float", a, float)
+
+
+def _as_number(name: str, a: object, kind: Callable[[Any], T]) -> T:
+    try:
+        return kind(a)
+    except TypeError:
+        raise TypeError(f"{name}: argument 'a' must be a number, got {type(a).__name__}") from None
 
 
 def sym_max(a: N, b: N) -> N:
@@ -121,7 +128,11 @@ def sym_sum(args: Iterable[int]) -> int:
     >>> fb.sym_sum([1, 2])
     3
     """
-    return sum(args)
+    if isinstance(args, (str, bytes)) or not isinstance(args, Iterable):
+        raise TypeError(f"sym_sum: argument 'args' must be several numbers, got {type(args).__name__}")
+    numbers = [*args]
+    _need_numbers("sym_sum", **{f"args[{i}]": n for i, n in enumerate(numbers)})
+    return builtins.sum(numbers)
 
 
 def sym_fresh_size(expr: int) -> int:

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from flambeau.core.blame import checking as _checking
+from flambeau.core.blame import explain_functions as _explain
 from flambeau.core.dtype import Number
 from flambeau.core.methods import give_homes, named
 from flambeau.core.ops.solve import solve as _solve
@@ -99,6 +101,7 @@ def spmm(input: Tensor, mat2: Tensor) -> Tensor:
     return input.mm(mat2)
 
 
+_explain(globals(), "spmm spsolve", wrap=_checking)
 dsmm, hsmm, saddmm = named("dsmm", spmm), named("hsmm", hspmm), named("saddmm", sspaddmm)  # other old names
 give_homes(__name__, {"dsmm": dsmm, "hsmm": hsmm, "saddmm": saddmm})
 

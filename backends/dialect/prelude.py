@@ -41,6 +41,7 @@ _OPENCL = """
 #define GROUP ((i64)get_group_id(0))
 #define GROUPS ((i64)get_num_groups(0))
 #define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+#define BARRIER_ALL barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 typedef char i8; typedef uchar u8; typedef short i16; typedef ushort u16; typedef int i32; typedef uint u32;
 typedef long i64; typedef ulong u64; typedef float f32; typedef half f16; typedef float2 c64;
 #define AS_i32(x) as_int(x)
@@ -80,6 +81,7 @@ _CUDA = """
 #define GROUP ((i64)blockIdx.x)
 #define GROUPS ((i64)gridDim.x)
 #define BARRIER __syncthreads()
+#define BARRIER_ALL __syncthreads()
 typedef signed char i8; typedef unsigned char u8; typedef short i16; typedef unsigned short u16; typedef int i32;
 typedef unsigned int u32; typedef long long i64; typedef unsigned long long u64; typedef float f32;
 typedef double f64; typedef unsigned short f16; typedef float2 c64; typedef double2 c128;

@@ -14,6 +14,7 @@ from flambeau.backends.base import HostArray, Kernel, KernelTable, Shape
 from flambeau.backends.generic import generic_table
 from flambeau.backends.launched import (
     conv,
+    decompositions,
     elementwise,
     index,
     linalg,
@@ -37,7 +38,9 @@ from flambeau.core.locks import fork_safe
 D = TypeVar("D", bound=Device)
 
 WIDE: Final = (dt.float64, dt.complex128)
-_FAMILIES: Final = (elementwise, reduce, linalg, index, scan, nn, random, conv, pool, norm, optim, recurrent, parts)
+_FAMILIES: Final = (
+    elementwise, reduce, linalg, decompositions, index, scan, nn, random, conv, pool, norm, optim, recurrent, parts,
+)  # fmt: skip
 
 
 class LaunchedBackend(StridedBackend, Generic[D]):

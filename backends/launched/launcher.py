@@ -27,6 +27,9 @@ class Launcher(Protocol):
     def dense(self, array: StridedArray) -> StridedArray:
         """The array itself if it is contiguous, else a contiguous copy."""
 
+    def copied(self, array: StridedArray) -> StridedArray:
+        """A contiguous copy."""
+
     def copy(self, dst: StridedArray, src: StridedArray) -> None:
         """Write ``src`` to ``dst``: one shape, any strides and dtypes, no partial overlap."""
 

@@ -62,7 +62,7 @@ def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: Stride
         _by_terms(backend, out, x, y)
         return
     if n == 1:  # a column: as a row, which lies in memory just so
-        x, y, m, n = _turned(y), _turned(x), n, m
+        x, y, m, n = turned(y), turned(x), n, m
     shape, strides = lay.coalesce(tuple(batch), x.strides[:-2], y.strides[:-2])
     if len(shape) > texts.MAX_AXES:
         x, y = backend.dense(x), backend.dense(y)
@@ -110,7 +110,7 @@ def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:
     return None if strides is None else x.viewed(shape, strides, x.offset)
 
 
-def _turned(x: StridedArray) -> StridedArray:
+def turned(x: StridedArray) -> StridedArray:
     """The matrices transposed."""
     *batch, m, n = x.shape
     *steps, down, along = x.strides
@@ -203,10 +203,10 @@ def _packed(
 
 def _complex(backend: Launcher, x: StridedArray, y: StridedArray) -> StridedArray:
     """Complex matrices by four real products of their parts."""
-    xr, xi, yr, yi = (part for a in (x, y) for part in _parts(a))
+    xr, xi, yr, yi = (part for a in (x, y) for part in parts(a))
     batch = lay.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     out = backend.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype, x.index)
-    real, imag = _parts(out)
+    real, imag = parts(out)
     rr, ii, ri, ir = (matmul(backend, a, b) for a, b in ((xr, yr), (xi, yi), (xr, yi), (xi, yr)))
     pair = (rr.dtype, rr.dtype)
     backend.expression("x - y", pair, rr.dtype)(rr, ii, out=real)
@@ -214,7 +214,7 @@ def _complex(backend: Launcher, x: StridedArray, y: StridedArray) -> StridedArra
     return out
 
 
-def _parts(x: StridedArray) -> tuple[StridedArray, StridedArray]:
+def parts(x: StridedArray) -> tuple[StridedArray, StridedArray]:
     """The real and the imaginary parts as views."""
     shape, strides, offset = lay.view_as_real(*x.layout)
     real = x.viewed(shape[:-1], strides[:-1], offset, x.dtype.to_real())

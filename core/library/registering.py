@@ -98,7 +98,7 @@ class Library:
         name = op_name if not isinstance(op_name, str) or "::" in op_name else f"{self.ns}::{op_name}"
         _implement(find(name, "Library.impl"), dispatch_key or self.dispatch_key, fn)
 
-    def fallback(self, fn: Any, dispatch_key: str = "", *, with_keyset: bool = False) -> None:
+    def fallback(self, fn: Any, dispatch_key: str = "", *, with_keyset: bool = False) -> None:  # Any: any function
         """Say what ops without a kernel for a key do: ``fallthrough_kernel``, which is what they do anyway.
 
         RuntimeError for another function: the keys of torch's dispatcher are not gone through here.

@@ -156,12 +156,13 @@ TYPE_NAMES: Final[dict[DType, str]] = {
 
 @public(function=False)
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor in the dtype of ``other``.
+    """The tensor in the dtype of ``other``, and on its device.
 
     >>> fb.tensor([1]).type_as(fb.ones(1)).dtype
     flambeau.float32
     """
-    return convert(self, None, other._key.dtype)  # an array has a dtype too
+    key = other._key  # an array has a dtype and a device too
+    return convert(self, key.device, key.dtype)
 
 
 @public(function=False)

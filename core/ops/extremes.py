@@ -40,7 +40,7 @@ def _max(
     tensor([1])
     """
     found = returned("max", _extreme(max_p, argmax_p, maximum_p, input, dim, keepdim, other))
-    answer: Tensor | ValuesIndices[Tensor] = deliver("max", found, out)
+    answer: Tensor | ValuesIndices[Tensor] = deliver("max" if isinstance(found, tuple) else "maximum", found, out)
     return answer
 
 
@@ -66,7 +66,7 @@ def _min(
     tensor([0])
     """
     found = returned("min", _extreme(min_p, argmin_p, minimum_p, input, dim, keepdim, other))
-    answer: Tensor | ValuesIndices[Tensor] = deliver("min", found, out)
+    answer: Tensor | ValuesIndices[Tensor] = deliver("min" if isinstance(found, tuple) else "minimum", found, out)
     return answer
 
 

@@ -27,6 +27,8 @@ def hash_tensor(input: Tensor, dim: int | Sequence[int] = (), *, keepdim: bool =
     bits = input.to(dt.float64).view(dt.int64) if input.is_floating_point() else input.to(dt.int64)
     given = (dim,) if isinstance(dim, int) else tuple(dim)
     axes = [axis_of("hash_tensor", input, d) for d in given] or list(range(input.ndim))
+    if not input.ndim:  # its dim 0 is there in name alone
+        axes = []
     for axis in axes:
         bits = _folded(bits, axis)
     if not keepdim:

@@ -205,7 +205,7 @@ def _combined_vjp(
         to_src = gather_p(to_src, index, axis)
     elif reduce == "prod":
         to_x = g * cj(scatter_reduce_p(creation.ones_like(x), index, src, axis, "prod", True))
-        to_src = gather_p(g, index, axis) * cj(_others(x, index, part, axis, include_self))
+        to_src = gather_p(g, index, axis) * cj(_others(x, index, part, out, axis, include_self))
     else:
         own, theirs = (x == out).to(g.dtype), (part == gather_p(out, index, axis)).to(g.dtype)
         if not include_self:
@@ -217,14 +217,17 @@ def _combined_vjp(
     return to_x, grown(to_src, src.shape)
 
 
-def _others(x: Tensor, index: Tensor, src: Tensor, axis: int, include_self: bool) -> Tensor:
-    """For each element of ``src`` the product of all that meets it, without a division by zero."""
+def _others(x: Tensor, index: Tensor, src: Tensor, out: Tensor, axis: int, include_self: bool) -> Tensor:
+    """For each element of ``src`` the product of all that meets it, without a division by zero.
+
+    Beside the only zero that product is 0, and its derivative is not: ``out`` has it.
+    """
     zero = src == 0
-    rest = scatter_reduce_p(x, index, where(zero, 1, src), axis, "prod", include_self)
     start = creation.zeros_at(x, tuple(x.shape))
     zeros = gather_p(scatter_p(start, index, zero.to(x.dtype), axis, "add"), index, axis)
-    met = gather_p(rest, index, axis)
-    return where(zero, where(zeros == 1, met, 0.0), where(zeros == 0, met / where(zero, 1, src), 0.0))
+    only = zero & (zeros == 1)
+    rest = scatter_reduce_p(x, index, where(only, 1, src), axis, "prod", include_self)
+    return where(only, gather_p(rest, index, axis), gather_p(out, index, axis) / where(zero, 1, src))
 
 
 @composite(
@@ -276,6 +279,8 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False,
             [4]])
     """
     axis, (x, at) = aligned(input, dim, index)
+    if 0 in at._array.shape:  # torch looks no further: neither at its dtype nor at its rank
+        return deliver("gather", x.reshape((-1,))[:0].reshape(tuple(at.shape)), out)
     found = gather_p(x, at, axis)
     return deliver("gather", found.reshape(()) if not index.ndim else found, out)
 

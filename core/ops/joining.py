@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.dispatch import tensor_of
-from flambeau.core.errors import ArgumentError, FormatError, ShapeError
+from flambeau.core.errors import ArgumentError, FormatError, LevelError, ShapeError
 from flambeau.core.graph import disown
 from flambeau.core.keys import Key
 from flambeau.core.memory_format import (
@@ -40,6 +40,7 @@ from flambeau.core.public import public
 from flambeau.core.record import alike
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
+from flambeau.core.transforms.levels import bottom
 
 
 @public(function=False, guard="function")
@@ -322,7 +323,7 @@ def repeat_interleave(
                 f"{size} elements along dimension {axis}"
             )
         return x.index_select(axis, _interleaved_places(repeats, size, output_size))
-    count = operator.index(repeats.reshape(()) if isinstance(repeats, Tensor) else repeats)
+    count = _count(repeats.reshape(())) if isinstance(repeats, Tensor) else operator.index(repeats)
     if count < 0:
         raise ShapeError(f"repeat_interleave: repeats must not be negative, got {count}")
     shape = tuple(x._array.shape)
@@ -330,10 +331,21 @@ def repeat_interleave(
     return reshape(clone_p(spread, "C"), (*shape[:axis], size * count, *shape[axis + 1 :]))
 
 
+def _count(number: Tensor) -> int:
+    """The value of a 0-d tensor, which all elements of a batch must share: a size depends on it."""
+    values = bottom(number).reshape(-1)
+    if values.numel() > 1 and bool((values != values[0]).any()):
+        raise LevelError(
+            f"repeat_interleave: inside vmap all elements of the batch must repeat as often, got {values.tolist()}; "
+            "their results would differ in shape"
+        )
+    return operator.index(values[0])
+
+
 def _interleaved_places(repeats: Tensor, size: int, total: int | None) -> Tensor:
     ends = repeats.cumsum(0)
     if total is None:
-        total = int(ends[-1]) if size else 0
+        total = _count(ends[-1]) if size else 0
     return searchsorted(ends, creation.arange(total, device=repeats.device), right=True)
 
 

@@ -100,6 +100,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
     tensor([[1],
             [2]])
     """
+    if as_tuple and out is not None:
+        raise TypeError("nonzero: argument 'out' is for as_tuple=False; the tuple has one tensor for each dimension")
     if not as_tuple:
         return deliver("nonzero", nonzero_p(input), out)
     found = nonzero_p(input if input.ndim else input.reshape((1,)))

@@ -267,7 +267,7 @@ def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """
     a, b = tuple(input._array.shape), tuple(other._array.shape)
     if not a or not b:
-        return deliver("inner", input * other, out)
+        return deliver("mul", input * other, out)
     if a[-1] != b[-1]:
         raise ShapeError(f"inner: the last sizes must be equal, got {a[-1]} of input {a} and {b[-1]} of other {b}")
     flat = matmul_p(reshape(input, (prod(a[:-1]), a[-1])), matrix_transpose(reshape(other, (prod(b[:-1]), b[-1]))))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, overload
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry, state
-from flambeau.core.creation import Sizes, _shape
+from flambeau.core.creation import Sizes, _shape, empty_like
 from flambeau.core.declare import composite, op
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
@@ -23,9 +23,10 @@ from flambeau.core.errors import ArgumentError, DTypeError
 from flambeau.core.from_data import finished, resolve_device
 from flambeau.core.generator import default_generator
 from flambeau.core.keys import key_for, precise
+from flambeau.core.memory_format import Layout, MemoryFormat, preserve_format
 from flambeau.core.ops import storage
 from flambeau.core.ops.elementwise import cos_p, log_p, minimum_p, sin_p, sqrt_p
-from flambeau.core.out import deliver
+from flambeau.core.out import check_out, deliver
 from flambeau.core.public import public
 from flambeau.core.random import UNIFORM_BITS, Philox, largest_below
 from flambeau.core.record import CREATE, DTypeRule
@@ -214,7 +215,8 @@ def _filled(
 
 @public(method=False)
 def rand(*size: Sizes, generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
-         device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
+         device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False,
+         layout: Layout | None = None) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``, from the default generator or ``generator``.
 
     >>> g = fb.Generator().manual_seed(0)
@@ -222,33 +224,36 @@ def rand(*size: Sizes, generator: Philox | None = None, out: Tensor | None = Non
     tensor([0.3990, 0.8805])
     """
     found = _filled(uniform, "rand", _shape(size, "rand"), dtype, device, generator)
-    return finished(deliver("rand", found, out), requires_grad, pin_memory)
+    check_out("rand", dtype, out)
+    return finished(deliver("rand", found, out), requires_grad, pin_memory, layout)
 
 
 @public(method=False)
 def randn(*size: Sizes, generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
-          device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
+          device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False,
+          layout: Layout | None = None) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 (complex ones: 1/2 in each part).
 
     >>> fb.randn(2, 3).shape
     flambeau.Size([2, 3])
     """
     found = _filled(standard_normal, "randn", _shape(size, "randn"), dtype, device, generator, math.sqrt(0.5))
-    return finished(deliver("randn", found, out), requires_grad, pin_memory)
+    check_out("randn", dtype, out)
+    return finished(deliver("randn", found, out), requires_grad, pin_memory, layout)
 
 
 @overload
 def randint(high: int, size: Sequence[int], *, generator: Philox | None = ..., out: Tensor | None = ...,
-            dtype: DTypeLike | None = ..., device: DeviceLike = ..., requires_grad: bool = ...
-            ) -> Tensor: ...  # fmt: skip
+            dtype: DTypeLike | None = ..., device: DeviceLike = ..., requires_grad: bool = ...,
+            pin_memory: bool = ..., layout: Layout | None = ...) -> Tensor: ...  # fmt: skip
 @overload
 def randint(low: int, high: int, size: Sequence[int], *, generator: Philox | None = ..., out: Tensor | None = ...,
-            dtype: DTypeLike | None = ..., device: DeviceLike = ..., requires_grad: bool = ...
-            ) -> Tensor: ...  # fmt: skip
+            dtype: DTypeLike | None = ..., device: DeviceLike = ..., requires_grad: bool = ...,
+            pin_memory: bool = ..., layout: Layout | None = ...) -> Tensor: ...  # fmt: skip
 @public(method=False)
 def randint(*args: int | Sequence[int], generator: Philox | None = None, out: Tensor | None = None,
             dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
-            **kw: int | Sequence[int]) -> Tensor:  # fmt: skip
+            pin_memory: bool = False, layout: Layout | None = None, **kw: int | Sequence[int]) -> Tensor:  # fmt: skip
     """``randint(high, size)`` or ``randint(low, high, size)``: whole numbers in [low, high), int64 by default.
 
     ValueError where the span is empty or above 2**64.
@@ -260,7 +265,8 @@ def randint(*args: int | Sequence[int], generator: Philox | None = None, out: Te
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
     check_span("randint", low, high)
     found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, resolve_device(device), generator)
-    return finished(deliver("randint", found, out), requires_grad)
+    check_out("randint", dtype, out)
+    return finished(deliver("randint", found, out), requires_grad, pin_memory, layout)
 
 
 def _bounds(args: Sequence[Any], kw: Mapping[str, Any]) -> tuple[int, int, Sequence[int]]:
@@ -283,7 +289,8 @@ def check_span(name: str, low: float, high: float) -> None:
 
 @public(method=False)
 def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
-             device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
+             device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False,
+             layout: Layout | None = None) -> Tensor:  # fmt: skip
     """The whole numbers below ``n`` in random order: the stable argsort of random 64-bit keys.
 
     >>> fb.randperm(4).sort().values
@@ -300,41 +307,54 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
         found = order[first[order].argsort(0, stable=True)]
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast_p(found, dtype=dt.as_dtype(dtype))
-    return finished(deliver("randperm", found, out), requires_grad, pin_memory)
+    check_out("randperm", dtype, out)
+    return finished(deliver("randperm", found, out), requires_grad, pin_memory, layout)
+
+
+def _ordered_like(drawn: Tensor, input: Tensor, memory_format: MemoryFormat | None) -> Tensor:
+    """What was drawn, its elements in memory as a tensor like ``input`` has them."""
+    if (memory_format is None or memory_format is preserve_format) and input.is_contiguous():
+        return drawn
+    with state.no_grad():
+        like = empty_like(input, dtype=drawn.dtype, device=drawn.device, memory_format=memory_format)
+        return like.copy_(drawn)
 
 
 @public(method=False)
 def rand_like(
     input: Tensor, *, generator: Philox | None = None, dtype: DTypeLike | None = None,
-    device: DeviceLike = None, requires_grad: bool = False,
+    device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False,
+    layout: Layout | None = None, memory_format: MemoryFormat | None = None,
 ) -> Tensor:  # fmt: skip
     """:func:`rand` with the shape, dtype and device of ``input``.
 
     >>> fb.rand_like(fb.ones(2, 3)).shape
     flambeau.Size([2, 3])
     """
-    return rand(tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device,
-                requires_grad=requires_grad)  # fmt: skip
+    found = rand(tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device)
+    return finished(_ordered_like(found, input, memory_format), requires_grad, pin_memory, layout)
 
 
 @public(method=False)
 def randn_like(
     input: Tensor, *, generator: Philox | None = None, dtype: DTypeLike | None = None,
-    device: DeviceLike = None, requires_grad: bool = False,
+    device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False,
+    layout: Layout | None = None, memory_format: MemoryFormat | None = None,
 ) -> Tensor:  # fmt: skip
     """:func:`randn` with the shape, dtype and device of ``input``.
 
     >>> fb.randn_like(fb.ones(2, 3)).shape
     flambeau.Size([2, 3])
     """
-    return randn(tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device,
-                 requires_grad=requires_grad)  # fmt: skip
+    found = randn(tuple(input.shape), generator=generator, dtype=dtype or input.dtype, device=device or input.device)
+    return finished(_ordered_like(found, input, memory_format), requires_grad, pin_memory, layout)
 
 
 @public(method=False)
 def randint_like(
     input: Tensor, low: int | None = None, high: int | None = None, *, generator: Philox | None = None,
     dtype: DTypeLike | None = None, device: DeviceLike = None, requires_grad: bool = False,
+    pin_memory: bool = False, layout: Layout | None = None, memory_format: MemoryFormat | None = None,
 ) -> Tensor:  # fmt: skip
     """:func:`randint` with the shape, dtype and device of ``input``.
 
@@ -345,5 +365,6 @@ def randint_like(
         low, high = None, low
     if high is None:
         raise TypeError("randint_like: high is needed")
-    return randint(low or 0, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
-                   device=device or input.device, requires_grad=requires_grad)  # fmt: skip
+    found = randint(low or 0, high, tuple(input.shape), generator=generator, dtype=dtype or input.dtype,
+                    device=device or input.device)  # fmt: skip
+    return finished(_ordered_like(found, input, memory_format), requires_grad, pin_memory, layout)

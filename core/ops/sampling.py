@@ -1,6 +1,6 @@
 """Distributions: masks, counts, categories, and the samplers that fill a tensor in place.
 
-None has a gradient with respect to its parameters. What is drawn comes from :mod:`flambeau.core.ops.random`.
+Gradients with respect to their parameters are zeros. What is drawn comes from :mod:`flambeau.core.ops.random`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 
 from flambeau.core import dtype as dt
 from flambeau.core import state
-from flambeau.core.creation import zeros_like
+from flambeau.core.creation import full_at, zeros_like
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.from_data import finished
 from flambeau.core.keys import precise
+from flambeau.core.memory_format import Layout
 from flambeau.core.ops import random, storage
 from flambeau.core.ops.arithmetic import clamp
 from flambeau.core.ops.elementwise import (
@@ -32,7 +34,7 @@ from flambeau.core.ops.elementwise import (
 )
 from flambeau.core.ops.expand import broadcast_tensors
 from flambeau.core.ops.search import searchsorted
-from flambeau.core.out import deliver
+from flambeau.core.out import check_out, deliver
 from flambeau.core.public import public
 from flambeau.core.random import Philox
 from flambeau.core.tensor import Tensor
@@ -63,7 +65,16 @@ def bernoulli(
     """
     with state.no_grad():
         mask = _bernoulli_mask(input, input if p is None else p, generator)
-        return deliver("bernoulli", storage.cast_p(mask, dtype=input.dtype), out)
+        drawn = storage.cast_p(mask, dtype=input.dtype)
+    return deliver("bernoulli", _flat(drawn, input), out)
+
+
+def _flat(drawn: Tensor, *parameters: Tensor | float) -> Tensor:
+    """What was drawn, with a gradient of zeros towards the tensors that the distribution was given."""
+    for p in parameters:
+        if isinstance(p, Tensor) and p.requires_grad and state.is_grad_enabled():
+            drawn = where(full_at(drawn, (), True, dt.bool_), drawn, p)
+    return drawn
 
 
 def _bernoulli_mask(like: Tensor, p: Tensor | float, generator: Philox | None) -> Tensor:
@@ -83,13 +94,15 @@ def _bernoulli_mask(like: Tensor, p: Tensor | float, generator: Philox | None) -
 def normal(
     mean: Tensor | float, std: Tensor | float = 1.0, size: int | Sequence[int] | None = None, *,
     generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
-    device: DeviceLike = None,
+    device: DeviceLike = None, layout: Layout | None = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers with means and standard deviations from tensors or numbers; two numbers need a ``size``.
 
     >>> fb.normal(fb.tensor([1.0, 2.0]), 0.0)
     tensor([1., 2.])
     """
+    # a sample has no derivative in forward mode either, which no_grad does not end
+    mean, std = (v.detach() if isinstance(v, Tensor) else v for v in (mean, std))
     with state.no_grad():
         if isinstance(std, Tensor):
             _check("normal", std, lambda s: s >= 0, "expects all elements of std to be at least 0")
@@ -103,7 +116,9 @@ def normal(
             z = random.randn(size, generator=generator, dtype=dtype, device=device)
         else:
             raise TypeError("normal: two numbers for mean and std need a size")
-        return deliver("normal", z * std + mean, out)
+        drawn = z * std + mean
+    check_out("normal", dtype, out)
+    return finished(deliver("normal", _flat(drawn, mean, std), out), requires_grad, pin_memory, layout)
 
 
 @public()
@@ -164,11 +179,15 @@ def poisson(input: Tensor, generator: Philox | None = None) -> Tensor:
     """
     if input.dtype.category != dt.FLOATING:
         raise DTypeError(f"poisson: rates must be floating point, got {input.dtype}")
+    return _flat(_poisson(input, generator), input)
+
+
+def _poisson(input: Tensor, generator: Philox | None) -> Tensor:
     with state.no_grad():
         rate = input.detach()
         _check("poisson", rate, lambda r: r >= 0, "rates must be at least 0")
         if precise(rate.device) is not dt.float64:  # on the host: the same numbers everywhere
-            return poisson(rate.to("cpu"), generator).to(input.device)
+            return _poisson(rate.to("cpu"), generator).to(input.device)
         rate = storage.cast_p(rate, dtype=dt.float64)
         small = _small_poisson(where(rate < 10, rate, 0.0), generator)
         return storage.cast_p(

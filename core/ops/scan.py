@@ -8,6 +8,7 @@ divides, so that zeros and infinities cost nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar, Unpack, cast
 
@@ -21,8 +22,17 @@ from flambeau.core.dispatch import call
 from flambeau.core.dtype import DTypeLike, Number, as_dtype
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import storage
-from flambeau.core.ops.elementwise import cj, exp_p, isnan_p, log1p_p, logaddexp_p, logical_not_p, where
-from flambeau.core.out import deliver, in_dtype
+from flambeau.core.ops.elementwise import (
+    cj,
+    exp_p,
+    isnan_p,
+    log1p_p,
+    logaddexp_p,
+    logical_not_p,
+    round_half_even_p,
+    where,
+)
+from flambeau.core.out import check_out, deliver, in_dtype
 from flambeau.core.public import public
 from flambeau.core.record import OPS, Fields, accumulating, floating, ordered
 from flambeau.core.results import ValuesIndices, returned
@@ -162,7 +172,28 @@ def log_of_sum(x: Tensor, y: Tensor) -> Tensor:
 )
 def logcumsumexp_p(x: Tensor, *, axis: int) -> Tensor:
     """The logarithm of the sum of exponentials so far along an axis, without overflow."""
-    return doubling(x, x.shape[axis], lambda x, by: log_of_sum(x, shifted(x, axis, by, -float("inf"))))
+    out: Tensor = doubling(x, x.shape[axis], lambda x, by: log_of_sum(x, shifted(x, axis, by, -float("inf"))))
+    return out if x.dtype.category < dt.COMPLEX else _continued(x, out, axis)
+
+
+def _continued(x: Tensor, out: Tensor, axis: int) -> Tensor:
+    """Complex logarithms with the multiples of 2π that adding one element after the other gives.
+
+    Each is within a quarter turn of the larger of two: the element, or the sum before, whose turns then go on.
+    """
+
+    def turned(angle: Tensor) -> Tensor:  # into [-π, π]
+        return angle - round_half_even_p(angle / math.tau) * math.tau
+
+    before = shifted(out.real, axis, 1, -math.inf)
+    first = x.real >= before
+    start = x.imag + turned(out.imag - x.imag)
+    step = where(first, 0.0, turned(out.imag - shifted(out.imag, axis, 1, 0.0)))
+    turns = cumsum_p(step, axis)
+    since = cummax_p(where(first, positions(x, axis), 0), axis)[0]
+    angle = OPS["gather"].function(start - turns, since, axis) + turns  # declared above this module
+    found: Tensor = out.real + angle * 1j
+    return found
 
 
 def _logcumsumexp_vjp(g: Tensor, x: Tensor, out: Tensor, axis: int) -> Tensor:
@@ -225,6 +256,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: DTypeLike | None = None, out: Tens
     >>> fb.cumsum(fb.tensor([1, 2, 3]), 0)
     tensor([1, 3, 6])
     """
+    check_out("cumsum", dtype, out)
     return deliver("cumsum", along(cumsum_p, in_dtype(input, dtype), dim), out, dtype)
 
 
@@ -235,6 +267,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: DTypeLike | None = None, out: Ten
     >>> fb.cumprod(fb.tensor([1, 2, 3]), 0)
     tensor([1, 2, 6])
     """
+    check_out("cumprod", dtype, out)
     return deliver("cumprod", along(cumprod_p, in_dtype(input, dtype), dim), out, dtype)
 
 

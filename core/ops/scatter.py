@@ -34,7 +34,11 @@ def _scatter_call(
     name: str, input: Tensor, dim: int, index: Tensor, src: Tensor | Number | None, value: Number | None = None,
     reduce: str | None = None, include_self: bool = True
 ) -> Plan:  # fmt: skip
-    axis, operands = aligned(input, dim, index, _source(name, input, index, src, value))
+    source = _source(name, input, index, src, value)
+    if 0 in index._array.shape and name.startswith("scatter"):  # torch looks no further: neither at dtype nor at rank
+        index, source = (_nothing(t, input) for t in (index, source))
+        index = index.to(dt.int64)
+    axis, operands = aligned(input, dim, index, source)
     kinds = {None: "set", "set": "set", "add": "add", "sum": "add"}
     if reduce in kinds and include_self:
         return "scatter", operands, {"axis": axis, "reduce": kinds[reduce]}
@@ -42,6 +46,11 @@ def _scatter_call(
     if kind not in ("sum", "mean", "prod", "amax", "amin"):
         raise ArgumentError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
     return "scatter_reduce", operands, {"axis": axis, "reduce": kind, "include_self": include_self}
+
+
+def _nothing(x: Tensor, like: Tensor) -> Tensor:
+    """No elements of ``x``, in as many dimensions as ``like`` has."""
+    return x.reshape((-1,))[:0].reshape((0,) * max(like.ndim, 1))
 
 
 def _functional(plan: Plan, input: Tensor) -> Tensor:

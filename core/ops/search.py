@@ -144,6 +144,23 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     return index_add_p(creation.zeros(length, dtype=src.dtype, device=input.device), input.to(dt.int64), src, 0)
 
 
+def _bounds(x: Tensor, low: float, high: float) -> tuple[Tensor, Tensor] | tuple[float, float]:
+    """What histc counts between: inside transforms tensors where the elements say it."""
+    if low == high and x.numel():
+        least, largest = x.amin(), x.amax()
+        if x._key.level is not None:
+            if not bool(bottom(least.isfinite() & largest.isfinite()).all()):
+                raise ArgumentError("histc: needs finite bounds with min <= max, got elements that are not finite")
+            alike = least == largest
+            return where(alike, least - 1, least), where(alike, largest + 1, largest)
+        low, high = float(least), float(largest)
+    if low == high:
+        low, high = low - 1, high + 1
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ArgumentError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
+    return low, high
+
+
 @public()
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out: Tensor | None = None) -> Tensor:
     """How many elements fall into each of ``bins`` equal parts of [min, max]; outside ones and nan are left out.
@@ -156,13 +173,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out
     if bins <= 0:
         raise ArgumentError(f"histc: bins must be positive, got {bins}")
     x = input.detach().reshape((input.numel(),))
-    low, high = float(min), float(max)
-    if low == high and x.numel():
-        low, high = float(x.min()), float(x.max())
-    if low == high:
-        low, high = low - 1, high + 1
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ArgumentError(f"histc: needs finite bounds with min <= max, got {low} and {high}")
+    low, high = _bounds(x, float(min), float(max))
     inside = (x >= low) & (x <= high)
     position = (where(inside, x, low) - low) * (bins / (high - low))
     place = minimum_p(storage.cast_p(position, dtype=dt.int64), bins - 1)

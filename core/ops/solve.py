@@ -80,6 +80,20 @@ def _cholesky_solve_vjp(
     return to_b, -matmul_p(factor, both) if upper else -matmul_p(both, factor)
 
 
+def _cholesky_solve_jvp(
+    tangents: Sequence[Tensor | None], primals: Sequence[Tensor], out: Tensor, upper: bool
+) -> Tensor:
+    """The direction of the factor counts beside the triangle, too, as its gradient does."""
+    (along_b, along), factor = tangents, primals[1]
+    moved = along_b
+    if along is not None:
+        product = matmul_p(adjoint(along), factor) if upper else matmul_p(along, adjoint(factor))
+        change = matmul_p(product + adjoint(product), out)
+        moved = -change if moved is None else moved - change
+    assert moved is not None  # an op without tangents is not differentiated
+    return cholesky_solve_p(moved, factor, upper)
+
+
 @composite(
     "cholesky_solve(b: Tensor, factor: Tensor, *, upper: bool = False) -> Tensor",
     infer=lambda b, factor, **p: system("cholesky_solve")(factor, b),
@@ -87,6 +101,7 @@ def _cholesky_solve_vjp(
     dtype=matrices,
     public=False,
     vjp=_cholesky_solve_vjp,
+    jvp=_cholesky_solve_jvp,
 )
 def cholesky_solve_p(b: Tensor, factor: Tensor, *, upper: bool) -> Tensor:
     """The solution of two triangular systems."""
@@ -303,7 +318,7 @@ def _pinv_within(A: Tensor, rtol: float | Tensor | None, atol: float | Tensor | 
     limits = [0.0 if t is None else unsqueeze(t, -1) if isinstance(t, Tensor) else t for t in (atol, rtol)]
     relative = AUTO if rtol is None else limits[1]
     tolerance = tolerances(A, values.amax(-1, keepdim=True), relative, limits[0])
-    return pinv_within_p(A, tolerance.to(A.dtype), hermitian=hermitian)
+    return pinv_within_p(A, tolerance.detach().to(A.dtype), hermitian=hermitian)
 
 
 @public()
@@ -353,7 +368,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     values = svdvals_p(A.detach())
     rank = (values > values.amax(-1, keepdim=True) * rtol).sum(-1) if values.numel() else values.sum(-1).to(dt.int64)
     residuals = values.new_zeros((0,))
-    if m > n and (driver == "gels" or driver in ("gelsd", "gelss") and bool((rank == n).all())):
+    if m > n and (driver == "gels" or driver in ("gelsd", "gelss") and bool((bottom(rank) == n).all())):
         residuals = (abs_p(matmul(A, found) - right) ** 2).sum(-2)
     rank = rank.new_zeros((0,)) if driver == "gels" else rank
     values = values if driver in ("gelsd", "gelss") else values.new_zeros((0,))
@@ -365,10 +380,15 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 
 # -- the exponential ---------------------------------------------------------------------------------
 def _exponential_vjp(g: Tensor, x: Tensor) -> Tensor:
-    """The upper right block of the exponential of [[A.mH, g], [0, A.mH]] (Mathias 1996)."""
+    """The upper right block of the exponential of [[A.mH, g], [0, A.mH]] (Mathias 1996).
+
+    It is linear in g, which stands there with a size of 1: one of 1e14 would cost the exponential its precision.
+    """
     n, xh = x._array.shape[-1], adjoint(x)
-    whole = cat([cat([xh, g], -1), cat([creation.zeros_like(xh), xh], -1)], -2)
-    return narrow(narrow(matrix_exp_p(whole), -2, 0, n), -1, n, n)
+    size = abs_p(g.detach()).amax((-2, -1), keepdim=True) if g.numel() else abs_p(g)
+    size = where(size > 0, size, 1.0)
+    whole = cat([cat([xh, g / size], -1), cat([creation.zeros_like(xh), xh], -1)], -2)
+    return narrow(narrow(matrix_exp_p(whole), -2, 0, n), -1, n, n) * size
 
 
 #: The coefficients of the Padé approximant of degree 13, and the norm up to which it is exact in float64.

@@ -12,6 +12,7 @@ from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.memory_format import sparse_coo, sparse_csr
 from flambeau.core.ops.joining import repeat_interleave, stack
 from flambeau.core.ops.search import unique
+from flambeau.core.out import deliver
 from flambeau.core.sparse.make import flat_places, places_of
 from flambeau.core.sparse.tensor import ANSWERS, BY_ROW, NAMES, SparseTensor, answers, coo, with_values
 from flambeau.core.tensor import Tensor
@@ -248,9 +249,12 @@ def dtype_of_sum(dtype: DType, wanted: DTypeLike | None) -> DTypeLike | None:
 
 def _part_copy(name: str) -> None:
     @answers(f"{name}_copy")
-    def copied(input: SparseTensor) -> Tensor:
+    def copied(input: SparseTensor, *, out: Tensor | None = None) -> Tensor:
         found: Tensor = ANSWERS[name](input)
-        return found.clone()
+        copy = found.clone()
+        return copy if out is None else deliver(f"{name}_copy", copy, out)
+
+    copied.__name__ = copied.__qualname__ = f"{name}_copy"
 
 
 for _name in ("indices", "values", "crow_indices", "col_indices", "ccol_indices", "row_indices"):

@@ -19,24 +19,26 @@ class _Embedding(Function):
     """Rows of a matrix by number, with a gradient that has those rows alone."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, input: Tensor, padding: int) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, input: Tensor, padding: int, by_frequency: bool) -> Tensor:
         ctx.save_for_backward(input)
-        ctx.padding, ctx.shape = padding, tuple(weight.shape)
+        ctx.padding, ctx.shape, ctx.by_frequency = padding, tuple(weight.shape), by_frequency
         return embedding_p(weight, input, padding)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        if ctx.by_frequency:
+            raise RuntimeError("embedding: scale_grad_by_freq=True has no sparse gradient; leave sparse=False")
         (input,) = ctx.saved_tensors
         rows, held = input.reshape((-1,)).to(int64), g.reshape((-1, ctx.shape[1]))
         if ctx.padding >= 0:
             found = (rows != ctx.padding).nonzero().squeeze(1)
             rows, held = rows.index_select(0, found), held.index_select(0, found)
-        return coo(rows.unsqueeze(0), held, ctx.shape), None, None
+        return coo(rows.unsqueeze(0), held, ctx.shape), None, None, None
 
 
-def embedding(weight: Tensor, input: Tensor, padding: int) -> Tensor:
-    """The rows of ``weight`` that ``input`` names; the gradient of ``weight`` is sparse."""
-    found: Tensor = _Embedding.apply(weight, input, padding)
+def embedding(weight: Tensor, input: Tensor, padding: int, by_frequency: bool) -> Tensor:
+    """The rows of ``weight`` that ``input`` names; the gradient of ``weight`` is sparse, and not ``by_frequency``."""
+    found: Tensor = _Embedding.apply(weight, input, padding, by_frequency)
     return found
 
 

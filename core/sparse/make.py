@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from flambeau.core import dtype as dt
+from flambeau.core.blame import constructor, explain_functions
 from flambeau.core.creation import zeros
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
@@ -358,3 +359,11 @@ def sparse_compressed_tensor(
     return _compressed(
         name, layout, compressed_indices, plain_indices, values, size, dtype, device, requires_grad, check_invariants
     )
+
+
+explain_functions(
+    globals(),
+    "sparse_coo_tensor sparse_csr_tensor sparse_csc_tensor sparse_bsr_tensor sparse_bsc_tensor "
+    "sparse_compressed_tensor",
+    wrap=constructor,
+)

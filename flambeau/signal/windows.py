@@ -28,9 +28,11 @@ __all__ = [
 
 
 def _made(
-    name: str, M: int, sym: bool, formula: _windows.Formula, dtype: DTypeLike | None, device: DeviceLike,
-    requires_grad: bool,
+    name: str, M: int, sym: bool, formula: _windows.Formula, dtype: DTypeLike | None, layout: Layout,
+    device: DeviceLike, requires_grad: bool,
 ) -> Tensor:  # fmt: skip
+    if layout is not strided:
+        raise ArgumentError(f"{name}: is there for strided tensors only, got layout {layout}")
     kind = _dt.get_default_dtype() if dtype is None else _dt.as_dtype(dtype)
     if kind not in (_dt.float32, _dt.float64):
         raise _WindowDTypeError(f"{name}: expects float32 or float64, got {kind}")
@@ -53,7 +55,7 @@ def bartlett(
     >>> fb.signal.windows.bartlett(5)
     tensor([0.0000, 0.5000, 1.0000, 0.5000, 0.0000])
     """
-    return _made("bartlett", M, sym, _windows.triangle, dtype, device, requires_grad)
+    return _made("bartlett", M, sym, _windows.triangle, dtype, layout, device, requires_grad)
 
 
 def blackman(
@@ -65,7 +67,7 @@ def blackman(
     >>> fb.signal.windows.blackman(4, sym=False)[1:]
     tensor([0.3400, 1.0000, 0.3400])
     """
-    return _made("blackman", M, sym, _windows.cosines(_windows.BLACKMAN), dtype, device, requires_grad)
+    return _made("blackman", M, sym, _windows.cosines(_windows.BLACKMAN), dtype, layout, device, requires_grad)
 
 
 def cosine(
@@ -77,7 +79,7 @@ def cosine(
     >>> fb.signal.windows.cosine(3)
     tensor([0.5000, 1.0000, 0.5000])
     """
-    return _made("cosine", M, sym, _windows.half_turn, dtype, device, requires_grad)
+    return _made("cosine", M, sym, _windows.half_turn, dtype, layout, device, requires_grad)
 
 
 def exponential(
@@ -93,7 +95,7 @@ def exponential(
         raise ArgumentError(f"exponential: tau must be positive, got {tau}")
     if sym and center is not None:
         raise ArgumentError(f"exponential: center must be None for symmetric windows, got {center}")
-    found = _made("exponential", M, sym, _windows.decay(center, tau), dtype, device, requires_grad)
+    found = _made("exponential", M, sym, _windows.decay(center, tau), dtype, layout, device, requires_grad)
     if M == 1 and center is not None:
         return _creation.full_like(found, math.exp(-abs(center) / tau), requires_grad=requires_grad)
     return found
@@ -110,7 +112,7 @@ def gaussian(
     """
     if std <= 0:
         raise ArgumentError(f"gaussian: std must be positive, got {std}")
-    return _made("gaussian", M, sym, _windows.bell(std), dtype, device, requires_grad)
+    return _made("gaussian", M, sym, _windows.bell(std), dtype, layout, device, requires_grad)
 
 
 def general_cosine(
@@ -127,7 +129,7 @@ def general_cosine(
     weights = tuple(a)
     if not weights:
         raise ArgumentError("general_cosine: a, the coefficients, must not be empty")
-    return _made("general_cosine", M, sym, _windows.cosines(weights), dtype, device, requires_grad)
+    return _made("general_cosine", M, sym, _windows.cosines(weights), dtype, layout, device, requires_grad)
 
 
 def general_hamming(
@@ -139,7 +141,7 @@ def general_hamming(
     >>> fb.signal.windows.general_hamming(3)
     tensor([0.0800, 1.0000, 0.0800])
     """
-    return _made("general_hamming", M, sym, _windows.cosines((alpha, 1 - alpha)), dtype, device, requires_grad)
+    return _made("general_hamming", M, sym, _windows.cosines((alpha, 1 - alpha)), dtype, layout, device, requires_grad)
 
 
 def hamming(
@@ -151,7 +153,7 @@ def hamming(
     >>> fb.signal.windows.hamming(3)
     tensor([0.0800, 1.0000, 0.0800])
     """
-    return _made("hamming", M, sym, _windows.cosines((0.54, 0.46)), dtype, device, requires_grad)
+    return _made("hamming", M, sym, _windows.cosines((0.54, 0.46)), dtype, layout, device, requires_grad)
 
 
 def hann(
@@ -163,7 +165,7 @@ def hann(
     >>> fb.signal.windows.hann(4, sym=False)
     tensor([0.0000, 0.5000, 1.0000, 0.5000])
     """
-    return _made("hann", M, sym, _windows.cosines((0.5, 0.5)), dtype, device, requires_grad)
+    return _made("hann", M, sym, _windows.cosines((0.5, 0.5)), dtype, layout, device, requires_grad)
 
 
 def kaiser(
@@ -177,7 +179,7 @@ def kaiser(
     """
     if beta < 0:
         raise ArgumentError(f"kaiser: beta must be non-negative, got {beta}")
-    return _made("kaiser", M, sym, _windows.bessel(beta), dtype, device, requires_grad)
+    return _made("kaiser", M, sym, _windows.bessel(beta), dtype, layout, device, requires_grad)
 
 
 def nuttall(
@@ -189,7 +191,7 @@ def nuttall(
     >>> fb.signal.windows.nuttall(4, sym=False)[1:]
     tensor([0.2270, 1.0000, 0.2270])
     """
-    return _made("nuttall", M, sym, _windows.cosines(_windows.NUTTALL), dtype, device, requires_grad)
+    return _made("nuttall", M, sym, _windows.cosines(_windows.NUTTALL), dtype, layout, device, requires_grad)
 
 
 _explain_imported(globals())

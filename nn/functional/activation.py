@@ -16,6 +16,7 @@ from flambeau.core.ops.nn import activation as ops
 from flambeau.core.ops.nn.activation import hardshrink, prelu
 from flambeau.core.ops.nn.softmax import log_softmax as log_softmax_of
 from flambeau.core.ops.nn.softmax import softmax as softmax_of
+from flambeau.core.out import deliver
 from flambeau.core.record import Op
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.guard import quick
@@ -155,7 +156,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 @quick
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None) -> Tensor:
     """x Φ(x) with the normal distribution's Φ, by erf or by its ``"tanh"`` approximation.
 
     >>> fb.nn.functional.gelu(fb.tensor([-2.0, 0.5, 3.0]))
@@ -163,7 +164,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return ops.gelu_p(input) if approximate == "none" else ops.gelu_tanh_p(input)
+    found = ops.gelu_p(input) if approximate == "none" else ops.gelu_tanh_p(input)
+    return found if out is None else deliver("gelu", found, out)
 
 
 @quick
@@ -193,13 +195,14 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @quick
-def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0, *, out: Tensor | None = None) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above ``threshold``.
 
     >>> fb.nn.functional.softplus(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([0.1269, 0.9741, 3.0486])
     """
-    return ops.softplus_p(input, beta, threshold)
+    found = ops.softplus_p(input, beta, threshold)
+    return found if out is None else deliver("softplus", found, out)
 
 
 @quick
@@ -232,7 +235,7 @@ def tanhshrink(input: Tensor) -> Tensor:
         return input - input.tanh()
 
 
-def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+def softshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
     """x moved towards 0 by ``lambd``; 0 where it is nearer than that.
 
     >>> fb.nn.functional.softshrink(fb.tensor([-2.0, 0.5, 3.0]))
@@ -240,7 +243,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """
     if lambd < 0:
         raise RuntimeError(f"softshrink: lambd must not be negative, got {lambd}")
-    return ops.softshrink_p(input, lambd)
+    return deliver("softshrink", ops.softshrink_p(input, lambd), out)
 
 
 @quick
@@ -285,13 +288,14 @@ def sigmoid(input: Tensor) -> Tensor:
 
 
 @quick
-def logsigmoid(input: Tensor) -> Tensor:
+def logsigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """log(sigmoid(x)).
 
     >>> fb.nn.functional.logsigmoid(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-2.1269, -0.4741, -0.0486])
     """
-    return ops.logsigmoid_p(input)
+    found = ops.logsigmoid_p(input)
+    return found if out is None else deliver("logsigmoid", found, out)
 
 
 @quick
@@ -368,11 +372,13 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     return one_hot - soft.detach() + soft
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:
+def normalize(
+    input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12, out: Tensor | None = None
+) -> Tensor:
     """x over its p-norm along ``dim``, which counts as at least ``eps``.
 
     >>> fb.nn.functional.normalize(fb.tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
     """
     size = input.norm(p, dim, keepdim=True)
-    return input / size.clamp(min=eps)
+    return deliver("normalize", input / size.clamp(min=eps), out)

@@ -21,7 +21,7 @@ def _starts(sample: Tensor, size: int, kernel: int, out: int) -> Tensor:
     step = (size - kernel) / (out - 1) if out > 1 else 0.0
     places = arange(out, device=sample.device)
     u = sample.unsqueeze(-1)
-    found = cast_p(((u + places) * step).floor() - (u * step).floor(), dtype=int64)
+    found = cast_p(((u + places) * step).trunc() - (u * step).trunc(), dtype=int64)
     last = places == out - 1
     return found * ~last + last * (size - kernel)
 

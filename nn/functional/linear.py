@@ -10,7 +10,6 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.matmul import linear_p
 from flambeau.core.ops.nn import sparse as ops
-from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional import domain
 
@@ -54,7 +53,7 @@ def embedding(
     """The rows of ``weight`` (rows, width) that ``input`` (any shape, integers) says.
 
     Row ``padding_idx`` gets no gradient; rows longer than ``max_norm`` are shortened in place first. With ``sparse``
-    the gradient of ``weight`` is a sparse tensor of the rows that were used.
+    the gradient of ``weight`` is a sparse tensor of the rows that were used; with ``scale_grad_by_freq`` it has none.
 
     >>> fb.nn.functional.embedding(fb.tensor([2, 0]), fb.eye(3))
     tensor([[0., 0., 1.],
@@ -70,25 +69,24 @@ def embedding(
         padding = padding_idx % rows
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
-    if scale_grad_by_freq:
-        if sparse:
-            raise RuntimeError("embedding: scale_grad_by_freq=True has no sparse gradient; leave sparse=False")
-        weight = _by_frequency(weight, input)
     if sparse:
         from flambeau.core.sparse.answering import embedding as with_sparse_gradient  # it makes functions slower
 
-        return with_sparse_gradient(weight, input, padding)
+        return with_sparse_gradient(weight, input, padding, scale_grad_by_freq)
+    if scale_grad_by_freq:
+        weight = _by_frequency(weight, input)
     return ops.embedding_p(weight, input, padding)
 
 
 def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
-    """Shorten the rows that are used and longer than ``max_norm``, in place."""
-    with no_grad():
-        used = input.reshape(-1).unique()
-        rows = weight.detach()[used]
-        size = rows.norm(norm_type, 1, keepdim=True)
-        factor = where(size > max_norm, max_norm / (size + 1e-7), 1.0)
-        weight.index_copy_(0, used, rows * factor)
+    """Shorten the rows that are used and longer than ``max_norm``, in place, which no derivative follows.
+
+    Of a row that is used several times, all shorten it alike.
+    """
+    used, values = input.reshape(-1), weight.detach()  # the same memory, without a tangent
+    rows = values[used]
+    size = rows.norm(norm_type, 1, keepdim=True)
+    values.index_copy_(0, used, rows * where(size > max_norm, max_norm / (size + 1e-7), 1.0))
 
 
 def _by_frequency(weight: Tensor, input: Tensor) -> Tensor:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from flambeau.core.autograd.api import grad
+from flambeau.core.autograd.engine import alias
 from flambeau.core.autograd.function import Function
 from flambeau.core.dtype import DType, int64
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.matmul import linear_p
-from flambeau.core.state import enable_grad
+from flambeau.core.state import enable_grad, is_grad_enabled
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.loss import cross_entropy
 
@@ -48,13 +50,15 @@ class _Forgetting(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        given: list[Any] = [None if t is None else t.detach() for t in ctx.saved_tensors]
+        again = is_grad_enabled()  # the gradient is differentiated, by a second backward or by forward mode
+        given = list(ctx.saved_tensors)
         wanted = [i for i, needs in enumerate(ctx.needs_input_grad[1:]) if needs]
         with enable_grad():
             for i in wanted:
-                given[i].requires_grad_()
+                given[i] = alias(given[i]) if again else given[i].detach().requires_grad_()
             out = ctx.function(*given)
-        found = dict(zip(wanted, grad(out, [given[i] for i in wanted], grads[0]), strict=True))
+            made = grad(out, [given[i] for i in wanted], grads[0], create_graph=again, allow_unused=True)
+        found = dict(zip(wanted, made, strict=True))
         return None, *(found.get(i) for i in range(len(given)))
 
 
@@ -82,21 +86,24 @@ def linear_cross_entropy(
             f"linear_cross_entropy: input of shape {tuple(input.shape)} must be (N, in) or (in,), and linear_weight "
             f"(C, ..., in), got {tuple(linear_weight.shape)}"
         )
+    if input.ndim == 1 and linear_weight.ndim > 2:
+        raise ShapeError(
+            f"linear_cross_entropy: linear_weight of shape {tuple(linear_weight.shape)}, which has a loss of several "
+            f"dimensions, needs input (N, {input.shape[0]}), got {tuple(input.shape)}"
+        )
     ignored = -100 if ignore_index is None else ignore_index
 
-    def losses(x: Tensor, w: Tensor, b: Tensor | None, labels: Tensor, how: str) -> Tensor:
-        return cross_entropy(_scores(x, w, b), labels, weight, None, ignored, None, how, label_smoothing)
+    def losses(how: str, x: Tensor, w: Tensor, b: Tensor | None, labels: Tensor, share: Tensor | None) -> Tensor:
+        return cross_entropy(_scores(x, w, b), labels, share, None, ignored, None, how, label_smoothing)
 
     in_pieces = options is not None and input.ndim == 2 and linear_weight.ndim == 2 and target.dtype is int64
     if not in_pieces or options is None:
-        return losses(input, linear_weight, linear_bias, target, reduction)
+        return losses(reduction, input, linear_weight, linear_bias, target, weight)
     how = "none" if reduction == "none" else "sum"
     found = []
     for part in _parts(input.shape[0], input.shape[1], linear_weight.shape[0], options.batch_chunk_size):
-        labels = target[part]
-        one = _Forgetting.apply(
-            lambda x, w, b, labels=labels: losses(x, w, b, labels, how), input[part], linear_weight, linear_bias
-        )
+        # all tensors are operands: under a transform each of them is lowered by a level
+        one = _Forgetting.apply(partial(losses, how), input[part], linear_weight, linear_bias, target[part], weight)
         found.append(one if options.acc_dtype is None else one.to(options.acc_dtype))
     total = cat(found) if how == "none" else stack(found).sum()
     if reduction == "mean":

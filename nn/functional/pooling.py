@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, overload
 from flambeau.core.dtype import int64
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import pool as ops
+from flambeau.core.out import deliver
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.conv import Sizes, batched, sizes
 from flambeau.nn.functional.family import family
@@ -83,7 +84,7 @@ max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = max_
 @family
 def avg_pool_nd(
     n: int, input: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
-    count_include_pad: bool = True, divisor_override: int | None = None,
+    count_include_pad: bool = True, divisor_override: int | None = None, *, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The mean of each window of (N, C, {axes}); ``divisor_override`` divides the sums instead of the counts.
 
@@ -97,8 +98,8 @@ def avg_pool_nd(
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
     stride = kernel if stride is None or stride in ((), []) else sizes(stride, n, f"{name}: stride")
     padding = sizes(padding, n, f"{name}: padding")
-    out: Tensor = ops.avg_pool_p(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    return out.squeeze(0) if added else out
+    found = ops.avg_pool_p(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return deliver(name, found.squeeze(0) if added else found, out)
 
 
 _, avg_pool2d, avg_pool3d = avg_pool_nd

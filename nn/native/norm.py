@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.nn.rules import per_channel
 from flambeau.core.ops.shape import axis_of
+from flambeau.core.out import deliver
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
@@ -101,17 +102,17 @@ def native_group_norm(
 
 def native_batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
-    running_var: Tensor | None, training: bool, momentum: float, eps: float,
+    running_var: Tensor | None, training: bool, momentum: float, eps: float, *,
+    out: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """:func:`batch_norm`, and in training the means and one over the standard deviations (C,), without gradient.
 
     >>> fb.native_batch_norm(fb.tensor([[1.0], [3.0]]), None, None, None, None, True, 0.1, 1e-5)[1:]
     (tensor([2.]), tensor([1.0000]))
     """
-    out = F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    if not training:
-        return out, input.new_empty((0,)), input.new_empty((0,))
-    return out, *batch_norm_stats(input.detach(), eps)
+    made = F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    stats = batch_norm_stats(input.detach(), eps) if training else (input.new_empty((0,)), input.new_empty((0,)))
+    return deliver("native_batch_norm", (made, *stats), out)
 
 
 # -- in parts, for statistics of several processes -----------------------------------------------------

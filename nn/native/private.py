@@ -10,6 +10,7 @@ from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.shape import axis_of
+from flambeau.core.out import deliver
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn.functional.vision import resample
@@ -45,8 +46,9 @@ def _upsample_bilinear2d_aa(
 
 
 def _native_batch_norm_legit(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor]:
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: Any,
+    out: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     # Any: (running_mean, running_var, training, momentum, eps), or (training, momentum, eps)
     """:func:`flambeau.native_batch_norm`, of which the running statistics may be left out.
 
@@ -54,8 +56,8 @@ def _native_batch_norm_legit(
     tensor([2.])
     """
     if len(rest) == 3:
-        return native_batch_norm(input, weight, bias, None, None, *rest)
-    return native_batch_norm(input, weight, bias, *rest)
+        return native_batch_norm(input, weight, bias, None, None, *rest, out=out)
+    return native_batch_norm(input, weight, bias, *rest, out=out)
 
 
 def _batch_norm_with_update(
@@ -71,7 +73,9 @@ def _batch_norm_with_update(
     return *made, input.new_empty((0,)).byte()
 
 
-def _chunk_cat(tensors: Sequence[Tensor], dim: int, num_chunks: int) -> Tensor:
+def _chunk_cat(
+    tensors: Sequence[Tensor], dim: int, num_chunks: int, *, out: Tensor | None = None
+) -> Tensor:  # fmt: skip
     """Tensors, filled up with 0 along ``dim`` to ``num_chunks`` equal parts, as one of (lead, num_chunks, the rest).
 
     >>> fb._chunk_cat([fb.tensor([1, 2, 3]), fb.tensor([4])], 0, 2)
@@ -89,7 +93,7 @@ def _chunk_cat(tensors: Sequence[Tensor], dim: int, num_chunks: int) -> Tensor:
         space = -t.shape[axis] % num_chunks
         filler = t.new_zeros([space if i == axis else s for i, s in enumerate(t.shape)])
         parts.append(cat([t, filler], axis).reshape(*t.shape[:axis], num_chunks, -1))
-    return cat(parts, -1)
+    return deliver("_chunk_cat", cat(parts, -1), out)
 
 
 def _masked_places(mask: Tensor, indices: Sequence[Tensor | None]) -> list[Tensor | None]:

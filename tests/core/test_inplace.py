@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 
 import flambeau as fb
@@ -248,3 +249,15 @@ def test_gradients_of_as_strided_follow_the_storage():
         return t.view(12)[4:6]
 
     assert gradient(written) == ([4, 5], [0, 5, 50])
+
+
+def test_an_operator_in_place_leaves_strangers_to_their_own_type() -> None:
+    x = y = fb.ones(2)
+    y += np.array([2.0, 3.0])  # type: ignore[arg-type]  # a new tensor, as with PyTorch
+    assert y.tolist() == [3.0, 4.0] and y.dtype is fb.float64 and x.tolist() == [1.0, 1.0]
+    z = fb.ones(2, dtype=fb.int64)
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):
+        for stranger in (np.ones(2), object(), "a", None, [1, 2]):
+            assert getattr(z, f"__i{name}__")(stranger) is NotImplemented, name
+    with pytest.raises(TypeError, match=r"unsupported operand type\(s\) for \*="):
+        z *= "a"  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import flambeau as fb
+from flambeau.core.errors import LevelError
 from flambeau.func import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 
@@ -207,3 +208,27 @@ def test_detach_stops_the_gradients_of_every_level():
     close(vmap(grad(lambda a: a * a.detach()))(x), x)
     close(jvp(lambda v: vmap(lambda a: a * a.detach())(v), (x,), (t(1, 1),))[1], x)
     close(grad(lambda v: jvp(lambda a: a * a.detach(), (v,), (t(1, 1),))[1].sum())(x), t(0, 0))
+
+
+@pytest.mark.parametrize("weight", [None, t(1, 2, 0.5)])
+def test_a_loss_in_pieces_is_that_of_the_whole_under_every_transform(weight):
+    options = fb.nn.LinearCrossEntropyOptions(batch_chunk_size=2)
+    labels = fb.tensor([0, 2, 1])
+
+    def of(x, w, **kw):
+        return fb.nn.functional.linear_cross_entropy(x, w, labels, weight=weight, **kw)
+
+    pieces = lambda x, w: of(x, w, options=options)  # noqa: E731
+    x, w = X, fb.cat([W, W[:1] * 2])
+    close(vmap(pieces, (0, None))(fb.stack([x, -x]), w), fb.stack([of(x, w), of(-x, w)]))
+    close(jvp(pieces, (x, w), (x * 2, w - 1))[1], jvp(of, (x, w), (x * 2, w - 1))[1])
+    close(grad(pieces, 1)(x, w), grad(of, 1)(x, w))
+    close(vmap(grad(pieces))(x[None], w[None])[0], grad(of)(x, w))
+    close(hessian(pieces)(x, w), hessian(of)(x, w))
+    double = lambda f: grad(lambda w: (grad(f)(x, w) ** 2).sum())(w)  # noqa: E731
+    close(double(pieces), double(of))
+
+
+def test_a_size_that_differs_in_a_batch_is_named():
+    with pytest.raises(LevelError, match="repeat as often"):
+        vmap(fb.repeat_interleave)(fb.zeros(2, 2), fb.tensor([[1, 2], [0, 1]]))

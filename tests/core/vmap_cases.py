@@ -200,3 +200,61 @@ def vmap_nested_rand(T: Any) -> Any:
 def vmap_randint(T: Any) -> Any:
     r = T.func.vmap(lambda x: x + T.randint(0, 1000, (5,)), randomness="different")(T.zeros(2, 5))
     return [list(r.shape), bool((r[0] == r[1]).all())]
+
+
+def _factor(T: Any) -> Any:
+    return T.tensor([[2.0, 0.0], [0.5, 1.5]], dtype=T.float64)
+
+
+@case
+def vmap_histc_bounds(T: Any) -> Any:
+    x = T.tensor([[0.0, 1.0, 4.0], [2.0, 2.0, 2.0]])
+    return T.func.vmap(lambda v: T.histc(v, bins=4))(x)
+
+
+@case
+def vmap_interleaved(T: Any) -> Any:
+    return T.func.vmap(T.repeat_interleave)(numbers(T, 2, 3), T.tensor([[0, 1, 2], [3, 0, 0]]))
+
+
+@case
+def vmap_interleaved_one(T: Any) -> Any:
+    return T.func.vmap(T.repeat_interleave)(numbers(T, 2, 3), T.tensor([[2], [2]]))
+
+
+@case
+def vmap_lstsq_residuals(T: Any) -> Any:
+    a = T.stack([T.eye(3, 2), T.eye(3, 2) + 1]).double()
+    found = T.func.vmap(lambda a, b: tuple(T.linalg.lstsq(a, b, driver="gelsd"))[:2])(a, numbers(T, 2, 3, 1))
+    return list(found)
+
+
+@case
+def vmap_shortened_rows(T: Any) -> Any:
+    weight, index = numbers(T, 2, 3, 2) * 4, T.tensor([[2, 0, 2], [1, 1, 1]])
+    out = T.func.vmap(lambda w, i: T.nn.functional.embedding(i, w, max_norm=1.0))(weight, index)
+    return [out, weight]
+
+
+@case
+def shortened_rows_per_sample(T: Any) -> Any:
+    loss = lambda w, i: (T.nn.functional.embedding(i, w, max_norm=1.0) ** 2).sum()  # noqa: E731
+    return T.func.vmap(T.func.grad(loss))(numbers(T, 2, 3, 2) * 4, T.tensor([[2, 0, 2], [1, 1, 1]]))
+
+
+@case
+def cholesky_solve_jvp(T: Any) -> Any:
+    """A direction that is no triangle counts whole."""
+    solve = lambda L: T.cholesky_solve(numbers(T, 2, 1), L)  # noqa: E731
+    return T.func.jvp(solve, (_factor(T),), (numbers(T, 2, 2),))
+
+
+@case
+def cholesky_solve_upper_jvp(T: Any) -> Any:
+    solve = lambda b, L: T.cholesky_solve(b, L, upper=True)  # noqa: E731
+    return T.func.jvp(solve, (numbers(T, 2, 1), _factor(T).T), (numbers(T, 2, 1) - 1, numbers(T, 2, 2)))
+
+
+@case
+def normal_jvp(T: Any) -> Any:
+    return T.func.jvp(T.normal, (numbers(T, 3), numbers(T, 3)), (numbers(T, 3), numbers(T, 3)))[1]

@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -31,7 +32,7 @@ TORCH = "torch==2.13.0"
 OLDER = {"torchtext": ["torch==2.3.1", "numpy<2"]}
 
 
-def make(folder: Path, packages: list[str], record: bool) -> Path:
+def make(folder: Path, packages: list[str], record: bool, device: str = "cpu") -> Path:
     """The Python of the environment, with what the packages need."""
     python = folder / "bin" / "python"
     done = folder / "installed.json"
@@ -48,6 +49,11 @@ def make(folder: Path, packages: list[str], record: bool) -> Path:
         subprocess.run([*pip, "-e", f"{ROOT}[opencl]"], check=True)
         subprocess.run([str(python), "-m", "flambeau", "torch-wheel", "--out", str(folder)], check=True)
         subprocess.run([*pip, *map(str, folder.glob("torch-*.whl"))], check=True)
+    if device.startswith("jax") and "flambeau-jax" not in have:
+        source = folder / "flambeau-jax"  # building leaves files beside the sources
+        shutil.copytree(ROOT / "plugins" / "jax", source, dirs_exist_ok=True)
+        subprocess.run([*pip, "jax[cpu]>=0.7", str(source)], check=True)
+        have = [*have, "flambeau-jax"]
     needed = [r for p in packages if p not in have for r in REQUIREMENTS[p]]
     if needed:
         subprocess.run([*pip, *needed], check=True)
@@ -116,7 +122,7 @@ def main() -> int:
         parser.error(f"no script for {', '.join(unknown)}; there are {', '.join(sorted(REQUIREMENTS))}")
     if asked.record and len(packages) > 1 and OLDER.keys() & set(packages):
         parser.error(f"record {', '.join(OLDER)} alone, in an environment of its own")
-    python = make(asked.environment, packages, asked.record)
+    python = make(asked.environment, packages, asked.record, asked.device)
     asked_git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(asked_git, capture_output=True, text=True).stdout.strip() or "?"
     reports, failed = [], 0

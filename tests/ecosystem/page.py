@@ -32,8 +32,7 @@ recorded from PyTorch 2.13 and is compared number by number.
 makes an environment with flambeau under the name torch, installs the packages, runs and compares; `--record` writes
 PyTorch's answers. `--report FILE` keeps what was found, and `python -m tests.ecosystem.page FILE ...` enters it here.
 
-A column is a backend: how many of the jobs agree, and their seconds together, on a virtual machine of 2 cores that
-had other work too. An empty cell was not run.
+A column is a backend, and says how many of the jobs agree there. An empty cell was not run.
 """
 
 
@@ -44,7 +43,7 @@ def kept(report: Known) -> Known:
     for job in jobs:
         said = report["wrong"].get(job)
         wrong = {} if said is None else {"wrong": (said[0].strip().splitlines() or ["differs"])[-1][:200]}
-        found[job] = {"seconds": report["seconds"].get(job, 0.0), "commit": report.get("commit", "?"), **wrong}
+        found[job] = {"commit": report.get("commit", "?"), **wrong}
     return found
 
 
@@ -68,8 +67,7 @@ def summary(jobs: Known) -> str:
     """A cell of the first table."""
     if not jobs:
         return ""
-    right = sum("wrong" not in j for j in jobs.values())
-    return f"{right} of {len(jobs)}, {sum(j['seconds'] for j in jobs.values()):.0f} s"
+    return f"{sum('wrong' not in j for j in jobs.values())}&nbsp;of&nbsp;{len(jobs)}"  # on one line, on a phone too
 
 
 def groups(package: Known) -> list[tuple[str, list[str]]]:

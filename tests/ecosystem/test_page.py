@@ -15,7 +15,7 @@ def report(device: str, answers: list[str], version: str = "1.0", **wrong: str) 
     return {
         "package": "timm", "version": version, "device": device, "about": "timm: models.", "commit": "abc",
         "checks": dict.fromkeys(answers, "Outputs."), "answers": dict.fromkeys(answers), "errors": {},
-        "seconds": dict.fromkeys(answers, 2.0), "wrong": {job: [text] for job, text in wrong.items()},
+        "wrong": {job: [text] for job, text in wrong.items()},
     }  # fmt: skip
 
 
@@ -24,11 +24,11 @@ def test_a_later_report_replaces_its_jobs_alone() -> None:
     merge(known, report("cpu", ["resnet", "vit"], vit="[0]: 1 instead of 2"))
     merge(known, report("opencl", ["resnet"]))
     page = shown(known)
-    assert "| [timm](#ecosystem-timm) | 1.0 | 1 of 2, 4 s | 1 of 1, 2 s | Models. |" in page
+    assert "| [timm](#ecosystem-timm) | 1.0 | 1&nbsp;of&nbsp;2 | 1&nbsp;of&nbsp;1 | Models. |" in page
     assert "| `resnet`, `vit` | 1 agree, not `vit` | 1 agree | Outputs. |" in page
     assert "- `vit` on cpu: [0]: 1 instead of 2" in page
     merge(known, report("cpu", ["vit"]))
-    assert "| 2 of 2, 4 s | 1 of 1, 2 s |" in shown(known)
+    assert "| 2&nbsp;of&nbsp;2 | 1&nbsp;of&nbsp;1 |" in shown(known)
 
 
 def test_of_another_version_nothing_is_kept() -> None:
@@ -40,7 +40,7 @@ def test_of_another_version_nothing_is_kept() -> None:
 
 def test_a_script_that_does_not_start_is_shown() -> None:
     known: dict[str, Any] = {}
-    merge(known, {"package": "new", "device": "cpu", "answers": {}, "errors": {"import": "no"}, "seconds": {},
+    merge(known, {"package": "new", "device": "cpu", "answers": {}, "errors": {"import": "no"},
                   "wrong": {"import": ["Traceback\nImportError: no such name"]}})  # fmt: skip
     assert "- `import` on cpu: ImportError: no such name" in shown(known)
 

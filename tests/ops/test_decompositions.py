@@ -158,6 +158,9 @@ def test_the_exponential_of_large_and_special_matrices():
         np.testing.assert_allclose(linalg.matrix_exp(fb.tensor(a)).numpy(), expm(a), 1e-9)
     turn = fb.tensor([[0.0, -np.pi], [np.pi, 0.0]], dtype=fb.float64)
     assert fb.allclose(linalg.matrix_exp(turn), -fb.eye(2, dtype=fb.float64))
+    x = fb.tensor([[0.6, 0.8], [1.0, 1.2]], dtype=fb.float64)
+    small, large = (fb.func.vjp(linalg.matrix_exp, x)[1](turn * s)[0] for s in (1.0, 1e14))
+    assert fb.allclose(large, small * 1e14)  # however large, a gradient costs no precision
 
 
 def test_the_gradient_of_a_singular_determinant():

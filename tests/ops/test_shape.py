@@ -290,6 +290,7 @@ def test_to_in_every_form():
     assert copied is not x and copied.data_ptr() != x.data_ptr()
     assert x.to(fb.float32, False, True).data_ptr() != x.data_ptr()
     assert x.to("meta", fb.float16).device.type == "meta"
+    assert x.type_as(fb.zeros(1, dtype=fb.int8, device="meta")).device.type == "meta" and x.type_as(x) is x
 
 
 @pytest.mark.parametrize(

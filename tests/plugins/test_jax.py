@@ -118,6 +118,16 @@ def test_a_loop_over_slices_compiles_once(backends: dict[str, Any]) -> None:
     assert compiled.cache_info().misses == before and read_box.__module__ == "flambeau_jax.cells"
 
 
+@pytest.mark.parametrize("device", ["jax", "jaxlazy"])
+def test_matrices_that_have_no_decomposition(backends: dict[str, Any], device: str) -> None:
+    """XLA answers with nan; the error says which matrix."""
+    x = fb.stack([fb.eye(2, device=device), fb.zeros(2, 2, device=device)])
+    for fn, word in ((fb.linalg.inv, "singular"), (fb.linalg.cholesky, "positive definite")):
+        with pytest.raises(fb.linalg.LinAlgError, match=rf"matrix 1 of the batch of shape \(2, 2, 2\) is .*{word}"):
+            fn(x)
+    assert fb.linalg.det(x).tolist() == [1, 0] and fb.linalg.solve(x[0], x[1]).tolist() == [[0, 0], [0, 0]]
+
+
 # -- the graph ---------------------------------------------------------------------------------------
 def test_nothing_runs_until_a_value_is_read(lazy: Any) -> None:
     x = fb.ones(3, device="jaxlazy")

@@ -13,6 +13,7 @@ from flambeau.core.declare import OpFunction
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import abs_p, elementwise, exp_p, minimum_p, sigmoid_p, tanh_p, where
 from flambeau.core.ops.nn.rules import floats, reals
+from flambeau.core.out import deliver
 from flambeau.core.public import public
 from flambeau.core.record import DTypeRule, Vjp, real_floating
 from flambeau.core.tensor import Tensor
@@ -182,11 +183,11 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return leaky_relu_p(input, weight)
 
 
-@public(out=True)
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+@public()
+def hardshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
     """0 where abs(x) <= lambd, x elsewhere.
 
     >>> fb.hardshrink(fb.tensor([-2.0, 0.5, 3.0]))
     tensor([-2.,  0.,  3.])
     """
-    return hardshrink_p(input, lambd)
+    return deliver("hardshrink", hardshrink_p(input, lambd), out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,10 +11,17 @@ from typing import Any, Final
 from flambeau.compat.torch import _foreach
 from flambeau.compat.unchanged import lacking
 from flambeau.core import library
+from flambeau.core.creation import full_at, zeros_like
+from flambeau.core.dtype import DTypeLike, bool_
+from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.nn.softmax import softmax
+from flambeau.core.ops.nn.sparse import masked_scale_p
 from flambeau.core.tensor import Tensor
 
 __all__ = ["OpOverload", "OpOverloadPacket", "ops"]
 
+#: One for each dimension, or one for all.
+Sizes = int | Sequence[int]
 #: The namespaces of ops of packages' libraries, by the package and the file, and the module that has them here.
 _LIBRARIES: Final = {
     ("torchvision", "_C"): ("torchvision", "vision"),
@@ -158,11 +166,35 @@ def _slice(self: Tensor, dim: int = 0, start: int | None = None, end: int | None
     return self[(slice(None),) * (dim % self.dim()) + (slice(start, end, step),)]
 
 
+def _safe_softmax(self: Tensor, dim: int, dtype: DTypeLike | None = None) -> Tensor:
+    """softmax, which is 0 instead of nan where all of a row is -inf."""
+    given = self if dtype is None else self.to(dtype)
+    masked = (given == -math.inf).all(dim, keepdim=True)
+    found: Tensor = softmax(self.masked_fill(masked, 0.0), dim, dtype).masked_fill(masked, 0.0)
+    return found
+
+
+def _native_dropout_backward(grad_output: Tensor, mask: Tensor, scale: float) -> Tensor:
+    return masked_scale_p(grad_output, mask, scale)
+
+
+def _max_pool2d_with_indices_backward(
+    grad_output: Tensor, self: Tensor, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes,
+    ceil_mode: bool, indices: Tensor,
+) -> Tensor:  # fmt: skip
+    """Each gradient added at the place, in the flattened image, that its maximum came from; of ``self`` it is zero."""
+    flat = zeros_like(self).flatten(-2).scatter_add(-1, indices.flatten(-2), grad_output.flatten(-2))
+    return where(full_at(self, (), True, bool_), flat.reshape(self.shape), self)
+
+
 _SPARSE: Final = "flambeau has no products of sparse matrices under this name"
 #: Ops that torch has under a name of its own alone.
 _RENAMED: Final[dict[str, Callable[..., Any]]] = {
     "_to_copy": lambda self, **options: self.to(copy=True, **options),
     "_pin_memory": lambda self, device=None: self.pin_memory(),
+    "_safe_softmax": _safe_softmax,
+    "max_pool2d_with_indices_backward": _max_pool2d_with_indices_backward,
+    "native_dropout_backward": _native_dropout_backward,
     "alias": lambda self: self.view(self.shape),
     "index": _index,
     "slice": _slice,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -45,8 +44,7 @@ __all__ = [
     "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
     "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_deterministic_debug_mode",
-    "set_float32_matmul_precision", "set_flush_denormal", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
-    "sym_not", "sym_sqrt", "sym_sum", "typename", "use_deterministic_algorithms",
+    "set_float32_matmul_precision", "set_flush_denormal", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
 
 globals().update(_FOREACH)
@@ -184,49 +182,6 @@ def get_device_module(device: device | str | None = None) -> ModuleType:  # torc
     if not isinstance(module, ModuleType):
         raise RuntimeError(f"get_device_module: there is no module torch.{kind}; torch.accelerator serves every device")
     return module
-
-
-# -- symbolic numbers: sizes are plain numbers here ------------------------------------------------------------------
-def sym_max(a: Any, b: Any) -> Any:  # Any: int or float, as the arguments
-    """The greater number, a float where one of the two is."""
-    found = max(a, b)
-    return float(found) if isinstance(a, float) or isinstance(b, float) else found
-
-
-def sym_min(a: Any, b: Any) -> Any:  # Any: int or float, as the arguments
-    """The smaller number, a float where one of the two is."""
-    found = min(a, b)
-    return float(found) if isinstance(a, float) or isinstance(b, float) else found
-
-
-def sym_not(a: bool) -> bool:
-    """``not a``."""
-    return not a
-
-
-def sym_int(a: float) -> int:
-    """The number towards zero."""
-    return math.trunc(a)
-
-
-def sym_float(a: float) -> float:
-    """``float(a)``."""
-    return float(a)
-
-
-def sym_sqrt(a: float) -> float:
-    """``math.sqrt(a)``."""
-    return math.sqrt(a)
-
-
-def sym_sum(args: Iterable[Any]) -> Any:  # Any: int or float, as the arguments
-    """``sum(args)``."""
-    return sum(args)
-
-
-def sym_ite(b: bool, t: Any, f: Any) -> Any:  # Any: of any one type
-    """``t if b else f``."""
-    return t if b else f
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------

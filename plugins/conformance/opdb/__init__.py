@@ -69,6 +69,8 @@ Failures = Callable[[Maker], Iterable[Failure]]
 
 #: By op name: how much wider than usual the tolerance is against the reference, where rounding adds up.
 slack: Final[dict[str, float]] = {}
+#: By op name: of results that the op leaves a choice in, those of one choice, the same for every backend.
+settled: Final[dict[str, Callable[..., tuple[Any, ...]]]] = {}
 
 
 def _record(name: str) -> Op:
@@ -155,4 +157,4 @@ def load() -> dict[str, Op]:
 
 
 __all__ = ["FAMILIES", "Failure", "Maker", "Sample", "brief", "error_rows", "errors", "load", "reference", "references",
-           "sample_rows", "samples", "slack"]  # fmt: skip
+           "sample_rows", "samples", "settled", "slack"]  # fmt: skip

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.plugins.conformance.opdb import Maker, Sample, error_rows, references, sample_rows, samples
+import flambeau as fb
+from flambeau.plugins.conformance.opdb import Maker, Sample, error_rows, references, sample_rows, samples, settled
 
 Array = np.ndarray[Any, Any]
 
 #: Ops of matrices that must be regular, and whose eigenvalues must differ.
 OF_REGULAR = frozenset({
     "cholesky", "qr", "eigh", "eig", "svd", "lu_factor", "det", "slogdet", "solve", "solve_triangular", "inv", "pinv",
+    "pinv_within",
 })  # fmt: skip
 
 
@@ -97,8 +99,33 @@ sample_rows({
         (_spread(m, 3, 2), -1.0, 0.0, False), (_spread(m, 2, 3), 1e-3, 0.0, False),
         Sample.rough(_definite(m), -1.0, 0.0, True),
     ],
+    "pinv_within": lambda m: [
+        Sample(_spread(m, 3, 2), 0 * m(2, 1), hermitian=False),
+        Sample.rough(_definite(m), 0 * m(2, 1), hermitian=True),
+    ],
     "matrix_exp": lambda m: [(m(2, 3, 3),), (m(2, 1, 1),), (m(2, 2, 2, low=-20, high=2),)],
 })  # fmt: skip
+
+
+# -- vectors, whose signs (complex: phases) are anybody's choice -------------------------------------
+def _turns(vectors: Any) -> Any:
+    """What the columns are to be multiplied by, so that a sum over each with some weights is positive."""
+    weights = 1 / (vectors.abs().new_ones(vectors.shape[-2]).cumsum(0) + 0.37)
+    total = (vectors * weights.unsqueeze(-1)).sum(-2, keepdim=True)
+    return total.conj() / total.abs()
+
+
+def _settled_svd(u: Any, s: Any, vh: Any) -> tuple[Any, ...]:
+    turns, k = _turns(u), s.shape[-1]
+    others = _turns(vh.mH).conj().mT
+    both = turns[..., :k].conj().mT
+    return u * turns, s, vh * (both if vh.shape[-2] == k else fb.cat([both, others[..., k:, :]], -2))
+
+
+settled.update(
+    eigh=lambda values, vectors: (values, vectors * _turns(vectors)),
+    svd=_settled_svd,
+)
 
 
 # -- references --------------------------------------------------------------------------------------
@@ -171,6 +198,7 @@ references(
         "solve_triangular": _triangular,
         "cholesky_solve": _from_factor,
         "pinv": lambda x, rtol, atol, hermitian: np.linalg.pinv(x),
+        "pinv_within": lambda x, tolerance, hermitian: np.linalg.pinv(x),
         "matrix_exp": _expm,
     },
     tolerance=20,

@@ -9,7 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from flambeau.backends.base import DeviceLostError, DeviceProperties, HostArray, Kernel, KernelTable, Layout
+from flambeau.backends.base import (
+    DeviceLostError,
+    DeviceProperties,
+    HostArray,
+    Kernel,
+    KernelTable,
+    Layout,
+    LinAlgError,
+)  # fmt: skip
 from flambeau.backends.generic import generic_table
 from flambeau.backends.layout import LayoutError
 from flambeau.backends.strided import StridedArray, StridedBackend
@@ -160,6 +168,23 @@ class JaxBackend(StridedBackend):
             index = next(x.index for x in ins if x is not None)
             result = self.do(fn, *values, **params)
             return tuple([self.new(r, index) for r in result]) if isinstance(result, tuple) else self.new(result, index)
+
+        self.kernels.register(name, kernel, dtypes)
+
+    def decomposition(self, name: str, fn: Pure, dtypes: Iterable[DType], why: str) -> None:
+        """Register ``fn(*values, **params)`` that has results, and at the end for each matrix whether there are none.
+
+        LinAlgError says ``why``, with the first matrix that failed: the host waits for that.
+        """
+
+        def kernel(*ins: StridedArray, **params: Any) -> Any:
+            *found, failed = self.do(fn, *map(self.load, ins), **params)
+            bad = np.flatnonzero(self._host(failed))
+            if len(bad):
+                which = "the matrix" if ins[0].ndim == 2 else f"matrix {bad[0]} of the batch"
+                raise LinAlgError(f"{name}: {which} of shape {ins[0].shape} {why}")
+            results = tuple([self.new(r, ins[0].index) for r in found])
+            return results if len(results) > 1 else results[0]
 
         self.kernels.register(name, kernel, dtypes)
 

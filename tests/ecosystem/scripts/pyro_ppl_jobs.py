@@ -146,48 +146,49 @@ def densities_of_pyros_own_distributions() -> Any:
     order = tensor(4, 5, seed=6)
     direction = order / order.norm(dim=-1, keepdim=True)
     counts = whole(6, 4).float()
-    return {
-        "delta": dist.Delta(unit).log_prob(unit),
-        "asymmetric_laplace": dist.AsymmetricLaplace(unit, positive, 1.5).log_prob(order[:, 0]),
-        "soft_laplace": dist.SoftLaplace(unit, positive).log_prob(order[:, 0]),
-        "skew": dist.SineSkewed(dist.VonMises(on([0.0]), on([1.5])).to_event(1), on([0.3])).log_prob(unit[:, None]),
-        "beta_binomial": dist.BetaBinomial(positive, 2.0, 6).log_prob(counts),
-        "dirichlet_multinomial": dist.DirichletMultinomial(positive[:3], 12).log_prob(on([3.0, 4.0, 5.0])),
-        "gamma_poisson": dist.GammaPoisson(positive, 2.0).log_prob(counts),
-        "zero_inflated": dist.ZeroInflatedPoisson(positive, gate=on(0.2)).log_prob(counts),
-        "zero_inflated_nb": dist.ZeroInflatedNegativeBinomial(5, logits=order[:, 0], gate=on(0.2)).log_prob(counts),
-        "projected_normal": dist.ProjectedNormal(on([0.3, 0.2, 0.1])).log_prob(
-            direction[:, :3] / direction[:, :3].norm(dim=-1, keepdim=True)
-        ),
-        "lkj": dist.LKJCholesky(3, 1.5).log_prob(
-            torch.linalg.cholesky(on([[1, 0.2, 0.1], [0.2, 1, 0.3], [0.1, 0.3, 1]]))
-        ),
-        "truncated_polya": dist.TruncatedPolyaGamma(on([1.0])).log_prob(on([0.3])),
-        "stable": dist.Stable(1.5, 0.1).log_prob(order[:, 0]),
-        "inverse_gamma": dist.InverseGamma(positive, 2.0).log_prob(positive),
-        "logistic": dist.Logistic(unit, positive).log_prob(order[:, 0]),
-        "log_normal_nb": dist.LogNormalNegativeBinomial(5.0, order[:, 0], on(0.3)).log_prob(counts),
-        "mvt": dist.MultivariateStudentT(on(4.0), on([0.0] * 3), torch.linalg.cholesky(spd)).log_prob(order[:, :3]),
-        "omt": dist.OMTMultivariateNormal(on([0.0] * 3), torch.linalg.cholesky(spd)).log_prob(order[:, :3]),
-        "mixture": dist.MixtureOfDiagNormals(
-            order[:3, :2], positive[:3, None].expand(3, 2), on([0.1, 0.2, 0.3])
-        ).log_prob(order[:, :2]),
-        "ordered": dist.OrderedLogistic(order[:, 0], on([-0.5, 0.1, 0.7])).log_prob(whole(4, 4)),
-        "gaussian_hmm": dist.GaussianHMM(
-            dist.MultivariateNormal(on([0.0] * 3), spd),
-            matrix / 3,
-            dist.MultivariateNormal(on([0.1] * 3), spd),
-            matrix[:, :2],
-            dist.Normal(on([0.0, 0.0]), 1.0).to_event(1),
-            duration=4,
-        ).log_prob(order[:, :2]),
-        "discrete_hmm": dist.DiscreteHMM(order[0, :3], order[:3, :3], dist.Normal(order[1, :3], 1.0)).log_prob(
-            order[:, 0]
-        ),
-        "spanning_tree": dist.SpanningTree(on([0.1, 0.5, -0.3])).log_prob(
-            torch.tensor([[0, 1], [1, 2]], device=jobs.DEVICE)
-        ),
-    }
+    with torch.device(jobs.DEVICE):  # the roots of the integrals of Stable are torch.as_tensor(...)
+        return {
+            "delta": dist.Delta(unit).log_prob(unit),
+            "asymmetric_laplace": dist.AsymmetricLaplace(unit, positive, 1.5).log_prob(order[:, 0]),
+            "soft_laplace": dist.SoftLaplace(unit, positive).log_prob(order[:, 0]),
+            "skew": dist.SineSkewed(dist.VonMises(on([0.0]), on([1.5])).to_event(1), on([0.3])).log_prob(unit[:, None]),
+            "beta_binomial": dist.BetaBinomial(positive, 2.0, 6).log_prob(counts),
+            "dirichlet_multinomial": dist.DirichletMultinomial(positive[:3], 12).log_prob(on([3.0, 4.0, 5.0])),
+            "gamma_poisson": dist.GammaPoisson(positive, 2.0).log_prob(counts),
+            "zero_inflated": dist.ZeroInflatedPoisson(positive, gate=on(0.2)).log_prob(counts),
+            "zero_inflated_nb": dist.ZeroInflatedNegativeBinomial(5, logits=order[:, 0], gate=on(0.2)).log_prob(counts),
+            "projected_normal": dist.ProjectedNormal(on([0.3, 0.2, 0.1])).log_prob(
+                direction[:, :3] / direction[:, :3].norm(dim=-1, keepdim=True)
+            ),
+            "lkj": dist.LKJCholesky(3, on(1.5)).log_prob(
+                torch.linalg.cholesky(on([[1, 0.2, 0.1], [0.2, 1, 0.3], [0.1, 0.3, 1]]))
+            ),
+            "truncated_polya": dist.TruncatedPolyaGamma(on([1.0])).log_prob(on([0.3])),
+            "stable": dist.Stable(on(1.5), on(0.1)).log_prob(order[:, 0]),
+            "inverse_gamma": dist.InverseGamma(positive, 2.0).log_prob(positive),
+            "logistic": dist.Logistic(unit, positive).log_prob(order[:, 0]),
+            "log_normal_nb": dist.LogNormalNegativeBinomial(5.0, order[:, 0], on(0.3)).log_prob(counts),
+            "mvt": dist.MultivariateStudentT(on(4.0), on([0.0] * 3), torch.linalg.cholesky(spd)).log_prob(order[:, :3]),
+            "omt": dist.OMTMultivariateNormal(on([0.0] * 3), torch.linalg.cholesky(spd)).log_prob(order[:, :3]),
+            "mixture": dist.MixtureOfDiagNormals(
+                order[:3, :2], positive[:3, None].expand(3, 2), on([0.1, 0.2, 0.3])
+            ).log_prob(order[:, :2]),
+            "ordered": dist.OrderedLogistic(order[:, 0], on([-0.5, 0.1, 0.7])).log_prob(whole(4, 4)),
+            "gaussian_hmm": dist.GaussianHMM(
+                dist.MultivariateNormal(on([0.0] * 3), spd),
+                matrix / 3,
+                dist.MultivariateNormal(on([0.1] * 3), spd),
+                matrix[:, :2],
+                dist.Normal(on([0.0, 0.0]), 1.0).to_event(1),
+                duration=4,
+            ).log_prob(order[:, :2]),
+            "discrete_hmm": dist.DiscreteHMM(order[0, :3], order[:3, :3], dist.Normal(order[1, :3], 1.0)).log_prob(
+                order[:, 0]
+            ),
+            "spanning_tree": dist.SpanningTree(on([0.1, 0.5, -0.3])).log_prob(
+                torch.tensor([[0, 1], [1, 2]], device=jobs.DEVICE)
+            ),
+        }
 
 
 @job
@@ -212,7 +213,8 @@ def transforms_and_flows() -> Any:
         jobs.even(t, seed=7, scale=0.5)
         if name == "batchnorm":
             t.eval()
-        out = t(x)
+        with torch.device(jobs.DEVICE):  # the sylvester flow has a torch.eye(n) of its own
+            out = t(x)
         parts[name] = [out, t.log_abs_det_jacobian(x, out)]
     return parts
 
@@ -324,7 +326,8 @@ def guide_list_and_iaf() -> Any:
     pyro.clear_param_store()
     torch.manual_seed(0)
     flow = AutoIAFNormal(regression, hidden_dim=[8], num_transforms=1, init_loc_fn=start())
-    losses, _ = fit(regression, flow, *data(), steps=5)
+    with torch.device(jobs.DEVICE):  # its base distribution is made of torch.zeros(1)
+        losses, _ = fit(regression, flow, *data(), steps=5)
     return first, len(losses), all(math.isfinite(v) for v in losses)
 
 

@@ -51,6 +51,7 @@ def raised(fn: Any) -> str:
 
 @job
 def spectrograms() -> Any:
+    """Spectrograms of several norms, their inverses and gradients."""
     x = sound(2, 800)
     window = torch.hann_window(64).to(jobs.DEVICE)
     spec = f.spectrogram(x, 3, window, 64, 16, 64, None, True, onesided=True)
@@ -68,6 +69,7 @@ def spectrograms() -> Any:
 
 @job
 def mel() -> Any:
+    """Mel and linear filter banks, cepstra, with gradients."""
     options = {"n_fft": 128, "n_mels": 20}
     spec = t.Spectrogram(128).to(jobs.DEVICE)(sound(1, 800))
     scale = t.MelScale(12, RATE, n_stft=65, norm="slaney", mel_scale="slaney").to(jobs.DEVICE)
@@ -92,6 +94,7 @@ def mel() -> Any:
 
 @job
 def griffin_lim() -> Any:
+    """Sound from a spectrogram, with and without momentum."""
     spec = t.Spectrogram(64).to(jobs.DEVICE)(sound(1, 640))
     return (
         t.GriffinLim(64, n_iter=5, rand_init=False).to(jobs.DEVICE)(spec),
@@ -101,6 +104,7 @@ def griffin_lim() -> Any:
 
 @job
 def stretching() -> Any:
+    """Time stretched, pitch shifted, speed changed."""
     spec = t.Spectrogram(64, power=None).to(jobs.DEVICE)(sound(1, 800))
     stretch = t.TimeStretch(32, 33).to(jobs.DEVICE)
     shift = t.PitchShift(RATE, 12, n_fft=128).to(jobs.DEVICE)
@@ -116,6 +120,7 @@ def stretching() -> Any:
 
 @job
 def resampling() -> Any:
+    """Other rates by two windows, with gradients."""
     x = sound(2, 500)
     return {
         "down": backed(t.Resample(RATE, 6000).to(jobs.DEVICE), sound(2, 500, grad=True)),
@@ -128,6 +133,7 @@ def resampling() -> Any:
 
 @job
 def biquads() -> Any:
+    """Filters of the second order."""
     x = sound(2, 400)
     return {
         "allpass": f.allpass_biquad(x, RATE, 1000.0),
@@ -147,6 +153,7 @@ def biquads() -> Any:
 
 @job
 def recursive_filters() -> Any:
+    """Recursive filters, alone and in banks, with gradients."""
     found: dict[str, Any] = {}
     for name, a, b in (
         ("one", [1.0, -0.9], [0.5, 0.2]),
@@ -167,6 +174,7 @@ def recursive_filters() -> Any:
 
 @job
 def effects() -> Any:
+    """Contrast, flanger, phaser, overdrive, fades, companding."""
     x = sound(2, 600)
     return {
         "contrast": f.contrast(x),
@@ -192,6 +200,7 @@ def effects() -> Any:
 
 @job
 def voice() -> Any:
+    """Voice activity, loudness, distances of texts and of distributions."""
     silent = 1e-4 * tensor(1, 2000)
     speech = torch.cat([silent, 3 * sound(1, 4000) * torch.linspace(0, 1, 4000).to(jobs.DEVICE), silent], 1)
     return {
@@ -218,6 +227,7 @@ def masks() -> Any:
 
 @job
 def features_of_kaldi() -> Any:
+    """Spectrograms, filter banks and cepstra as Kaldi computes them."""
     x = 1000 * sound(1, 2000)
     options = {"sample_frequency": RATE, "dither": 0.0}
     return {
@@ -231,6 +241,7 @@ def features_of_kaldi() -> Any:
 
 @job
 def beams() -> Any:
+    """Beamformers of several microphones, by three ways."""
     real, imag = tensor(3, 9, 20), tensor(3, 9, 20, seed=1)
     spec = torch.complex(real, imag)
     speech = tensor(9, 20, seed=2).sigmoid()
@@ -250,6 +261,7 @@ def beams() -> Any:
 
 @job
 def transducer() -> Any:
+    """The transducer's loss, clamped and reduced, with gradients."""
     targets = (1 + whole(5, 3, 4)).int()
     lengths = torch.tensor([7, 5, 6]).int().to(jobs.DEVICE), torch.tensor([2, 4, 3]).int().to(jobs.DEVICE)
     found = []
@@ -264,6 +276,7 @@ def transducer() -> Any:
 
 @job
 def alignment() -> Any:
+    """Forced alignment of labels with frames; what is refused."""
     found = []
     for times, labels in ((9, [1, 2, 2, 3]), (6, [3]), (5, [1, 1, 1]), (12, [2, 1, 2, 1])):
         likely = tensor(1, times, 4, seed=times).log_softmax(-1)
@@ -315,6 +328,7 @@ def lengths(*numbers: int) -> Any:
 
 @job
 def wav2vec2() -> Any:
+    """Wav2Vec2 in small: outputs, lengths, gradients, layers."""
     model = models.wav2vec2_model(**W2V, aux_num_out=7)
     first = {**W2V, "extractor_mode": "layer_norm", "extractor_conv_bias": True, "encoder_layer_norm_first": True}
     deep = even(models.wav2vec2_model(**first, aux_num_out=None)).eval()
@@ -327,12 +341,14 @@ def wav2vec2() -> Any:
 
 @job
 def wavlm() -> Any:
+    """WavLM in small: outputs and gradients."""
     model = models.wavlm_model(**W2V, encoder_num_buckets=16, encoder_max_distance=20, aux_num_out=None)
     return learned(model, sound(2, 400), pick=lambda out: out[0])
 
 
 @job
 def hubert() -> Any:
+    """HuBERT's pretraining in small: outputs and gradients."""
     options = {
         "mask_prob": 0.6, "mask_selection": "static", "mask_other": 0.0, "mask_length": 2, "no_mask_overlap": False,
         "mask_min_space": 1, "mask_channel_prob": 0.0, "mask_channel_selection": "static", "mask_channel_other": 0.0,
@@ -354,6 +370,7 @@ def hubert() -> Any:
 
 @job
 def conformer() -> Any:
+    """Conformers with two norms: outputs and gradients."""
     options = {"num_heads": 2, "ffn_dim": 24, "num_layers": 2, "depthwise_conv_kernel_size": 5}
     return [
         learned(models.Conformer(16, **options, **more), tensor(2, 12, 16), lengths(12, 9), pick=lambda out: out[0])
@@ -363,6 +380,7 @@ def conformer() -> Any:
 
 @job
 def emformer() -> Any:
+    """An Emformer, trained whole and asked in pieces."""
     model = models.Emformer(16, 2, 24, 2, 4, left_context_length=3, right_context_length=2, max_memory_size=2)
     out = learned(model, tensor(2, 14, 16), lengths(14, 11), pick=lambda o: o[0])
     model.eval()
@@ -385,6 +403,7 @@ def transducer_model() -> Any:
 
 @job
 def rnnt() -> Any:
+    """A transducer model, its loss and its beam search."""
     model = transducer_model()
     given = tensor(2, 20, 12), lengths(20, 16).int(), whole(8, 2, 3).int(), lengths(3, 2).int()
     out = learned(model, *given, pick=lambda o: o[0])
@@ -398,6 +417,7 @@ def rnnt() -> Any:
 
 @job
 def tacotron2() -> Any:
+    """Tacotron2 in small: outputs, gradients, speech."""
     model = models.Tacotron2(
         n_mels=6, n_symbol=11, symbol_embedding_dim=12, encoder_embedding_dim=12, decoder_rnn_dim=14,
         decoder_max_step=6, decoder_dropout=0.0, attention_rnn_dim=14, attention_hidden_dim=10,
@@ -418,6 +438,7 @@ def tacotron2() -> Any:
 
 @job
 def wave_rnn() -> Any:
+    """WaveRNN in small: outputs, gradients, inference."""
     model = models.WaveRNN([2, 2, 3], 16, 12, 2, 12, 12, 5, 8, 10, 12)
     out = learned(model, sound(2, 1, 12 * 6), tensor(2, 1, 8, 10))
     with torch.no_grad():
@@ -427,6 +448,7 @@ def wave_rnn() -> Any:
 
 @job
 def speech_models() -> Any:
+    """DeepSpeech and Wav2Letter: outputs and gradients."""
     return {
         "deep_speech": learned(models.DeepSpeech(8, 16, 6), tensor(2, 1, 10, 8)),
         "wav2letter": learned(models.Wav2Letter(6, "mfcc", 13), tensor(2, 13, 60)),
@@ -435,6 +457,7 @@ def speech_models() -> Any:
 
 @job
 def separation() -> Any:
+    """ConvTasNet and Demucs: outputs and gradients."""
     tas = models.ConvTasNet(2, 16, 12, 3, 8, 12, 2, 2)
     demucs = models.HDemucs(["drums", "rest"], 1, channels=8, nfft=256, depth=4, dconv_attn=3, dconv_lstm=3)
     return learned(tas, sound(2, 1, 320)), learned(demucs, sound(1, 1, 2048))
@@ -442,6 +465,7 @@ def separation() -> Any:
 
 @job
 def quality() -> Any:
+    """The objective and the subjective judge of quality: outputs and gradients."""
     objective = models.squim_objective_model(12, 16, 8, 2, 10, 2, "LSTM", 9, None)
     judge = models.squim_subjective_model("wav2vec2_base", 24, 8, 5)
     judge.ssl_model = models.wav2vec2_model(**W2V, aux_num_out=None)
@@ -470,6 +494,7 @@ def bundles() -> Any:
 
 @job
 def decoders() -> Any:
+    """What is said of a decoder whose library is missing."""
     refused = []
     for module in ("torchaudio.models.decoder",):
         __import__(module)

@@ -57,6 +57,7 @@ def folder() -> Path:
 
 @job
 def vocabularies() -> Any:
+    """Vocabularies built, changed, looked up, pickled."""
     v = vocab.build_vocab_from_iterator([t.lower().split() for t in TEXTS], 1, ["<unk>", "<pad>"], max_tokens=20)
     first = [v.get_itos(), len(v), "the" in v, "nothing" in v, v["the"], v(["is", "<pad>"]), v.lookup_tokens([1, 3])]
     unset = tried(lambda: v["nothing"])
@@ -85,6 +86,7 @@ def vocabularies() -> Any:
 
 @job
 def vocabularies_of_files() -> Any:
+    """Vocabularies from files of texts and of words."""
     path = lines("b a a", "c b a d", "", "d d é")
     v = vocab_factory.build_vocab_from_text_file(path, min_freq=1)
     few = vocab_factory.build_vocab_from_text_file(path, early.basic_english_normalize(), 2)
@@ -94,6 +96,7 @@ def vocabularies_of_files() -> Any:
 
 @job
 def vectors() -> Any:
+    """Word vectors from files and from tensors."""
     path = lines("the 0.1 0.2 -3e-1", "cat 1 2 3", "Dog 4 5 6")
     v = vocab.Vectors(path, cache=str(folder()))
     glove = early_vectors.load_vectors_from_file_path(path, " ")
@@ -119,6 +122,7 @@ def vectors() -> Any:
 
 @job
 def basic_tokenizers() -> Any:
+    """The basic English tokenizer, splitting, n-grams."""
     english = data.get_tokenizer("basic_english")
     return {
         "english": [english(t) for t in TEXTS],
@@ -132,6 +136,7 @@ def basic_tokenizers() -> Any:
 
 @job
 def regex_tokenizer() -> Any:
+    """Tokenizers by regular expressions, in RE2's syntax."""
     pairs = [
         [(r"[,._+ ]+", " ")],
         [(r"\'", " '  "), (r"\"", ""), (r"\s+", " ")],
@@ -166,6 +171,7 @@ def byte_pairs() -> tuple[str, str]:
 
 @job
 def gpt2_tokenizer() -> Any:
+    """GPT-2's byte pairs, encoded and decoded, special tokens."""
     numbers, pairs = byte_pairs()
     more = [*TEXTS, "the newest lowest   lower\n\n  the 12", " é", "low\u00a0low"]
     ids = transforms.GPT2BPETokenizer(numbers, pairs)
@@ -183,6 +189,7 @@ def gpt2_tokenizer() -> Any:
 
 @job
 def clip_tokenizer() -> Any:
+    """CLIP's byte pairs."""
     letters = list(transforms.bytes_to_unicode().values())
     merges = ["l o", "lo w</w>", "lo w", "e r</w>", "low er</w>", "t h", "th e</w>"]
     tokens = [*letters, *(x + "</w>" for x in letters), *(m.replace(" ", "") for m in merges)]
@@ -198,6 +205,7 @@ def clip_tokenizer() -> Any:
 
 @job
 def char_tokenizer() -> Any:
+    """Byte pairs of characters."""
     numbers, pairs = byte_pairs()
     tokenizer = transforms.CharBPETokenizer(numbers, pairs, unk_token="<|endoftext|>")
     return tried(lambda: tokenizer("low lower")), tried(lambda: tokenizer(["new", "the"]))
@@ -205,6 +213,7 @@ def char_tokenizer() -> Any:
 
 @job
 def bert_tokenizer() -> Any:
+    """BERT's word pieces, with case, accents and special tokens."""
     path = lines(
         "[PAD]", "[UNK]", "[CLS]", "hello", "world", "##s", "!", "the", "spirit", "is", "will", "##ing", ",", "but",
         "fl", "##esh", "weak", ".", "it", "'", "s", "cafe", "café", "東", "京", "na", "##ive", "Hello", "low", "##er",
@@ -235,6 +244,7 @@ def corpus() -> str:
 
 @job
 def sentence_pieces() -> Any:
+    """SentencePiece: a model made, read, used both ways."""
     place = folder()
     model = str(place / "m")
     streams.generate_sp_model(corpus(), vocab_size=40, model_type="char", model_prefix=model)
@@ -261,6 +271,7 @@ def sentence_pieces() -> Any:
 
 @job
 def streams_of_tokens() -> Any:
+    """Tokens numbered in a stream; a wiki's markup removed."""
     v = vocab.build_vocab_from_iterator([["a", "b", "c"]])
     given = [["a", "c"], ["b"]]
     found = [list(row) for row in streams.numericalize_tokens_from_iterator(v, given)]
@@ -272,6 +283,7 @@ def streams_of_tokens() -> Any:
 
 @job
 def steps() -> Any:
+    """Transforms in a row: numbers, truncation, tokens added, padding."""
     v = vocab.build_vocab_from_iterator([["the", "cat", "sat"]], specials=["<unk>", "<pad>"])
     v.set_default_index(0)
     chain = transforms.Sequential(
@@ -305,6 +317,7 @@ def steps() -> Any:
 
 @job
 def bleu() -> Any:
+    """BLEU of several orders and weights."""
     said = [["My", "full", "pytorch", "test"], ["Another", "Sentence"]]
     meant = [[["My", "full", "pytorch", "test"], ["Completely", "Different"]], [["No", "Match"]]]
     return [
@@ -316,6 +329,7 @@ def bleu() -> Any:
 
 @job
 def attention() -> Any:
+    """Attention made of parts, with masks and gradients."""
     dim, heads, count, length = 8, 2, 3, 5
     layers = nn.InProjContainer(*(torch.nn.Linear(dim, dim) for _ in range(3)))
     block = even(nn.MultiheadAttentionContainer(heads, layers, nn.ScaledDotProduct(), torch.nn.Linear(dim, dim)))
@@ -339,6 +353,7 @@ def attention() -> Any:
 
 @job
 def roberta() -> Any:
+    """RoBERTa in small: outputs and gradients."""
     conf = models.RobertaEncoderConf(50, 16, 24, 1, 20, 2, 2, 0.0)
     found = []
     for name, encoder in (
@@ -363,6 +378,7 @@ def roberta() -> Any:
 
 @job
 def t5() -> Any:
+    """T5 in small: encoder, decoder, generation, gradients."""
     found = []
     options = {
         "embedding_dim": 16, "qkv_dim": 8, "num_attention_heads": 2, "num_encoder_layers": 2, "num_decoder_layers": 2,

@@ -344,6 +344,7 @@ def transforms_of_pictures() -> Any:
 
 @job
 def transforms_v2() -> Any:
+    """On other devices the resized images differ by one: torchvision computes with whole numbers on the CPU alone."""
     """Transforms v2 of images, boxes, masks and video together."""
     image = tv_tensors.Image(picture(3, 20, 24))
     frame = tv_tensors.BoundingBoxes(boxes(4, 20), format="XYXY", canvas_size=(20, 24))
