@@ -467,11 +467,11 @@ erfc_p = unary("erfc", lambda g, x: g * exp_p(-x * x) * (-2 / _SQRT_PI), dtype=r
 
 
 def _erfinv_vjp(g: Tensor, x: Tensor) -> Tensor:
+    """From the input, so that the result may be written over."""
     return g * exp_p(square_p(erfinv_p(x))) * (_SQRT_PI / 2)
 
 
-erfinv_p = unary("erfinv", _erfinv_vjp, dtype=real_floating,
-    inplace=True, doc="the inverse of erf, on (-1, 1)",
+erfinv_p = unary("erfinv", _erfinv_vjp, dtype=real_floating, inplace=True, doc="the inverse of erf, on (-1, 1)",
     example="fb.erfinv(fb.tensor([0.0, 0.5])) -> tensor([0.0000, 0.4769])")
 digamma_p = unary("digamma", lambda g, x: g * trigamma_p(x), dtype=real_floating, inplace=True,
     doc="the derivative of lgamma", example="fb.digamma(fb.tensor([1.0, 2.0])) -> tensor([-0.5772,  0.4228])")

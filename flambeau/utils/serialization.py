@@ -55,8 +55,8 @@ def save(
         obj: tensors, sparse ones too, and parameters in any nesting of dict, OrderedDict, list, tuple and set, with
             None, bool, int, float, complex, str, bytes, Size, dtypes, devices and numpy arrays. Tensors that share
             storage and dtype share it again when loaded; an object that stands in several places is one. A module
-            is saved as its class's name and what it is made of; so are members of enums, and objects that have
-            nothing but attributes.
+            is saved as its class's name and what it is made of; so are constraints of distributions, members of
+            enums, and objects that have nothing but attributes.
         f: a path, which is replaced in one step when all is written (a device or a pipe is written to), or a file
             open for writing bytes.
         pickle_module, pickle_protocol: accepted for PyTorch's sake, as are the last two; nothing is pickled.
