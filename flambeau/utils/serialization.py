@@ -98,7 +98,7 @@ def load(
     Of PyTorch's files, in the form of a zip archive or the older one, tensors, parameters, containers and plain values
     are read, and objects of the classes given to :func:`flambeau.serialization.add_safe_globals`. Whatever else is in
     them is an error that names it: nothing in a file is run. A module that :func:`save` wrote comes back if its class
-    is one of ``flambeau.nn``, or trusted in the same way.
+    is one of ``flambeau.nn``, or trusted in the same way, or by ``weights_only=False``.
 
     Args:
         f: a path, or a file open for reading bytes (it is read from its beginning).
@@ -106,7 +106,10 @@ def load(
             name for all, a dict from saved to wanted names ("cuda" stands for all of "cuda:0", "cuda:1" that are
             not named themselves), or a function from the saved name to a device, or, as in PyTorch, from a
             storage and that name to a storage or a device.
-        pickle_module, weights_only: accepted for PyTorch's sake; nothing else is ever read.
+        pickle_module: accepted for PyTorch's sake.
+        weights_only: False trusts what this program has imported of classes of modules, distributions and their
+            transforms, for a file that :func:`save` wrote: objects of them come back without a call of their
+            constructors. Nothing is imported or unpickled either way.
         mmap: leave the arrays in the file until they are read; needs a path, is for the CPU, and skips
             the check of the arrays' sums. The file must not be changed in place meanwhile (``save``
             never does that).
@@ -121,7 +124,7 @@ def load(
     >>> fb.load("run.safetensors")
     [tensor([1., 1.]), {'lr': 0.1}]
     """
-    del pickle_module, weights_only, pickle_load_args
+    del pickle_module, pickle_load_args
     file, where = _open(f, "load", bool(mmap))
     with file:
         if is_torch_file(_beginning(file)):
@@ -131,7 +134,8 @@ def load(
             )  # fmt: skip
         header = safetensors.read_header(file, where)
         structure = _checked_structure(header, where)
-        decoder = Decoder(file, header, where, _locator(map_location), bool(mmap))
+        known = trusted.by_name() if weights_only is not False else trusted.derived() | trusted.by_name()
+        decoder = Decoder(file, header, where, _locator(map_location), bool(mmap), known)
         return decoder.decode(structure)
 
 

@@ -13,7 +13,7 @@ import enum
 import math
 import operator
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
@@ -32,7 +32,7 @@ from flambeau.utils import safetensors
 from flambeau.utils.host import HostArray, host_array, tensor_from_host
 from flambeau.utils.safetensors import CheckpointError, Header
 from flambeau.utils.strict_json import shortened
-from flambeau.utils.trusted import by_name, constraints, full_name
+from flambeau.utils.trusted import constraints, full_name
 
 _LARGE: Final = 1 << 1024  # ints from here on stand in hexadecimal: as decimals they take quadratic time
 _MAX_COLLISIONS: Final = 200
@@ -208,10 +208,19 @@ def _decode_sparse(decoder: Decoder, content: Any) -> Tensor:
 
 def _encode_object(encoder: Encoder, value: Any, path: Path) -> Json:
     cls = type(value)
-    attributes = encoder.pairs(vars(value), path)
+    attributes = encoder.pairs(_state(value), path)
     if cls.__module__ == _CONSTRAINTS and constraints().get(cls.__name__) is cls:
         return {"constraint": [cls.__name__, attributes]}
     return {"object": [full_name(cls), attributes]}
+
+
+def _state(value: Any) -> dict[Any, Any]:
+    """The attributes that an object keeps."""
+    own: Any = type(value)
+    found = vars(value) if own.__getstate__ is object.__getstate__ else value.__getstate__()
+    if not isinstance(found, dict):
+        raise TypeError(f"save: the state of a {own.__name__} is a {type(found).__name__}; a dict can be saved")
+    return found
 
 
 def _encode_enum(encoder: Encoder, value: enum.Enum, path: Path) -> Json:
@@ -226,7 +235,7 @@ def _encoder_of(value: object) -> Callable[[Encoder, Any, Path], Json] | None:
         return _encode_enum
     cls: Any = type(value)
     usual = all(getattr(cls, n) is getattr(object, n) for n in ("__new__", "__reduce__", "__reduce_ex__"))
-    usual = usual and cls.__getstate__ is object.__getstate__ and not hasattr(cls, "__setstate__")
+    usual = usual and not hasattr(cls, "__setstate__")
     return _encode_object if usual and hasattr(value, "__dict__") and not hasattr(cls, "state_dict") else None
 
 
@@ -291,10 +300,16 @@ def _shared_storage(objects: list[Any]) -> dict[int, _Base]:
 
 
 class Decoder:
-    """Builds the objects of one open file. ``locate`` tells the device from the saved device's name."""
+    """Builds the objects of one open file.
 
-    def __init__(self, file: BinaryIO, header: Header, where: str, locate: Locate, mmap: bool):
+    ``locate`` tells the device from the saved device's name; ``known`` has the classes that may be made, by name.
+    """
+
+    def __init__(
+        self, file: BinaryIO, header: Header, where: str, locate: Locate, mmap: bool, known: Mapping[str, Any]
+    ):
         self._file, self._header, self._where, self._mmap = file, header, where, mmap
+        self.known = known
         self._locate = locate
         self._descriptions: list[dict[str, Any]] = []
         self._made: dict[int, Any] = {}
@@ -422,11 +437,12 @@ def _decode_complex(decoder: Decoder, parts: list[Any]) -> complex:
 
 def _decode_module(decoder: Decoder, content: list[Any]) -> Module:
     name, attributes = content
-    cls = getattr(nn, name.removeprefix("nn."), None) if name.startswith("nn.") else by_name().get(name)
+    cls = getattr(nn, name.removeprefix("nn."), None) if name.startswith("nn.") else decoder.known.get(name)
     if not isinstance(cls, type) or not issubclass(cls, Module):
         raise CheckpointError(
             f"{decoder.where}: holds a whole module, of class {shortened(name)}; no class is looked for by a name in a "
-            "file: say flambeau.serialization.add_safe_globals([its class]) first, or save and load state_dict()"
+            "file: say flambeau.serialization.add_safe_globals([its class]) first, or load(..., weights_only=False) "
+            "for the classes that this program has, or save and load state_dict()"
         )
     made: Module = cls.__new__(cls)
     made.__setstate__(dict(decoder._pairs(attributes)))
@@ -434,7 +450,7 @@ def _decode_module(decoder: Decoder, content: list[Any]) -> Module:
 
 
 def _trusted(decoder: Decoder, name: str) -> Any:
-    cls = by_name().get(name)
+    cls = decoder.known.get(name)
     if not isinstance(cls, type):
         raise CheckpointError(
             f"{decoder.where}: holds an object of class {shortened(name)}; no class is looked for by a name in a file: "

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from flambeau.core.device import DeviceLike
 from flambeau.core.device import device as Device
+from flambeau.nn.module import Module
 
 SafeGlobal: TypeAlias = Callable[..., Any] | tuple[Callable[..., Any], str]
 
@@ -106,6 +107,23 @@ def by_name() -> dict[str, Any]:
         found[name] = value
         if name.startswith("builtins."):
             found[f"__builtin__.{name.removeprefix('builtins.')}"] = value
+    return found
+
+
+def derived() -> dict[str, type]:
+    """The classes of this program for modules, distributions and their transforms, by their names in files.
+
+    They are found among the classes that there are: no file makes one, and nothing is imported.
+    """
+    from flambeau.distributions import Distribution, Transform  # large: at first need
+
+    found: dict[str, type] = {}
+    waiting: list[type] = [Module, Distribution, Transform]
+    while waiting:
+        cls = waiting.pop()
+        if full_name(cls) not in found:
+            waiting += type.__subclasses__(cls)
+        found[full_name(cls)] = cls
     return found
 
 

@@ -1,6 +1,7 @@
 """save and load: what goes in comes out, and a bad file gives one kind of error."""
 
 import enum
+import gc
 import io
 import math
 import os
@@ -251,6 +252,45 @@ def test_a_constraint_of_another_class_needs_trust():
         round_trip(Half())
     with fb.serialization.safe_globals([Half]):
         assert type(round_trip(Half())) is Half
+
+
+class Mine(fb.nn.Module):
+    def __init__(self, wide: int):
+        super().__init__()
+        self.layer = fb.nn.Linear(wide, 2)
+
+    def forward(self, x: fb.Tensor) -> fb.Tensor:
+        return self.layer(x)
+
+
+def test_without_weights_only_classes_of_this_program_come_back(tmp_path):
+    own = fb.distributions
+    normal = own.Independent(own.LogNormal(fb.zeros(3), fb.ones(3)), 1)
+    mapped = own.TransformedDistribution(own.Gamma(2.0, 3.0), [own.PowerTransform(fb.tensor(2.0)), own.ExpTransform()])
+    model = Mine(3)
+    save([model, normal, mapped], tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"class .*Mine.*weights_only=False"):
+        load(tmp_path / "a")
+    back = load(tmp_path / "a", weights_only=False)
+    assert [type(b) for b in back] == [Mine, own.Independent, own.TransformedDistribution]
+    x = fb.rand(2, 3)
+    assert back[0](x).equal(model(x)) and back[1].log_prob(x).equal(normal.log_prob(x))
+    assert back[2].log_prob(x + 2).equal(mapped.log_prob(x + 2)) and back[2].sample((4,)).shape == (4,)
+
+
+def test_other_objects_need_trust_without_weights_only_too(tmp_path):
+    save(Settings(), tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"holds an object of class .*Settings"):
+        load(tmp_path / "a", weights_only=False)
+
+
+def test_a_class_that_is_gone_is_named(tmp_path):
+    gone = type("Gone", (fb.nn.Module,), {"__module__": __name__})
+    save(gone(), tmp_path / "a")
+    del gone
+    gc.collect()
+    with pytest.raises(CheckpointError, match=r"class .*Gone"):
+        load(tmp_path / "a", weights_only=False)
 
 
 # -- what cannot be saved ----------------------------------------------------------------------------
