@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.elementwise import where
+from flambeau.core.ops.nn.step import kept
 from flambeau.core.ops.storage import view_as_complex_p, view_as_real_p
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, State
@@ -82,7 +83,7 @@ def _moments(state: State, g: Tensor, betas: Betas) -> tuple[Tensor, Tensor]:
     """The running means of the gradient and of its square, after they took it in."""
     first: Tensor = state["exp_avg"].lerp_(g, 1 - betas[0])
     second: Tensor = state["exp_avg_sq"].mul_(betas[1]).add_(g * g, alpha=1 - betas[1])
-    return first, second
+    return kept(first), kept(second)
 
 
 class NAdam(ElementwiseOptimizer):
@@ -172,7 +173,7 @@ class Adamax(ElementwiseOptimizer):
         first = state["exp_avg"].lerp_(g, 1 - beta1)
         largest = state["exp_inf"]
         largest.copy_((largest * beta2).maximum(g.abs() + group["eps"]))
-        p.add_(first / largest, alpha=-number(group["lr"]) / (1 - beta1 ** state["step"]))
+        p.add_(kept(first) / kept(largest), alpha=-number(group["lr"]) / (1 - beta1 ** state["step"]))
 
 
 class RMSprop(ElementwiseOptimizer):

@@ -101,8 +101,9 @@ def normal(
     >>> fb.normal(fb.tensor([1.0, 2.0]), 0.0)
     tensor([1., 2.])
     """
+    parameters = mean, std
     # a sample has no derivative in forward mode either, which no_grad does not end
-    mean, std = (v.detach() if isinstance(v, Tensor) else v for v in (mean, std))
+    mean, std = (v.detach() if isinstance(v, Tensor) else v for v in parameters)
     with state.no_grad():
         if isinstance(std, Tensor):
             _check("normal", std, lambda s: s >= 0, "expects all elements of std to be at least 0")
@@ -118,7 +119,7 @@ def normal(
             raise TypeError("normal: two numbers for mean and std need a size")
         drawn = z * std + mean
     check_out("normal", dtype, out)
-    return finished(deliver("normal", _flat(drawn, mean, std), out), requires_grad, pin_memory, layout)
+    return finished(deliver("normal", _flat(drawn, *parameters), out), requires_grad, pin_memory, layout)
 
 
 @public()

@@ -73,7 +73,11 @@ def test_hooks_on_every_optimizer() -> None:
     assert log == [*inner, "before", *inner, "after", "own before", "own after"]
 
 
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.NAdam, optim.Adagrad])
+@pytest.mark.parametrize(
+    "kind",
+    [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.NAdam, optim.Adagrad, optim.Adamax, optim.RAdam,
+     optim.Adadelta],
+)  # fmt: skip
 def test_differentiable_steps_are_recorded(kind: Any) -> None:
     start = fb.tensor([1.0, 2.0], dtype=fb.float64, requires_grad=True)
     grads = [fb.tensor([0.5, -0.3], dtype=fb.float64, requires_grad=True) for _ in range(2)]

@@ -96,6 +96,11 @@ def sgd_step_p(
     return []
 
 
+def kept(x: Tensor) -> Tensor:
+    """A state as the step has it: where that is recorded a copy, since the next step writes over it."""
+    return x.clone() if x.requires_grad else x
+
+
 # -- Adam --------------------------------------------------------------------------------------------
 @_step(
     "adam_step(params: Tensor[], grads: Tensor[], first: Tensor[], second: Tensor[], largest: Tensor[], lr: Scalar, "
@@ -122,5 +127,5 @@ def adam_step_p(
         v = second[i].mul_(beta2).add_(d * d, alpha=1 - beta2)
         if largest:
             v = largest[i].copy_(largest[i].maximum(v))
-        p.add_(m / (v.sqrt() / root + eps), alpha=-size)
+        p.add_(kept(m) / (v.sqrt() / root + eps), alpha=-size)
     return []
