@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from operator import index
 from typing import Final
 
 from flambeau.core.locks import fork_safe
@@ -163,7 +164,7 @@ class Philox:
         """The seed and the offset for ``count`` words, read together."""
         with self._lock:
             seed, offset = self._seed, self._offset
-            self._offset = (offset + -(-count // WORDS_PER_BLOCK)) & _MASK64
+            self._offset = (offset + -(-index(count) // WORDS_PER_BLOCK)) & _MASK64  # a count may be a tensor
         return seed, offset
 
     @property

@@ -117,6 +117,7 @@ _LAZY = frozenset(
         "overrides",
         "plugins",
         "profiler",
+        "quasirandom",
         "random",
         "return_types",
         "serialization",

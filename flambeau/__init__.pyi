@@ -340,6 +340,7 @@ from flambeau import optim as optim
 from flambeau import overrides as overrides
 from flambeau import plugins as plugins
 from flambeau import profiler as profiler
+from flambeau import quasirandom as quasirandom
 from flambeau import random as random
 from flambeau import return_types as return_types
 from flambeau import serialization as serialization

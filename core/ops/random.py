@@ -263,8 +263,9 @@ def randint(*args: int | Sequence[int], generator: Philox | None = None, out: Te
     """
     low, high, size = _bounds(args, kw)
     chosen = dt.int64 if dtype is None else dt.as_dtype(dtype)
+    low, high = int(low), int(high)
     check_span("randint", low, high)
-    found = integers(int(low), int(high), _shape((tuple(size),), "randint"), chosen, resolve_device(device), generator)
+    found = integers(low, high, _shape((tuple(size),), "randint"), chosen, resolve_device(device), generator)
     check_out("randint", dtype, out)
     return finished(deliver("randint", found, out), requires_grad, pin_memory, layout)
 

@@ -66,6 +66,14 @@ def test_whole_numbers(low: int, high: int) -> None:
     assert fb.randint(low, high, (2, 3), generator=generator()).reshape(-1).tolist() == wanted
 
 
+def test_a_count_that_is_a_tensor_leaves_the_generator_whole() -> None:
+    g, n = generator(), fb.tensor(3)
+    fb.randperm(n, generator=g)
+    fb.multinomial(fb.ones(5), n, replacement=True, generator=g)
+    fb.randint(n, (2,), generator=g)
+    assert [type(v) for v in g.draw(1)] == [int, int]
+
+
 @pytest.mark.parametrize("n", [0, 1, 33])
 def test_permutations(n: int) -> None:
     assert fb.randperm(n, generator=generator()).tolist() == definition.permutation(SEED, OFFSET, n)
