@@ -38,8 +38,8 @@ def compress(x: SparseTensor, kind: Layout, blocks: Blocks = (), name: str = "to
         in_turn = x._where[0] if by_row else stack([x._where[0][a] for a in turned])
         ordered = coalesce(coo(in_turn, x._held, (*grid, *x.shape[n:]), by_row and x._coalesced))
         flat, held = flat_places(ordered._where[0], grid), ordered._held
-    start, others, batch = _lines(flat, grid)
-    return made((start, others), held.reshape((*batch, -1, *held.shape[1:])), tuple(x.shape), kind, True)
+    start, others = _lines(flat, grid)
+    return made((start, others), held.reshape((*others.shape, *held.shape[1:])), tuple(x.shape), kind, True)
 
 
 def _blocks_of(
@@ -57,8 +57,8 @@ def _blocks_of(
     return found, held.reshape((found.shape[0], *blocks, *x._held.shape[1:]))
 
 
-def _lines(flat: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Where each row or column begins, the other index, and the sizes of the batch."""
+def _lines(flat: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Where each row or column begins, and the other index, of each matrix of the batch."""
     batch, lines = tuple(grid[:-2]), grid[-2]
     count, width = math.prod(batch), max(grid[-1], 1)
     line = flat.div(width, rounding_mode="floor")
@@ -70,7 +70,7 @@ def _lines(flat: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor, tuple[int
         if count and bool((totals != totals[0]).any()):
             raise RuntimeError("Expect the same number of specified elements per batch.")
     start = counts.reshape((*batch, lines + 1)).cumsum(-1)
-    return start, (flat % width).reshape((*batch, flat.shape[0] // max(count, 1))), batch
+    return start, (flat % width).reshape((*batch, flat.shape[0] // max(count, 1)))
 
 
 def in_layout(x: SparseTensor, kind: Layout, blocks: Blocks = ()) -> SparseTensor:

@@ -68,7 +68,7 @@ def _blocks_times(a: SparseTensor, b: Tensor) -> Tensor:
     number = arange(start.shape[0] - 1, device=start.device)
     lines, other = repeat_interleave(number, start.diff().to(dt.int64)), other.to(dt.int64)
     rows, columns = (lines, other) if a._kind in BY_ROW else (other, lines)
-    met = b.reshape((-1, across, m)).index_select(0, columns)
+    met = b.reshape((b.shape[0] // across, across, m)).index_select(0, columns)
     terms = a._held.bmm(met)
     total = zeros(a.shape[0] // down, down, m, dtype=terms.dtype, device=terms.device).index_add(0, rows, terms)
     return total.reshape((a.shape[0], m))
@@ -148,7 +148,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, beta: Number = 1, alpha: Numb
 @answers("linear")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     turned = weight.t() if isinstance(weight, SparseTensor) else weight.mT
-    out = mm(input.reshape((-1, input.shape[-1])), turned).reshape((*input.shape[:-1], weight.shape[0])) if (
+    out = mm(input.flatten(0, -2), turned).reshape((*input.shape[:-1], weight.shape[0])) if (
         input.ndim != 2
     ) else mm(input, turned)  # fmt: skip
     return out if bias is None else out + bias
@@ -228,9 +228,9 @@ def sampled_addmm(
     if tuple(input.shape) != shape or tuple(mat1.shape[:-2]) != tuple(mat2.shape[:-2]):
         raise ShapeError(f"sampled_addmm: input of shape {tuple(input.shape)} does not fit a product of shape {shape}")
     where = as_coo(input)._where[0]
-    left = mat1.reshape((-1, mat1.shape[-1])).index_select(0, flat_places(where[:-1], shape[:-1]))
+    left = mat1.flatten(0, -2).index_select(0, flat_places(where[:-1], shape[:-1]))
     across = stack([*where[:-2].unbind(0), where[-1]]) if where.shape[0] > 2 else where[-1:]
-    right = mat2.mT.reshape((-1, mat1.shape[-1])).index_select(0, flat_places(across, (*shape[:-2], shape[-1])))
+    right = mat2.mT.flatten(0, -2).index_select(0, flat_places(across, (*shape[:-2], shape[-1])))
     products = (left * right).sum(-1).reshape(input._held.shape)
     found = with_values(input, input._held * beta + products * alpha)
     return found if out is None else out.copy_(found)

@@ -230,3 +230,15 @@ def test_samples_of_torch() -> None:
         warnings.simplefilter("ignore")
         lines = [t for i in op_db for t in sparse_database.run(i, 3, (torch.float64,), totals)]
     assert not lines and totals["agree"] > 70, "\n".join(lines)
+
+
+@pytest.mark.parametrize(("n", "k", "m"), [(0, 0, 0), (5, 0, 0), (5, 0, 3), (0, 2, 3)])
+def test_products_at_places_have_any_size(n: int, k: int, m: int) -> None:
+    where = fb.ones(n, m).to_sparse_csr()
+    found = fb.sparse.sampled_addmm(where, fb.ones(n, k), fb.ones(k, m), beta=0.5)
+    np.testing.assert_array_equal(found.to_dense().numpy(), np.full((n, m), 0.5 + k, np.float32))
+
+
+def test_products_of_blocks_with_nothing() -> None:
+    assert (fb.ones(4, 4).to_sparse_bsr((2, 2)) @ fb.ones(4, 0)).shape == (4, 0)
+    assert fb.nn.functional.linear(fb.ones(2, 4, 0), fb.zeros(3, 0).to_sparse_csr()).shape == (2, 4, 3)

@@ -17,7 +17,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 import flambeau as fb
 from flambeau.core.tree import flatten, unflatten
-from tests.ops.op_database import RANDOM, UNWRITTEN, attempt, called, said, samples, title
+from tests.ops.op_database import RANDOM, UNWRITTEN, attempt, called, on_cpu, said, samples, title
 from tests.ops.torch_counterparts import counterpart, found, in_flambeau
 
 BATCH = 2
@@ -269,7 +269,7 @@ def main(names: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for info in op_db:
-            if names and not any(n in (info.name, title(info)) for n in names):
+            if not on_cpu(info) or names and not any(n in (info.name, title(info)) for n in names):
                 continue
             lines = list(run(info))
             entries, differ = entries + 1, differ + bool(lines)

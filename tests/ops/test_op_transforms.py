@@ -19,5 +19,7 @@ def test_every_op_under_transforms(part: int) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        differing = [line for info in op_db[part::8] for line in op_transforms.run(info, count=1)]
+        differing = [
+            line for info in filter(op_transforms.on_cpu, op_db[part::8]) for line in op_transforms.run(info, count=1)
+        ]
     assert not differing, "\n".join(differing)
