@@ -18,8 +18,8 @@ import torch
 from torch.testing._internal.common_methods_invocations import op_db
 
 import flambeau as fb
-from tests.ops import op_database as dense
-from tests.ops.op_database import attempt, found, leaves, said, title
+from tests.ops import torch_counterparts as dense
+from tests.ops.op_database import attempt, called, found, leaves, said, title
 
 LAYOUTS = ("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc")
 
@@ -154,7 +154,7 @@ def run(info: Any, count: int | None, dtypes: Any, totals: Counter[str]) -> Iter
                 text = compared(info, layout, sample)
                 totals["differ" if text else "agree"] += 1
                 if text:
-                    yield f"{title(info)} {layout} {dense.called(sample, dtype)}: {text}"
+                    yield f"{title(info)} {layout} {called(sample)}: {text}"
 
 
 def main(names: list[str]) -> None:
