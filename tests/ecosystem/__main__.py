@@ -107,6 +107,12 @@ def compare(report: dict[str, Any]) -> dict[str, list[str]]:
     return wrong
 
 
+def commit() -> str:
+    """Of flambeau."""
+    asked = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.strip() or "?"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.ecosystem", description=__doc__.split("\n")[0])
     parser.add_argument("environment", type=Path)
@@ -123,8 +129,6 @@ def main() -> int:
     if asked.record and len(packages) > 1 and OLDER.keys() & set(packages):
         parser.error(f"record {', '.join(OLDER)} alone, in an environment of its own")
     python = make(asked.environment, packages, asked.record, asked.device)
-    asked_git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(asked_git, capture_output=True, text=True).stdout.strip() or "?"
     reports, failed = [], 0
     pool = ThreadPoolExecutor(asked.processes)
     runs = pool.map(lambda package: run(python, package, asked.device, asked.job), packages)
@@ -140,7 +144,7 @@ def main() -> int:
             wrong = compare(report)
         jobs = {*report["answers"], *report["errors"]}
         failed += len(wrong)
-        report |= {"wrong": wrong, "commit": commit}
+        report |= {"wrong": wrong, "commit": commit()}
         reports.append(report)
         right = f"{len(jobs) - len(wrong)} of {len(jobs)} jobs"
         print(f"{package:16} {report.get('version', '?'):10} {asked.device:8} {right}")

@@ -2,9 +2,10 @@
 
     python -m tests.ecosystem.page [REPORT ...]
 
-A report is what ``python -m tests.ecosystem ENVIRONMENT --report REPORT`` writes. What it says of a job replaces what
-was known of that job on that device; everything else is kept. docs/results/ecosystem.json holds what is known, and
-docs/results/ecosystem.md shows it.
+A report is what ``python -m tests.ecosystem ENVIRONMENT --report REPORT`` writes, or ``python -m
+tests.ecosystem.suites`` of packages' own tests. What it says of a job replaces what was known of that job on that
+device, and what it says of a suite what was known of the suite; everything else is kept. docs/results/ecosystem.json
+holds what is known, and docs/results/ecosystem.md shows it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,17 @@ PyTorch's answers. `--report FILE` keeps what was found, and `python -m tests.ec
 
 A column is a backend, and says how many of the jobs agree there. An empty cell was not run.
 """
+SUITES = """\
+
+## Packages' own test suites
+
+The tests of some packages, as their repositories have them, run unmodified on flambeau and on PyTorch 2.13, both on the
+CPU, by `python -m tests.ecosystem.suites ENVIRONMENT SUITE`. Of what does not pass, "by chance" are the tests that
+PyTorch fails too with other seeds; `ecosystem.json` beside this page names all of them.
+
+| Suite | Version | pass on PyTorch | of these on flambeau | Share | by chance | What was run |
+|---|---|--:|--:|--:|--:|---|
+"""
 
 
 def kept(report: Known) -> Known:
@@ -55,6 +67,25 @@ def merge(known: Known, report: Known) -> None:
     there["about"] = report.get("about") or there.get("about", "")
     there["checks"] |= report.get("checks", {})
     there["devices"].setdefault(report.get("device", "cpu"), {}).update(kept(report))
+
+
+def merge_suite(known: Known, report: Known) -> None:
+    """Enter a report of a suite as a whole."""
+    if not report["whole"]:
+        raise SystemExit(f"{report['suite']}: the report is of a part of the suite")
+    there = known.setdefault(report["suite"], {"version": report["version"], "about": "", "checks": {}, "devices": {}})
+    there["suite"] = {name: report[name] for name in report if name not in ("suite", "whole", "outcomes")}
+
+
+def suites(known: Known) -> list[str]:
+    """The lines of the table of suites."""
+    lines = []
+    for name in sorted((n for n in known if "suite" in known[n]), key=str.lower):
+        said = known[name]["suite"]
+        share = 100 * said["flambeau"] / max(said["torch"], 1)
+        counts = f"{said['torch']:,} | {said['flambeau']:,} | {share:.2f}&nbsp;% | {len(said['chance'])}"
+        lines.append(f"| {name} | {said['version']} | {counts} | {said['about']} |")
+    return [*SUITES.splitlines(), *lines] if lines else []
 
 
 def devices(known: Known) -> list[str]:
@@ -92,7 +123,7 @@ def verdict(jobs: Known, names: list[str]) -> str:
 
 def shown(known: Known) -> str:
     """The page."""
-    order = sorted(known, key=str.lower)
+    order = sorted((name for name in known if known[name]["devices"]), key=str.lower)
     columns = devices(known)
     lines = [
         HEAD,
@@ -105,6 +136,7 @@ def shown(known: Known) -> str:
         about = package["about"].partition(": ")[2] or package["about"]
         about = about[:1].upper() + about[1:]
         lines.append(f"| [{name}](#{anchor(name)}) | {package['version']} | {' | '.join(cells)} | {about} |")
+    lines += suites(known)
     for name in order:
         package = known[name]
         ran = [d for d in columns if d in package["devices"]]
@@ -116,8 +148,9 @@ def shown(known: Known) -> str:
         for device in ran:
             wrong = {n: j["wrong"] for n, j in package["devices"][device].items() if "wrong" in j}
             lines += ["", *(f"- `{n}` on {device}: {why}" for n, why in wrong.items())] if wrong else []
-    commits = sorted({j["commit"] for p in known.values() for jobs in p["devices"].values() for j in jobs.values()})
-    return "\n".join([*lines, "", f"Commits: {', '.join(commits)}.", ""])
+    commits = {j["commit"] for p in known.values() for jobs in p["devices"].values() for j in jobs.values()}
+    commits |= {commit for p in known.values() for commit in p.get("suite", {}).get("commits", [])}
+    return "\n".join([*lines, "", f"Commits: {', '.join(sorted(commits))}.", ""])
 
 
 def anchor(name: str) -> str:
@@ -131,7 +164,7 @@ def main(paths: list[str]) -> None:
     known: Known = json.loads(data.read_text()) if data.exists() else {}
     for path in paths:
         for report in json.loads(Path(path).read_text()):
-            merge(known, report)
+            (merge_suite if "suite" in report else merge)(known, report)
     data.write_text(json.dumps({name: known[name] for name in sorted(known)}, indent=1) + "\n")
     (RESULTS / "ecosystem.md").write_text(shown(known))
 

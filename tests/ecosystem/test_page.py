@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.ecosystem.page import merge, shown
+from tests.ecosystem.page import merge, merge_suite, shown
 
 
 def report(device: str, answers: list[str], version: str = "1.0", **wrong: str) -> dict[str, Any]:
@@ -43,6 +43,23 @@ def test_a_script_that_does_not_start_is_shown() -> None:
     merge(known, {"package": "new", "device": "cpu", "answers": {}, "errors": {"import": "no"},
                   "wrong": {"import": ["Traceback\nImportError: no such name"]}})  # fmt: skip
     assert "- `import` on cpu: ImportError: no such name" in shown(known)
+
+
+def test_suites_have_a_table_of_their_own() -> None:
+    known: dict[str, Any] = {}
+    assert "test suites" not in shown(known)
+    merge(known, report("cpu", ["resnet"]))
+    suite = {"suite": "timm", "version": "1.0", "about": "All.", "commits": ["def"], "whole": True, "torch": 2000,
+             "flambeau": 1998, "differ": {"a": "failed", "b": "failed"}, "chance": ["b"], "outcomes": {}}  # fmt: skip
+    merge_suite(known, suite)
+    merge_suite(known, {**suite, "suite": "other", "flambeau": 2000, "differ": {}, "chance": []})
+    page = shown(known)
+    assert "| timm | 1.0 | 2,000 | 1,998 | 99.90&nbsp;% | 1 | All. |" in page
+    assert "| other | 1.0 | 2,000 | 2,000 | 100.00&nbsp;% | 0 | All. |" in page
+    assert "## other" not in page and "Commits: abc, def." in page
+    assert known["timm"]["devices"].keys() == {"cpu"} and "outcomes" not in known["timm"]["suite"]
+    with pytest.raises(SystemExit, match="part"):
+        merge_suite(known, {**suite, "whole": False})
 
 
 @pytest.mark.parametrize("script", sorted((Path(__file__).parent / "scripts").glob("*_jobs.py")), ids=lambda s: s.stem)
