@@ -77,16 +77,14 @@ def test_a_part_is_entered_into_the_record() -> None:
 
 
 @pytest.mark.usefixtures("record")
-def test_a_report_goes_on_from_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suites, "commit", lambda: "one")
-    first = suites.reported("einops", "1.0", {"a": "failed", "b": "failed", "c": "failed"}, True, None)
+def test_a_report_goes_on_from_an_earlier_one() -> None:
+    first = suites.reported("einops", "1.0", "one", {"a": "failed", "b": "failed", "c": "failed"}, True, None)
     assert (first["torch"], first["flambeau"], first["chance"]) == (3, 0, ["b"])
     assert first["differ"] == {"a": "failed", "b": "failed", "d": "not there"}
-    monkeypatch.setattr(suites, "commit", lambda: "two")
-    again = suites.reported("einops", "1.0", {"a": "passed"}, False, first)
+    again = suites.reported("einops", "1.0", "two", {"a": "passed"}, False, first)
     assert (again["torch"], again["flambeau"], again["commits"]) == (3, 1, ["one", "two"])
     assert again["differ"] == {"b": "failed", "d": "not there"}
-    other = suites.reported("einops", "2.0", {"a": "passed"}, False, first)
+    other = suites.reported("einops", "2.0", "two", {"a": "passed"}, False, first)
     assert (other["torch"], other["flambeau"], other["whole"]) == (1, 1, False)
 
 

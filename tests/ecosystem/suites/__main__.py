@@ -103,6 +103,7 @@ def run(
     """The outcome of each test by its id."""
     hidden = ("FLAMBEAU_", "PYTHON", "VIRTUAL_ENV")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+    clean["PATH"] = os.pathsep.join([str(python.parent), clean.get("PATH", "")])  # for tests that start Python
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder, "outcomes")
         variables = {"PYTHONPATH": str(HERE / "plugin"), "OUTCOMES": str(outcomes), "SEEDS": str(seeds)}
@@ -150,13 +151,13 @@ def compare(recorded: dict[str, str], found: dict[str, str], whole: bool) -> dic
 
 
 def reported(
-    name: str, version: str, found: dict[str, str], whole: bool, earlier: dict[str, Any] | None
+    name: str, version: str, at: str, found: dict[str, str], whole: bool, earlier: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The report; of a part of the suite it goes on from an ``earlier`` one of the same version."""
-    commits = [commit()]
+    """The report ``at`` a commit; of a part of the suite it goes on from an ``earlier`` one of the same version."""
+    commits = [at]
     if not whole and earlier is not None and earlier["version"] == version:
         found, whole = {**earlier["outcomes"], **found}, earlier["whole"]
-        commits = list(dict.fromkeys([*earlier["commits"], *commits]))
+        commits = list(dict.fromkeys([*earlier["commits"], at]))
     known = {"suite": name, "about": SUITES[name].about, "version": version, "commits": commits, "whole": whole}
     return {**known, **compare(record_of(name), found, whole), "outcomes": found}
 
@@ -200,7 +201,7 @@ def main() -> int:
     asked = _arguments()
     there = json.loads(asked.report.read_text()) if asked.report and asked.report.exists() else []
     reports: dict[str, dict[str, Any]] = {report["suite"]: report for report in there}
-    source, failed = asked.source or Path(), False
+    source, at, failed = asked.source or Path(), commit(), False
     for name in asked.suites:
         suite, whole = SUITES[name], not asked.tests
         python = make(asked.environment, [suite.package], asked.record or asked.seeds > 0)
@@ -217,7 +218,7 @@ def main() -> int:
             continue
         show = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
         version = subprocess.check_output([str(python), "-c", show, suite.package], text=True).strip()
-        report = reports[name] = reported(name, version, found, whole, reports.get(name))
+        report = reports[name] = reported(name, version, at, found, whole, reports.get(name))
         failed |= report["flambeau"] < 0.99 * report["torch"]
         print(row(report))
         for test, what in report["differ"].items():
