@@ -51,14 +51,14 @@ class Suite:
 
 #: The metrics of other packages that TorchMetrics' tests compare with, as its requirements/*_test.txt have them.
 #: Left out: what loads weights or data (bert-score, DISTS, lpips, piq, torch-fidelity, transformers), what PyPI has no
-#: wheel of (gammatone, pesq, PyTDC, srmrpy), vmaf-torch.
+#: wheel of (pesq, PyTDC, srmrpy).
 _METRICS = (
-    "cachier==4.1.0", "fairlearn==0.15.0", "fast-bss-eval==0.1.4", "faster-coco-eval==1.7.2", "jiwer==4.0.0",
-    "kornia==0.9.0", "matplotlib", "mir-eval==0.8.2", "monai==1.6.1", "nltk==3.9.1", "numpy<2.4", "pandas==2.3.2",
-    "permetrics==2.0.0", "properscoring==0.1", "psutil", "pycocotools==2.0.11", "pystoi==0.4.1",
+    "cachier==4.1.0", "einops==0.8.2", "fairlearn==0.15.0", "fast-bss-eval==0.1.4", "faster-coco-eval==1.7.2",
+    "jiwer==4.0.0", "kornia==0.9.0", "matplotlib", "mir-eval==0.8.2", "monai==1.6.1", "nltk==3.9.1", "numpy<2.4",
+    "pandas==2.3.2", "permetrics==2.0.0", "properscoring==0.1", "psutil", "pycocotools==2.0.11", "pystoi==0.4.1",
     "pytorch-msssim==1.0.0", "rouge-score==0.1.2", "sacrebleu==2.5.1", "scikit-image==0.25.2", "scikit-learn==1.7.2",
     "scipy==1.16.*", "seaborn", "setuptools<82", "sewar==0.4.6", "statsmodels==0.14.6", "torch-complex==0.4.4",
-    "torchvision==0.28.0",
+    "torchvision==0.28.0", "vmaf-torch==1.1.0",
 )  # fmt: skip
 _PYRO = ("params", "poutine", "nn", "optim", "distributions", "infer")
 SUITES = {
