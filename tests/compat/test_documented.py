@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import flambeau as fb
-from flambeau.accelerator.of_type import GRAPH
+from flambeau.accelerator.absent import GRAPH
 from flambeau.compat import symbolic
 from flambeau.compat.torch.torch_version import TorchVersion
 from flambeau.library import fallthrough_kernel

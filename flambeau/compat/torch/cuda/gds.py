@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flambeau.accelerator.of_type import absent, absent_class
+from flambeau.accelerator.absent import absent, absent_class
 
 __all__ = ["GdsFile", "gds_deregister_buffer", "gds_register_buffer"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from flambeau.accelerator.of_type import absent
+from flambeau.accelerator.absent import absent
 from flambeau.compat.unchanged import no
 
 __all__ = ["is_capturing_metal", "is_metal_capture_enabled", "metal_capture", "profile", "start", "stop"]
