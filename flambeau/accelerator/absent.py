@@ -17,7 +17,7 @@ POOL: Final = "allocator id snapshot use_count"
 
 
 class NoSensorsError(ModuleNotFoundError, RuntimeError):
-    """Nothing reads a device's sensors. PyTorch raises one or the other, without a library for them or without a device."""
+    """Nothing reads a device's sensors. PyTorch raises the one or the other, for want of a library or of a device."""
 
 
 def absent(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flambeau.accelerator.absent import absent
 
@@ -61,8 +61,7 @@ def _told(name: str, first: T) -> Callable[[], T]:
     _kept[name] = first
 
     def get() -> T:
-        found: T = _kept[name]
-        return found
+        return cast(T, _kept[name])
 
     get.__name__ = get.__qualname__ = f"get_{name}"
     get.__doc__ = f"What :func:`set_{name}` was told last; {first!r} at first."

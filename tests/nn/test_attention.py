@@ -36,11 +36,12 @@ def test_blocks_alone_are_a_mask() -> None:
 
 def test_which_computation_is_chosen() -> None:
     backend = attention.SDPBackend
-    with pytest.raises(RuntimeError, match="no available kernel"), attention.sdpa_kernel(backend.ERROR):
-        pass
-    with pytest.raises(TypeError, match="must be SDPBackend"), attention.sdpa_kernel([]):
-        pass
     q = fb.ones(1, 2, 4)
+    for nothing in (backend.ERROR, []):
+        with pytest.raises(RuntimeError, match="no way to compute it is allowed"), attention.sdpa_kernel(nothing):
+            fb.nn.functional.scaled_dot_product_attention(q, q, q)
+    with pytest.raises(TypeError, match="must be SDPBackend"), attention.sdpa_kernel(["math"]):
+        pass
     for chosen, names in ((backend.MATH, {"aten::softmax"}), ([backend.FLASH_ATTENTION, backend.MATH], set())):
         with fb.profiler.profile() as watched, attention.sdpa_kernel(chosen):
             fb.nn.functional.scaled_dot_product_attention(q, q, q)
