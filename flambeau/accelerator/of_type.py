@@ -350,8 +350,8 @@ class DeviceModule:
         return [default_generator.get_state() for _ in range(self.device_count())]
 
     def set_rng_state_all(self, new_states: Iterable[Tensor]) -> None:
-        """Go on from the first of the states, which belong to one generator."""
-        for state in list(new_states)[:1]:
+        """Go on from the first of the states, which belong to one generator, if there is a device."""
+        for state in list(new_states)[:1] if self.is_available() else ():
             default_generator.set_state(state)
 
     # -- what is not there, and what is looked at late ------------------------------------------------------
