@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from types import TracebackType
 
 from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
-from flambeau.core.device import DeviceLike, device, located
+from flambeau.core.device import DeviceLike, current, device, located
 from flambeau.core.dtype import ALL, DType
 from flambeau.core.errors import DeviceError
 from flambeau.core.keys import get_default_device, set_default_device
@@ -90,12 +89,9 @@ def device_count() -> int:
     return 0 if found is None else registry.get_backend(found.type).device_count()
 
 
-_current = threading.local()  # by device type, the index that this thread chose
-
-
 def current_index(kind: str) -> int:
     """The index of this thread's current device of a type: the default device's, else 0, unless it chose another."""
-    chosen: int | None = _current.__dict__.get(kind)
+    chosen: int | None = current.__dict__.get(kind)
     if chosen is not None:
         return chosen
     default = get_default_device()
@@ -106,7 +102,7 @@ def set_current_index(kind: str, index: int) -> None:
     """Choose the current device of a type; where the default device is of that type, it becomes the default."""
     where = device(kind, index)
     registry.resolve(where)
-    _current.__dict__[kind] = index
+    current.__dict__[kind] = index
     if get_default_device().type == kind:
         set_default_device(where)
 
@@ -184,7 +180,7 @@ def resolved(where: DeviceLike | int) -> device:
     found = current_accelerator()
     if found is None:
         return get_default_device()
-    chosen = _current.__dict__.get(found.type)
+    chosen = current.__dict__.get(found.type)
     return found if chosen is None else located(found.type, chosen)
 
 
