@@ -23,8 +23,9 @@ class device:
 
     ``type`` is the name under which a backend registered; ``index`` counts that backend's devices from 0 and is None
     where none was given. Interned: two devices are equal exactly when they are the same object, so that ``cpu`` and
-    ``cpu:0`` differ. A tensor's own device has an index where there can be several of its type. A number stands for
-    that device of the accelerator. Using it as a context manager sets the default device of the constructors inside.
+    ``cpu:0`` differ. A tensor's own device has an index where there can be several of its type; without one, the
+    thread's current device of the type is meant. A number stands for that device of the accelerator. Using it as a
+    context manager sets the default device of the constructors inside.
 
     >>> device("cpu").index, device("cpu") == device("cpu:0"), fb.ones(1, device="cpu:0").device
     (None, False, device(type='cpu'))
@@ -34,6 +35,7 @@ class device:
     type: str
     index: int | None
     number: int  # the index, or 0
+    _home: device  # where tensors are unless this thread chose another current device of the type
     backend: Any  # the Backend once resolved; the registry sets it, None before
 
     #: What stands for another type of device, by the setting ``device_alias``; the floor of backends sets it.

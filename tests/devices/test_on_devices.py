@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -42,6 +43,8 @@ def test_the_current_device_is_where_the_type_alone_stands_for(of: DeviceModule)
     of.set_device(1)
     assert of.current_device() == 1 and of.current_stream().device.index == 1
     assert str(fb.ones(1, device=of.kind).device) == f"{of.kind}:1" == str(fb.ones(1).to(of.kind).device)
+    with ThreadPoolExecutor(1) as other:
+        assert str(other.submit(lambda: fb.ones(1, device=of.kind)).result().device) == f"{of.kind}:0"
     of.set_device(-1)
     assert of.current_device() == 1
     of.set_device(f"{of.kind}:0")
