@@ -29,7 +29,8 @@ class Ways(NamedTuple):
     math_first: bool = False
 
 
-_process = Ways(frozenset(SDPBackend) - {SDPBackend.ERROR})
+#: Those that there are switches for; OVERRIDEABLE is asked for by name alone.
+_process = Ways(frozenset(SDPBackend) - {SDPBackend.ERROR, SDPBackend.OVERRIDEABLE})
 inside: ContextVar[Ways | None] = ContextVar("flambeau_attention_ways", default=None)
 
 

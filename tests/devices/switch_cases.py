@@ -61,6 +61,7 @@ CASES: dict[str, Case] = {
     "enable_math_sdp of a number": lambda T, cuda: cuda.enable_math_sdp(1),
     "enable_flash_sdp of nothing": lambda T, cuda: cuda.enable_flash_sdp(None),
     "math alone": lambda T, cuda, attend: switched_off(cuda, "flash", "mem_efficient", "cudnn", then=attend),
+    "no way": lambda T, cuda, attend: switched_off(cuda, "flash", "mem_efficient", "cudnn", "math", then=attend),
     "sdp_kernel": lambda T, cuda: inside(cuda.sdp_kernel(False, True, True, False), lambda: ways(cuda)),
     "sdp_kernel of math": lambda T, cuda, attend: inside(cuda.sdp_kernel(enable_flash=False), attend),
     "sdp_kernel of nothing": lambda T, cuda, attend: inside(cuda.sdp_kernel(False, False, False, False), attend),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,24 @@ def test_which_computation_is_chosen() -> None:
         with fb.profiler.profile() as watched, attention.sdpa_kernel(chosen):
             fb.nn.functional.scaled_dot_product_attention(q, q, q)
         assert {e.key for e in watched.key_averages()} & {"aten::softmax"} == names
+
+
+def test_switches_choose_the_computation() -> None:
+    cuda = importlib.import_module("flambeau.compat.torch.backends.cuda")
+    q = fb.ones(1, 2, 4)
+
+    def composed() -> bool:
+        with fb.profiler.profile() as watched:
+            fb.nn.functional.scaled_dot_product_attention(q, q, q)
+        return "aten::softmax" in {e.key for e in watched.key_averages()}
+
+    others = (cuda.enable_flash_sdp, cuda.enable_mem_efficient_sdp, cuda.enable_cudnn_sdp)
+    try:
+        found = [composed(), *((enable(False), composed())[1] for enable in others)]
+    finally:
+        for enable in others:
+            enable(True)
+    assert found == [False, False, False, True] and not composed()
 
 
 def test_kernels_by_name() -> None:
