@@ -30,7 +30,8 @@ class Silent(AbstractContextManager["Silent"]):
 
     def __enter__(self) -> Self:
         if self.level != 0:
-            raise RuntimeError(f"{type(self).__module__}: {self.library} is not used, and cannot tell anything")
+            where = type(self).__module__.removeprefix("flambeau.compat.")
+            raise RuntimeError(f"{where}.verbose: {self.library} is not used, and cannot tell anything")
         return self
 
     __exit__ = nullcontext.__exit__

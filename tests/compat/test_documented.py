@@ -232,7 +232,7 @@ def test_switches_of_libraries() -> None:
         verbose = _module(f"backends.{name}").verbose
         with verbose(off):
             pass
-        with pytest.raises(RuntimeError), verbose(1):
+        with pytest.raises(RuntimeError, match=rf"^torch\.backends\.{name}\.verbose: "), verbose(1):
             pass
     nnpack = _module("backends.nnpack")
     with nnpack.flags(False):
