@@ -24,10 +24,10 @@ OF_ONE = """
     absolute_ acos_ acosh_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ asin_ asinh_ atan_ atanh_ bitwise_not_
     ceil_ conj_physical_ cos_ cosh_ digamma_ erf_ erfc_ erfinv_ expm1_ fix_ floor_ frac_ i0_ lgamma_ log10_ log1p_ log2_
     log_ reciprocal_ rsqrt_ sgn_ sign_ sinc_ sqrt_ square_ tan_ tanh_ trunc_
-""".split()
+"""
 #: PyTorch has no gradients of these in place; tests/core/test_inplace.py has what they are here.
-_WITHOUT_GRADIENT = "acosh_ arccosh_ arcsinh_ arctanh_ asinh_ atanh_".split()
-OF_TWO = "arctan2_ divide_ greater_ greater_equal_ less_ less_equal_ not_equal_ subtract_".split()
+_WITHOUT_GRADIENT = "acosh_ arccosh_ arcsinh_ arctanh_ asinh_ atanh_"
+OF_TWO = "arctan2_ divide_ greater_ greater_equal_ less_ less_equal_ not_equal_ subtract_"
 
 
 def tensor(T: Any, dtype: str) -> Any:
@@ -60,11 +60,11 @@ def differentiated(T: Any, dtype: str, use: str, name: str, *args: Any) -> Any:
 
 
 # -- of one tensor -----------------------------------------------------------------------------------
-for _name in OF_ONE:
+for _name in OF_ONE.split():
     for _dtype in VALUES:
         CASES[f"{_name} of {_dtype}"] = lambda T, n=_name, d=_dtype: written(tensor(T, d), n)
     for _dtype in ("float64", "complex128"):
-        for _use in ("leaf",) if _name in _WITHOUT_GRADIENT else ("computed", "view", "leaf"):
+        for _use in ("leaf",) if _name in _WITHOUT_GRADIENT.split() else ("computed", "view", "leaf"):
             CASES[f"{_name} of {_dtype}, differentiated, {_use}"] = lambda T, n=_name, d=_dtype, u=_use: differentiated(
                 T, d, u, n
             )
@@ -76,7 +76,7 @@ def other(T: Any, dtype: str) -> Any:
     return tensor(T, dtype).flip(0)
 
 
-for _name in OF_TWO:
+for _name in OF_TWO.split():
     for _dtype in VALUES:
         CASES[f"{_name} of {_dtype}"] = lambda T, n=_name, d=_dtype: written(tensor(T, d), n, other(T, d))
         CASES[f"{_name} of {_dtype} and itself"] = lambda T, n=_name, d=_dtype: written(t := tensor(T, d), n, t)

@@ -466,7 +466,11 @@ def ternary(enter: Callable[..., None]) -> None:
     enter("addmm", lambda T, a, b, c: T.addmm(a[:1], b.reshape(1, 3), c.reshape(3, 1)), DTYPES, DTYPES, FEW_DTYPES)
     enter("addmv", lambda T, a, b, c: T.addmv(a[:1], b.reshape(1, 3), c), DTYPES, DTYPES, FEW_DTYPES)
     enter(
-        "baddbmm", lambda T, a, b, c: T.baddbmm(a[:1], b.reshape(1, 1, 3), c.reshape(1, 3, 1)), DTYPES, DTYPES, FEW_DTYPES
+        "baddbmm",
+        lambda T, a, b, c: T.baddbmm(a[:1], b.reshape(1, 1, 3), c.reshape(1, 3, 1)),
+        DTYPES,
+        DTYPES,
+        FEW_DTYPES,
     )
     enter("linear", lambda T, a, b: T.nn.functional.linear(a, b.reshape(1, 3)), DTYPES, DTYPES)
     enter("mv", lambda T, a, b: T.mv(a.reshape(1, 3), b), DTYPES, DTYPES)
