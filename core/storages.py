@@ -337,22 +337,8 @@ def _held_as(dtype: DType) -> DType:
     return dt.int32 if dtype.name == "qint32" else dt.int8 if dtype.is_signed else dt.uint8
 
 
-class TypedStorageType(type):
-    """The class of :class:`TypedStorage`, of which FloatStorage and its like have instances by their dtype."""
-
-    def __instancecheck__(cls, value: object) -> bool:
-        if not isinstance(vars(cls).get("dtype"), DType):
-            return super().__instancecheck__(value)
-        return isinstance(value, TypedStorage) and value.dtype is vars(cls)["dtype"] and cls._on(value.device)
-
-    def _on(cls, where: Device) -> bool:
-        """FloatStorage is on any device but those of type cuda, whose module has classes of its own."""
-        own: str | None = vars(cls).get("device_type")
-        return (where.type == "cuda") is (own == "cuda")
-
-
 @shown(home=".storage", own="flambeau.storage")
-class TypedStorage(_Storage, metaclass=TypedStorageType):
+class TypedStorage(_Storage):
     """The elements of some memory: a number of them, those of a sequence, or, from ``x.storage()``, a tensor's.
 
     >>> x = fb.tensor([1.0, 2.0])

@@ -517,7 +517,8 @@ le_p = binary("le", zero, zero, "x <= y", dtype=ordering, differentiable=False, 
 gt_p = binary("gt", zero, zero, "x > y", dtype=ordering, differentiable=False, aliases=["greater"], operator="gt",
     doc="whether input > other", example="fb.gt(fb.tensor([1, 2, 3]), 2) -> tensor([False, False,  True])")
 ge_p = binary("ge", zero, zero, "x >= y", dtype=ordering, differentiable=False, operator="ge",
-    aliases=["greater_equal"], doc="whether input >= other", example="fb.ge(fb.tensor([1, 2, 3]), 2) -> tensor([False,  True,  True])")
+    aliases=["greater_equal"],
+    doc="whether input >= other", example="fb.ge(fb.tensor([1, 2, 3]), 2) -> tensor([False,  True,  True])")
 isnan_p: OpFunction[Tensor] = predicate("isnan", "x != x",
     doc="whether the value is nan", example='fb.isnan(fb.tensor([1.0, float("nan")])) -> tensor([False,  True])')
 isinf_p = predicate("isinf", "abs(x) == inf", dtype=comparison.but(accepts=dt.FLOATS))
