@@ -196,9 +196,8 @@ def _assert_async(condition: Tensor, message: str = "Expected Tensor with single
 def _assert(condition: Any, message: str) -> Any:  # Any: a bool, or a tensor of one; what a traced one becomes
     if has_torch_function((condition,)):
         return handle_torch_function(_assert, (condition,), condition, message)
-    if isinstance(condition, Tensor):
-        condition = bool(condition)
-    assert condition, message
+    if not condition:
+        raise AssertionError(message)
     return None
 
 
