@@ -42,7 +42,7 @@ def sums(x: Any, y: Any) -> Any:
 
 def test_the_program_as_text(traced: Any) -> None:
     assert traced.code == (
-        "\n\n\ndef forward(self, x):\n    linear = self.linear(x);  x = None\n"
+        "\n\n\ndef forward(self, x : 'Any') -> 'Any':\n    linear = self.linear(x);  x = None\n"
         "    relu = self.relu(linear);  linear = None\n    w = self.w\n    expand = w.expand(2, 3);  w = None\n"
         "    cat = flambeau.cat([relu, expand], dim = 0);  relu = expand = None\n    add = cat + 1;  cat = None\n"
         "    sum_1 = add.sum(dim = [0, 1]);  add = None\n    mul = sum_1 * 2;  sum_1 = None\n    return mul\n    "
