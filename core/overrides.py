@@ -530,11 +530,3 @@ def met(error: Exception, args: Sequence[Any], kwargs: Mapping[str, Any], asking
 
 Tensor.__torch_function__ = classmethod(torch_function)  # type: ignore[attr-defined]
 TensorType.order = staticmethod(order)
-
-
-def _assert(condition: Any, message: str) -> Any:  # Any: a bool, or a tensor of one; what a traced one becomes
-    """AssertionError with the message unless the condition is true: an assert that can stand in graphs."""
-    if has_torch_function((condition,)):
-        return handle_torch_function(_assert, (condition,), condition, message)
-    assert bool(condition), message
-    return None

@@ -46,9 +46,9 @@ class _Writer:
 
     def name(self, thing: Any) -> str:  # Any: a function or type
         """What a function or type is called in the text: of flambeau's by its module, another by one word."""
-        name = name_of(thing)
-        if getattr(builtins, name.removeprefix("builtins."), None) is thing:
-            return name.removeprefix("builtins.")
+        name = name_of(thing).removeprefix("builtins.")
+        if getattr(builtins, name, None) is thing:
+            return name
         if name.startswith("flambeau."):
             self.globals["flambeau"] = sys.modules["flambeau"]
             return name

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
-from flambeau.core.overrides import _assert
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten
 from flambeau.fx.graph import CodeGen, Graph
@@ -21,7 +20,7 @@ from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Argument, has_side_effect
 from flambeau.fx.proxy import TracerBase, proxies, record
 from flambeau.nn import Module, Parameter
-from flambeau.overrides import TorchFunctionMode
+from flambeau.overrides import TorchFunctionMode, _assert
 
 __all__ = ["PH", "PHWithMeta", "Tracer", "is_fx_tracing", "symbolic_trace", "wrap"]
 

@@ -192,6 +192,18 @@ def python_code_of_functions_elsewhere(T: Any) -> Any:
 
 
 @case
+def python_code_of_annotations(T: Any) -> Any:
+    graph, kinds = T.fx.Graph(), (list[int], dict[str, T.Tensor], int | None, "Any", tuple[int, ...], T.device, float)
+    for i, kind in enumerate(kinds):
+        graph.placeholder(f"x{i}", type_expr=kind)
+    graph.output(1, type_expr=list[T.Tensor])
+    code = graph.python_code("self")
+    scope: dict[str, Any] = dict(code.globals)
+    exec(compile(code.src, "graph", "exec", dont_inherit=True), scope)  # without this file's future
+    return [text(T, kind) for kind in scope["forward"].__annotations__.values()]
+
+
+@case
 def set_codegen(T: Any) -> Any:
     class Listed(T.fx.CodeGen):
         def process_inputs(self, *args: Any) -> Any:

@@ -146,6 +146,18 @@ def test_written_to_a_folder_and_imported(traced: Any, tmp_path: Path, monkeypat
     assert fb.equal(made(x), traced(x))
 
 
+def test_functions_of_other_modules_are_imported_by_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = fx.Tracer(autowrap_functions=(sums,)).trace(lambda x: sums(x, x) + 1)
+    fx.GraphModule(nn.Module(), graph).to_folder(tmp_path / "written_call")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = importlib.import_module("written_call").FxModule()
+    sys.modules.pop("written_call")
+    x = fb.randn(2, 3)
+    assert fb.equal(made(x), sums(x, x) + 1)
+
+
 def test_functions_that_stay_one_call() -> None:
     graph = fx.Tracer(autowrap_functions=(sums,)).trace(lambda x: sums(x, x) + 1)
     assert next(n.target for n in graph.nodes if n.op == "call_function") is sums

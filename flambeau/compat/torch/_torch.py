@@ -26,12 +26,12 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.memory_format import Layout as layout
 from flambeau.core.memory_format import MemoryFormat as memory_format
-from flambeau.core.overrides import _assert as _assert
 from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
 from flambeau.nn.functional.scaled import _scaled_mm as _scaled_mm
 from flambeau.nn.functional.scaled import grouped_mm as _grouped_mm  # noqa: F401  # another name of it
+from flambeau.overrides import _assert as _assert
 
 __version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
