@@ -13,10 +13,13 @@ from flambeau.nn.functional.ctc import Lengths
 from flambeau.nn.functional.loss import reduction_of
 from flambeau.nn.of_function import OfFunction
 from flambeau.nn.spatial import Spatial
+from flambeau.nn.vision import PairwiseDistance
 
 
 class _Loss(OfFunction):
     """The base of losses, with torch's constructor for classes of one's own."""
+
+    _shown = ()
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
         super(Spatial, self).__init__()  # past the constructors of options
@@ -216,6 +219,9 @@ class TripletMarginWithDistanceLoss(_TripletLoss, function=F.triplet_margin_with
     margin: float = 1.0
     swap: bool = False
     reduction: str = "mean"
+
+    def _settle(self) -> None:
+        self.distance_function = PairwiseDistance() if self.distance_function is None else self.distance_function
 
 
 class CTCLoss(_Loss, function=F.ctc_loss):

@@ -109,6 +109,3 @@ class MultiheadAttention(Module):
             padding = key_padding_mask.view(batch, 1, 1, length).expand(-1, self.num_heads, -1, -1)
             merged = merged | padding if merged.dtype is bool_ and padding.dtype is bool_ else merged + padding
         return merged, 2
-
-    def extra_repr(self) -> str:
-        return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"

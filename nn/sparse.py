@@ -55,7 +55,7 @@ class _Table(Module):
                 self.weight[self.padding_idx].fill_(0)
 
     def extra_repr(self) -> str:
-        more = self._differing(padding_idx=None, max_norm=None, norm_type=2)
+        more = self._differing(padding_idx=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, sparse=False)
         return ", ".join([f"{self.num_embeddings}, {self.embedding_dim}", *more])
 
 
@@ -124,4 +124,6 @@ class EmbeddingBag(_Table):
         )  # fmt: skip
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, mode={self.mode!r}"
+        parts = [f"{self.num_embeddings}, {self.embedding_dim}"]
+        parts += self._differing(max_norm=None, norm_type=2, scale_grad_by_freq=False)
+        return ", ".join([*parts, f"mode={self.mode!r}", *self._differing(padding_idx=None)])

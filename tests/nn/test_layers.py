@@ -256,7 +256,6 @@ X = fb.ones(2, 3, 8, 8)
          ["(4, 2, 5)", "embed_dim=6"]),
         (lambda: F.scaled_dot_product_attention(fb.ones(2, 3), fb.ones(2, 4), fb.ones(2, 4)), RuntimeError,
          ["query (2, 3)", "key (2, 4)"]),
-        (lambda: F.softmax(X), TypeError, ["softmax", "dim"]),
         (lambda: F.glu(fb.ones(3)), RuntimeError, ["glu", "even", "(3,)"]),
         (lambda: F.gelu(X, "fast"), RuntimeError, ["approximate", "'fast'"]),
         (lambda: F.prelu(X, fb.ones(2)), RuntimeError, ["prelu", "(2,)", "3"]),
@@ -287,6 +286,13 @@ X = fb.ones(2, 3, 8, 8)
 )  # fmt: skip
 def test_errors_say_what_is_wrong(wrong: Any, error: type[Exception], words: list[str]) -> None:
     check_error(wrong, error, words)
+
+
+@pytest.mark.parametrize("name", ["softmax", "softmin", "log_softmax"])
+def test_a_softmax_along_no_axis_warns(name: str) -> None:
+    with pytest.warns(UserWarning, match=f"Implicit dimension choice for {name} has been deprecated") as seen:
+        getattr(F, name)(X)
+    assert seen[0].filename == __file__
 
 
 def test_a_broadcast_loss_warns() -> None:
