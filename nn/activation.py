@@ -5,6 +5,7 @@ from __future__ import annotations
 from flambeau.core.creation import full
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
+from flambeau.core.errors import OptionError
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
@@ -115,7 +116,7 @@ class Hardtanh(OfTensor, function=F.hardtanh):
 
     def _settle(self) -> None:
         if self.max_val <= self.min_val:
-            raise AssertionError(f"Hardtanh: max_val={self.max_val} must be greater than min_val={self.min_val}")
+            raise OptionError(f"Hardtanh: max_val={self.max_val} must be greater than min_val={self.min_val}")
 
 
 class Hardsigmoid(OfTensor, function=F.hardsigmoid):

@@ -25,6 +25,12 @@ class _Loss(OfFunction):
         super(Spatial, self).__init__()  # past the constructors of options
         self.__dict__["reduction"] = reduction_of(reduction, size_average, reduce, (reduction,))
 
+    def _settle(self) -> None:
+        """The older forms become a reduction, so that it may be set later."""
+        older = [self.__dict__.pop(name, None) for name in ("size_average", "reduce")]
+        if older != [None, None]:
+            self.reduction = reduction_of(self.reduction, *older)
+
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """How far ``input`` is from ``target``."""
         return self._apply_to(input, target)
@@ -73,6 +79,11 @@ class HuberLoss(_Loss, function=F.huber_loss):
 
     reduction: str = "mean"
     delta: float = 1.0
+
+    def _settle(self) -> None:
+        super()._settle()
+        if not isinstance(self.delta, (float, int)):
+            raise TypeError(f"HuberLoss: delta must be a float or int, got {self.delta!r}")
 
 
 class CrossEntropyLoss(_WeightedLoss, function=F.cross_entropy):
@@ -181,6 +192,14 @@ class MultiMarginLoss(_WeightedLoss, function=F.multi_margin_loss):
     reduce: bool | None = None
     reduction: str = "mean"
 
+    def _settle(self) -> None:
+        super()._settle()
+        if self.p not in (1, 2):
+            raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {self.p}")
+        weight = self._buffers["weight"]
+        if weight is not None and weight.ndim != 1:
+            raise ValueError(f"MultiMarginLoss: weight must have one dimension, got shape {tuple(weight.shape)}")
+
 
 class MultiLabelMarginLoss(_AveragedLoss, function=F.multilabel_margin_loss):
     """Sum over labels and other classes of max(0, 1 - input[label] + input[class])."""
@@ -195,6 +214,12 @@ class CosineEmbeddingLoss(_PairLoss, function=F.cosine_embedding_loss):
 
 
 class _TripletLoss(_Loss):
+    def _settle(self) -> None:
+        super()._settle()
+        margin: float = self.__dict__["margin"]
+        if margin <= 0:
+            raise ValueError(f"{type(self).__name__}: margin must be greater than 0, got {margin}")
+
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:  # type: ignore[override]
         """How far ``anchor`` is from ``positive``, as against ``negative``."""
         return self._apply_to(anchor, positive, negative)
@@ -221,6 +246,7 @@ class TripletMarginWithDistanceLoss(_TripletLoss, function=F.triplet_margin_with
     reduction: str = "mean"
 
     def _settle(self) -> None:
+        super()._settle()
         self.distance_function = PairwiseDistance() if self.distance_function is None else self.distance_function
 
 

@@ -39,10 +39,9 @@ class OfFunction(Spatial):
             n: inspect.Parameter(n, kind, default=cls.__dict__.get(n, inspect.Parameter.empty), annotation=a)
             for n, a in own.items()
         }
-        for name in [n for n, a in own.items() if str(a).startswith("Tensor")]:
-            cls._tensors |= {name}
-            if name in cls.__dict__:
-                delattr(cls, name)  # or the default would hide the buffer
+        cls._tensors |= {n for n, a in own.items() if str(a).startswith("Tensor")}
+        for name in [n for n, a in own.items() if str(a).startswith(("Tensor", "Callable")) and n in cls.__dict__]:
+            delattr(cls, name)  # or the default would hide the buffer, or the module
         listed = own and "__init__" not in cls.__dict__ and cls.__module__.startswith("flambeau.")
         if listed or function is not None:  # a user's class below one of ours has its own constructor, or inherits
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]

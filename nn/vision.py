@@ -243,6 +243,9 @@ class PairwiseDistance(OfFunction, function=F.pairwise_distance):
     eps: float = 1e-06
     keepdim: bool = False
 
+    def _settle(self) -> None:
+        self.norm = self.p
+
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """``nn.functional.pairwise_distance`` of the arguments."""
-        return self._apply_to(x1, x2)
+        return self.function(x1, x2, self.norm, self.eps, self.keepdim)

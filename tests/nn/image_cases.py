@@ -55,7 +55,8 @@ layers("Flatten", (2, 3, 2, 2), lambda nn: nn.Flatten(), lambda nn: nn.Flatten(0
 layers("Unflatten", (2, 6, 3), lambda nn: nn.Unflatten(1, (2, 3)), lambda nn: nn.Unflatten(-1, [1, 3, 1]),
        lambda nn: nn.Unflatten(1, (3, -1)))  # fmt: skip
 layers("LocalResponseNorm", (2, 5, 2, 2), lambda nn: nn.LocalResponseNorm(2),
-       lambda nn: nn.LocalResponseNorm(3, alpha=0.5, beta=0.6, k=2), lambda nn: nn.LocalResponseNorm(7, 1.0))  # fmt: skip
+       lambda nn: nn.LocalResponseNorm(3, alpha=0.5, beta=0.6, k=2),
+       lambda nn: nn.LocalResponseNorm(7, 1.0))  # fmt: skip
 layers("LocalResponseNorm of sequences", (2, 4, 3), lambda nn: nn.LocalResponseNorm(3, 0.2))
 
 

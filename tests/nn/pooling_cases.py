@@ -36,7 +36,7 @@ layers("AdaptiveMaxPool2d", (2, 2, 5, 4), lambda nn: nn.AdaptiveMaxPool2d(2),
 layers("AdaptiveMaxPool3d", (1, 2, 4, 3, 5), lambda nn: nn.AdaptiveMaxPool3d(2),
        lambda nn: nn.AdaptiveMaxPool3d((None, 2, 3), True))  # fmt: skip
 layers("MaxPool3d", (1, 2, 4, 3, 5), lambda nn: nn.MaxPool3d(2), lambda nn: nn.MaxPool3d((2, 1, 3), 1, (1, 0, 1)),
-       lambda nn: nn.MaxPool3d(2, stride=(2, 1, 2), dilation=(1, 2, 1), return_indices=True, ceil_mode=True))  # fmt: skip
+       lambda nn: nn.MaxPool3d(2, (2, 1, 2), dilation=(1, 2, 1), return_indices=True, ceil_mode=True))  # fmt: skip
 layers("LPPool1d", (2, 2, 7), lambda nn: nn.LPPool1d(2, 3), lambda nn: nn.LPPool1d(3, 3, 2, ceil_mode=True))
 layers("LPPool3d", (1, 2, 4, 3, 5), lambda nn: nn.LPPool3d(2, 2), lambda nn: nn.LPPool3d(4.0, (2, 1, 2), 1))
 
