@@ -29,7 +29,7 @@ class _Loss(OfFunction):
         """The older forms become a reduction, so that it may be set later."""
         older = [self.__dict__.pop(name, None) for name in ("size_average", "reduce")]
         if older != [None, None]:
-            self.reduction = reduction_of(self.reduction, *older)
+            self.__dict__["reduction"] = reduction_of(self.__dict__["reduction"], *older)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """How far ``input`` is from ``target``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,23 @@ def test_lazy_linear_learns_its_size() -> None:
     other = nn.LazyLinear(3)
     other.load_state_dict(layer.state_dict())
     assert other.weight.shape == (3, 5)
+
+
+def test_lazy_norms_know_their_size_from_a_state() -> None:
+    """Where PyTorch has no answer: it keeps num_features 0."""
+    norm = nn.LazyInstanceNorm1d()
+    norm.load_state_dict(nn.InstanceNorm1d(3, affine=True, track_running_stats=True).state_dict())
+    norm(fb.ones(2, 3, 4))
+    assert type(norm) is nn.InstanceNorm1d and norm.num_features == 3
+
+
+def test_copies_of_a_lazy_layer_learn_apart() -> None:
+    """Where PyTorch has no answer: it makes no copy."""
+    first = nn.Sequential(nn.LazyConv1d(2, 1))
+    second = copy.deepcopy(first)
+    first(fb.ones(1, 3, 4))
+    second(fb.ones(1, 5, 4))
+    assert (first[0].in_channels, second[0].in_channels) == (3, 5)
 
 
 # -- numerics ------------------------------------------------------------------------------------------
