@@ -395,6 +395,8 @@ class ParameterDict(Module):
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the value that was added last and return it with its name."""
+        if not self._names:
+            raise KeyError("ParameterDict.popitem: it is empty")
         key = next(reversed(self._names))
         return key, self.pop(key)
 

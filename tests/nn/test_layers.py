@@ -57,6 +57,23 @@ def test_channels_are_dropped_whole(layer: Any, shape: tuple[int, ...], axes: tu
     assert len(np.unique(out)) == 2
 
 
+def test_dropout1d_drops_channels() -> None:
+    fb.manual_seed(0)
+    x = fb.ones(200, 20, 6, requires_grad=True)
+    out = F.dropout1d(x, 0.3)
+    kept = out.detach().numpy()
+    assert set(np.unique(kept)) == {np.float32(0), np.float32(1 / 0.7)}
+    assert (kept.min(2) == kept.max(2)).all()
+    np.testing.assert_allclose((kept[..., 0] != 0).mean(), 0.7, atol=0.03)
+    out.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), kept)  # the same mask
+    single = F.dropout1d(fb.ones(500, 2), 0.5).numpy()
+    assert (single[:, 0] == single[:, 1]).all() and set(np.unique(single)) == {0.0, 2.0}
+    assert F.dropout1d(x, 0.5, training=False) is x
+    y = fb.ones(3, 4, 5)
+    assert F.dropout1d(y, 1.0, inplace=True) is y and not y.any()
+
+
 def test_alpha_dropout_keeps_mean_and_variance() -> None:
     fb.manual_seed(0)
     out = nn.AlphaDropout(0.2)(fb.randn(200, 200)).numpy()
@@ -259,6 +276,8 @@ X = fb.ones(2, 3, 8, 8)
         (lambda: nn.LayerNorm(7)(X), RuntimeError, ["layer_norm", "(7,)", "(2, 3, 8, 8)"]),
         (lambda: nn.GroupNorm(2, 3), ValueError, ["num_channels=3", "num_groups=2"]),
         (lambda: nn.Dropout(1.5), ValueError, ["Dropout", "1.5"]),
+        (lambda: F.dropout1d(fb.ones(2, 3), -0.1), ValueError, ["dropout1d", "-0.1"]),
+        (lambda: F.dropout1d(X), RuntimeError, ["dropout1d", "2D or 3D", "(2, 3, 8, 8)"]),
         (lambda: nn.Embedding(3, 2)(fb.tensor([3])), IndexError, ["3"]),
         (lambda: nn.Embedding(3, 2)(fb.tensor([-1])), IndexError, ["-1"]),
         (lambda: nn.Embedding(3, 2)(fb.ones(2)), TypeError, ["embedding", "integer", "float32"]),
