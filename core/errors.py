@@ -26,6 +26,10 @@ class DTypeError(RuntimeError, TypeError):
     """A dtype that an op does not take, or dtypes that do not promote."""
 
 
+class UnsupportedDTypeError(DTypeError, NotImplementedError):
+    """A dtype that an op does not compute in."""
+
+
 class NarrowTypeError(DTypeError):
     """A dtype that promotes with no other."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core import fastpath
+from flambeau.core.autograd.inplace import readable
 from flambeau.core.creation import empty_like
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DTypeError, ShapeError, warn_user
@@ -180,7 +181,8 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     except DTypeError:
         if not _is_complex(input):
             raise
-        out = input * elementwise.sigmoid_p(input)
+        x = readable(input) if inplace else input
+        out = x * elementwise.sigmoid_p(x)
         return input.copy_(out) if inplace else out
 
 

@@ -94,6 +94,16 @@ def test_the_kernel_of_a_custom_op_stays() -> None:
         fb.library.Library("_", "IMPL").fallback(lambda *args: None, "CPU")
 
 
+def test_custom_ops_have_the_class_of_the_inner_module() -> None:
+    inner = _module("_library.custom_ops")
+    op = inner.custom_op("names_inner::twice", lambda x: x * 2, mutates_args=(), schema="(Tensor x) -> Tensor")
+    assert type(op) is inner.CustomOpDef is fb.library.CustomOp
+    op.register_kernel("cpu")(lambda x: x * 3)
+    with op.set_kernel_enabled("cpu", enabled=False):
+        assert op(fb.ones(1)).item() == 2
+    assert op(fb.ones(1)).item() == 3
+
+
 # -- conversions of modules ------------------------------------------------------------------------------------------
 def test_modules_get_new_parameters_or_keep_their_gradients() -> None:
     future = _module("__future__")
