@@ -14,6 +14,10 @@ class ArgumentError(RuntimeError, ValueError):
     """A number or another setting that an op cannot take."""
 
 
+class OptionError(AssertionError, ValueError):
+    """An option that a constructor cannot take, where torch asserts it."""
+
+
 class FormatError(RuntimeError, ValueError):
     """A memory format that a tensor cannot have."""
 

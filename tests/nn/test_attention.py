@@ -33,7 +33,7 @@ def test_blocks_alone_are_a_mask() -> None:
     mask = flex.BlockMask.from_kv_blocks(counts, indices, BLOCK_SIZE=2)
     assert mask.visible(1, 1, 4, 4, "cpu").int().tolist() == [[[[0, 0, 1, 1]] * 2 + [[1, 1, 1, 1]] * 2]]
     assert mask.q_num_blocks is not None and mask.q_num_blocks.tolist() == [[[1, 2]]]
-    assert "sparsity=25.00%" in repr(mask) and str(mask).splitlines()[1:3] == [" ░", "░░"]
+    assert "sparsity=25.00%" in repr(mask) and str(mask).splitlines()[2:4] == ["  ██", "████"]
 
 
 def test_which_computation_is_chosen() -> None:
