@@ -122,7 +122,10 @@ class KernelTable:
 
 @dataclass(frozen=True)
 class DeviceProperties:
-    """What a device is: its name for people, and its memory in bytes (0: not known)."""
+    """What a device is: its name for people, and its memory in bytes (0: not known).
+
+    ``details`` are for people too; "compute_capability" ("9.0") and "units" (how many compute at once) are looked at.
+    """
 
     name: str
     total_memory: int = 0
@@ -289,6 +292,10 @@ class Backend:
     def memory_stats(self, index: int = 0) -> MemoryStats:
         return MemoryStats()
 
+    def free_memory(self, index: int = 0) -> int | None:
+        """Bytes that the driver could still give to anybody; None where it does not tell."""
+        return None
+
     def set_memory_limit(self, limit: int | None, index: int = 0) -> None:
         """Refuse allocations beyond ``limit`` bytes in all (None: no limit)."""
         raise NotImplementedError(f"{self.device_type}: this backend has no memory limit")
@@ -409,6 +416,10 @@ class Backend:
     def current_stream(self, index: int = 0) -> Stream:
         """The stream on which this thread's work goes."""
         raise NotImplementedError(f"{self.device_type}: this backend has no streams")
+
+    def default_stream(self, index: int = 0) -> Stream:
+        """The stream on which work goes unless a thread chose another."""
+        raise NotImplementedError(f"{self.device_type}: this backend has no default stream")
 
     def set_stream(self, stream: Stream, index: int = 0) -> None:
         """Put this thread's work on ``stream`` from now on."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from types import TracebackType
 
 from flambeau.backends.base import MemoryStats
 from flambeau.core import registry
-from flambeau.core.device import DeviceLike, device, located
+from flambeau.core.device import DeviceLike, current, device, located
 from flambeau.core.dtype import ALL, DType
 from flambeau.core.errors import DeviceError
 from flambeau.core.keys import get_default_device, set_default_device
@@ -90,12 +89,9 @@ def device_count() -> int:
     return 0 if found is None else registry.get_backend(found.type).device_count()
 
 
-_current = threading.local()  # by device type, the index that this thread chose
-
-
 def current_index(kind: str) -> int:
     """The index of this thread's current device of a type: the default device's, else 0, unless it chose another."""
-    chosen: int | None = _current.__dict__.get(kind)
+    chosen: int | None = current.__dict__.get(kind)
     if chosen is not None:
         return chosen
     default = get_default_device()
@@ -106,7 +102,7 @@ def set_current_index(kind: str, index: int) -> None:
     """Choose the current device of a type; where the default device is of that type, it becomes the default."""
     where = device(kind, index)
     registry.resolve(where)
-    _current.__dict__[kind] = index
+    current.__dict__[kind] = index
     if get_default_device().type == kind:
         set_default_device(where)
 
@@ -134,17 +130,22 @@ def set_device_index(device: DeviceLike | int, /) -> None:
     >>> fb.accelerator.set_device_index(-1)
     """
     index = _index_of(device)
-    if index is not None and index >= 0:
+    if index >= 0:
         set_current_index(_required().type, index)
 
 
 current_device_idx, set_device_idx = current_device_index, set_device_index
 
 
-def _index_of(where: DeviceLike | int) -> int | None:
-    if where is None or isinstance(where, int):
+def _index_of(where: DeviceLike | int) -> int:
+    if where is None:
+        raise ValueError("accelerator: expected a device or its index, got None")
+    if isinstance(where, int):
         return where
-    return device(where).number
+    found = device(where)
+    if found.type != _required().type:
+        raise RuntimeError(f"accelerator: expected a device of type {_required().type!r}, got {str(found)!r}")
+    return found.number
 
 
 class device_index:
@@ -179,7 +180,7 @@ def resolved(where: DeviceLike | int) -> device:
     found = current_accelerator()
     if found is None:
         return get_default_device()
-    chosen = _current.__dict__.get(found.type)
+    chosen = current.__dict__.get(found.type)
     return found if chosen is None else located(found.type, chosen)
 
 
@@ -258,7 +259,7 @@ def max_memory_reserved(where: DeviceLike = None) -> int:
 
 
 def get_memory_info(where: DeviceLike = None) -> tuple[int, int]:
-    """Bytes of a device that this process has not taken, and all that it has; 0 where the driver does not tell.
+    """Bytes of a device that are not known to be taken, and all that it has; 0 where the driver does not tell.
 
     >>> free, total = fb.accelerator.get_memory_info("strict")
     >>> free <= total
@@ -266,10 +267,18 @@ def get_memory_info(where: DeviceLike = None) -> tuple[int, int]:
     """
     d = resolved(where)
     backend = registry.resolve(d)
-    stats, total = backend.memory_stats(d.number), backend.properties(d.number).total_memory
-    if stats.limit is not None:
-        total = min(total, stats.limit) if total else stats.limit
-    return max(0, total - max(stats.reserved, stats.allocated)), total
+    limit, total = backend.memory_stats(d.number).limit, backend.properties(d.number).total_memory
+    if limit is not None:
+        total = min(total, limit) if total else limit
+    return untaken(d, total), total
+
+
+def untaken(where: device, total: int) -> int:
+    """Of ``total`` bytes of a device those that nobody is known to have taken, this process or others."""
+    backend = registry.resolve(where)
+    stats, free = backend.memory_stats(where.number), backend.free_memory(where.number)
+    left = max(0, total - max(stats.reserved, stats.allocated))
+    return left if free is None else min(left, free)
 
 
 def get_device_capability(where: DeviceLike = None) -> dict[str, set[DType]]:

@@ -17,7 +17,6 @@ class Box:
     """
 
     __slots__ = ("generation", "version", "writer")
-    tracks = True  # whether writes are counted
 
     def __init__(self) -> None:
         self.version = self.generation = 0
@@ -28,7 +27,6 @@ class _Inference(Box):
     """The box of every tensor made in inference mode: it counts nothing, so that nothing can be saved for backward."""
 
     __slots__ = ()
-    tracks = False
 
     def __init__(self) -> None:
         self.generation, self.writer = 0, ""
@@ -57,7 +55,7 @@ def mark_written(x: Boxed, writer: str) -> None:
     box = x._box
     if box is None:
         box = x._box = Box()
-    if box.tracks:
+    if box is not INFERENCE:
         box.version += 1
         box.writer = writer
 

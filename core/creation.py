@@ -17,7 +17,7 @@ from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, tensor_of
 from flambeau.core.dtype import DType, DTypeLike, Number
-from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.errors import ArgumentError, DTypeError, ShapeError, UnsupportedDTypeError
 from flambeau.core.from_data import check_fits, finished, resolve_device, tensor
 from flambeau.core.keys import key_for, precise
 from flambeau.core.memory_format import Layout, MemoryFormat, check_format, order_of, preserve_format, strided
@@ -416,7 +416,7 @@ def tril_indices(
     tensor([[0, 1, 1],
             [0, 0, 1]])
     """
-    return _where(arange(col, device=device) <= arange(row, device=device).unsqueeze(1) + offset, dtype)
+    return _where("tril_indices", dtype, arange(col, device=device) <= arange(row, device=device).unsqueeze(1) + offset)
 
 
 def triu_indices(
@@ -428,11 +428,14 @@ def triu_indices(
     tensor([[0, 0, 1],
             [0, 1, 1]])
     """
-    return _where(arange(col, device=device) >= arange(row, device=device).unsqueeze(1) + offset, dtype)
+    return _where("triu_indices", dtype, arange(col, device=device) >= arange(row, device=device).unsqueeze(1) + offset)
 
 
-def _where(mask: Tensor, dtype: DTypeLike) -> Tensor:
-    return mask.nonzero().T.contiguous().to(dt.as_dtype(dtype))
+def _where(name: str, dtype: DTypeLike, mask: Tensor) -> Tensor:
+    chosen = dt.as_dtype(dtype)
+    if chosen not in (dt.int32, dt.int64):
+        raise UnsupportedDTypeError(f"{name}: not implemented for {chosen.name}; it takes int32, int64")
+    return mask.nonzero().T.contiguous().to(chosen)
 
 
 def new_like(method: str) -> Callable[..., Tensor]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import builtins
 import re
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 from flambeau.core.errors import InvalidDeviceError
 from flambeau.core.naming import shown
@@ -22,18 +23,19 @@ class device:
 
     ``type`` is the name under which a backend registered; ``index`` counts that backend's devices from 0 and is None
     where none was given. Interned: two devices are equal exactly when they are the same object, so that ``cpu`` and
-    ``cpu:0`` differ. A tensor's own device has an index where there can be several of its type. A number stands for
-    that device of the accelerator. Using it as a context manager sets the default device of the constructors inside.
+    ``cpu:0`` differ. A tensor's own device has an index where there can be several of its type; without one, the
+    thread's current device of the type is meant. A number stands for that device of the accelerator. Using it as a
+    context manager sets the default device of the constructors inside.
 
     >>> device("cpu").index, device("cpu") == device("cpu:0"), fb.ones(1, device="cpu:0").device
     (None, False, device(type='cpu'))
     """
 
-    __slots__ = ("__weakref__", "backend", "index", "located", "number", "type")
+    __slots__ = ("__weakref__", "_home", "backend", "index", "number", "type")
     type: str
     index: int | None
     number: int  # the index, or 0
-    located: device  # the same place as tensors there have it
+    _home: device  # where tensors are unless this thread chose another current device of the type
     backend: Any  # the Backend once resolved; the registry sets it, None before
 
     #: What stands for another type of device, by the setting ``device_alias``; the floor of backends sets it.
@@ -74,8 +76,17 @@ class device:
         self = object.__new__(cls)
         self.type, self.index, self.number, self.backend = type, index, index or 0, None
         home = (index or None) if type in _SINGLE else (index or 0)
-        self.located = self if index == home else device(type, home)
+        self._home = self if index == home else device(type, home)
         return cls._interned.setdefault((type, index), self)
+
+    @property
+    def located(self) -> device:
+        """The same place as tensors there have it: without an index, this thread's current device of the type."""
+        if self.index is None:
+            chosen: int | None = current.__dict__.get(self.type)
+            if chosen is not None:
+                return device(self.type, chosen)._home
+        return self._home
 
     def __repr__(self) -> str:
         return (
@@ -98,6 +109,8 @@ class device:
         _entered.set(_entered.get()[:-1])
 
 
+#: By device type, the index that this thread chose; ``core.accelerator`` sets it.
+current: Final = threading.local()
 _entered: ContextVar[tuple[device, ...]] = ContextVar("flambeau_devices", default=())
 
 

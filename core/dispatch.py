@@ -19,7 +19,15 @@ from flambeau.core import config, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.dtype import DType, Number
-from flambeau.core.errors import DeviceError, DTypeError, LevelError, MissingKernelError, NumberError, not_a_tensor
+from flambeau.core.errors import (
+    DeviceError,
+    DTypeError,
+    LevelError,
+    MissingKernelError,
+    NumberError,
+    UnsupportedDTypeError,
+    not_a_tensor,
+)
 from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, expression, get_default_device, key_for, real_key
 from flambeau.core.record import CREATE, OPS, VIEW, Op
@@ -397,7 +405,7 @@ def compute_dtype(op: Op, args: Sequence[Operand]) -> DType:
         raise MissingKernelError(f"{op.title}: no op computes in {dtype.name}; cast it, to float32 say")
     if compute not in rule.accepts:
         takes = ", ".join(d.name for d in dt.ALL if d in rule.accepts)
-        raise DTypeError(f"{op.title}: not implemented for {dtype.name}; it takes {takes}")
+        raise UnsupportedDTypeError(f"{op.title}: not implemented for {dtype.name}; it takes {takes}")
     return compute
 
 

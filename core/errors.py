@@ -14,12 +14,20 @@ class ArgumentError(RuntimeError, ValueError):
     """A number or another setting that an op cannot take."""
 
 
+class OptionError(AssertionError, ValueError):
+    """An option that a constructor cannot take, where torch asserts it."""
+
+
 class FormatError(RuntimeError, ValueError):
     """A memory format that a tensor cannot have."""
 
 
 class DTypeError(RuntimeError, TypeError):
     """A dtype that an op does not take, or dtypes that do not promote."""
+
+
+class UnsupportedDTypeError(DTypeError, NotImplementedError):
+    """A dtype that an op does not compute in."""
 
 
 class NarrowTypeError(DTypeError):

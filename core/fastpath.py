@@ -20,7 +20,7 @@ from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
 from flambeau.core.autograd.inplace import in_place, require_no_partial_overlap
 from flambeau.core.blame import explained_op, explaining, explaining_code
-from flambeau.core.box import Box
+from flambeau.core.box import INFERENCE, Box
 from flambeau.core.dtype import DType
 from flambeau.core.errors import is_of_the_call, not_a_tensor
 from flambeau.core.exchange import from_numpy
@@ -121,6 +121,7 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         AXIS=AXIS,
         REQUIRED=REQUIRED,
         Box=Box,
+        INFERENCE=INFERENCE,
         View=View,
         make_view=make_view,
         infer=op.infer,

@@ -150,10 +150,14 @@ class Slot:
 
 
 class GradientEdge(NamedTuple):
-    """A place in the graph that gradients can be asked for or start from, without keeping the tensor."""
+    """A place in the graph that gradients can be asked for or start from, without keeping the tensor.
+
+    ``ownership_token`` is there for PyTorch's sake: the node alone keeps what it needs.
+    """
 
     node: Any
     output_nr: int
+    ownership_token: Any = None
 
     @property
     def edge(self) -> Edge:

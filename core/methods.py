@@ -31,6 +31,7 @@ from flambeau.core import (  # noqa: F401  # their public functions
     typed,
 )
 from flambeau.core.autograd import api  # noqa: F401
+from flambeau.core.autograd.inplace import readable
 from flambeau.core.blame import explained, explaining, plain
 from flambeau.core.dtype import can_cast
 from flambeau.core.errors import DTypeError
@@ -190,7 +191,7 @@ def _in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     def write(self: Any, *args: Any, **kw: Any) -> Any:
         try:
-            found = fn(self, *args, **kw)
+            found = fn(readable(self, *args, *kw.values()), *args, **kw)
             if not can_cast(found.dtype, self.dtype):
                 raise DTypeError(
                     f"{name}_: result type {found.dtype.name} can't be cast to the desired output type "

@@ -162,7 +162,7 @@ class Facts(TypedDict, total=False):
     dtype: DTypeRule  #: what it computes in and gives
     jvp: Rule | None  #: forward rule
     batch: Rule | str | None  #: batching rule, or the name of one
-    differentiable: bool
+    differentiable: bool  #: whether a result has a gradient; the rules of an op without are for its form in place
     check: bool  #: infer before the kernel
     upcast: bool  #: in low precision its decomposition computes in float32
     linear: Sequence[str]  #: operands in which it is linear

@@ -415,7 +415,8 @@ def inplace_source(op: Op) -> str:
         "    try:",
         f"        key = {x}._key; state = get(); box = {x}._box; a = {x}._array",
         f"        if not kw and state.plain and key.level is None and ({x}._node is None or not state.grad "
-        f"and {x}._node.__class__ is not View) and (box is None or box.tracks and a.flags.c_contiguous):",
+        f"and {x}._node.__class__ is not View) "
+        "and (box is None or box is not INFERENCE and (a.base is None or a.flags.c_contiguous)):",
         *other,
         f"                kernel = key.{op.name}_",
         _FAILED[0],

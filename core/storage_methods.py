@@ -6,7 +6,7 @@ import math
 import weakref
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from flambeau.core import dtype as dt
 from flambeau.core.device import DeviceLike
@@ -42,7 +42,22 @@ def _casts() -> None:
 _casts()
 
 
-class _Legacy(TypedStorage):
+#: Types of devices whose modules have classes of their own, as in torch.
+_OWNING: Final = ("cuda",)
+
+
+class _LegacyType(type):
+    """The class of FloatStorage and its like, whose instances are storages by their dtype and device."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        facts = vars(cls)
+        if "dtype" not in facts or not isinstance(value, TypedStorage) or value.dtype is not facts["dtype"]:
+            return False
+        where, own = value.device.type, facts["device_type"]
+        return where not in _OWNING if own is None else bool(where == own)
+
+
+class _Legacy(TypedStorage, metaclass=_LegacyType):
     """FloatStorage and its like: calling one makes a :class:`TypedStorage` of its dtype."""
 
     dtype: ClassVar[DType]
@@ -66,11 +81,13 @@ globals().update(LEGACY)
 
 @cache
 def storage_types(device_type: str) -> dict[str, type[TypedStorage]]:
-    """The same for another device: the module of a device type has them as its names.
+    """The same for another device: the module of a device type has them as its names; ValueError for one without.
 
     >>> storage_types("cuda")["FloatStorage"].dtype
     flambeau.float32
     """
+    if device_type not in _OWNING:
+        raise ValueError(f"storage_types: no classes are of {device_type!r} alone; {', '.join(_OWNING)} has some")
     named = {f"{name}Storage": dtype for dtype, name in TYPE_NAMES.items() if not name.startswith("UInt")}
     return {name: _legacy(name, dtype, device_type) for name, dtype in named.items()}
 

@@ -59,9 +59,9 @@ class _Storage:
         """Where the memory is."""
         return self._flat.device
 
-    def get_device(self) -> int:
-        """The index of the device, -1 for the host."""
-        return self._flat.get_device()
+    def get_device(self) -> int | None:
+        """The index of the device, None for the host: tensors say -1 there."""
+        return self.device.index
 
     def __len__(self) -> int:
         return self._flat.numel()
@@ -221,7 +221,7 @@ class UntypedStorage(_Storage):
             )
         found = UntypedStorage._of(from_numpy(np.frombuffer(data, np.uint8, count * size, offset).copy()))
         if size > 1 and byte_order not in ("native", sys.byteorder):
-            found.byteswap(dt.float32 if kind is dt.complex64 else dt.float64 if kind is dt.complex128 else kind)
+            found.byteswap(kind)
         return found
 
     def cuda(self, device: DeviceLike = None, non_blocking: bool = False) -> UntypedStorage:
@@ -289,8 +289,12 @@ class UntypedStorage(_Storage):
         return self
 
     def byteswap(self, dtype: DTypeLike) -> None:
-        """Turn round the bytes of each element, in place."""
-        self._flat.copy_(self._flat.reshape((-1, dt.as_dtype(dtype).itemsize)).flip(1).reshape((-1,)))
+        """Turn round the bytes of each element, of a complex one those of each part, in place."""
+        kind = dt.as_dtype(dtype)
+        size = kind.itemsize // (2 if kind.category == dt.COMPLEX else 1)
+        if len(self) % size:
+            raise RuntimeError(f"byteswap: a storage of {len(self)} bytes does not hold whole elements of {kind.name}")
+        self._flat.copy_(self._flat.reshape((-1, size)).flip(1).reshape((-1,)))
 
     def new(self) -> UntypedStorage:
         """An empty storage on the same device."""
@@ -333,22 +337,8 @@ def _held_as(dtype: DType) -> DType:
     return dt.int32 if dtype.name == "qint32" else dt.int8 if dtype.is_signed else dt.uint8
 
 
-class TypedStorageType(type):
-    """The class of :class:`TypedStorage`, of which FloatStorage and its like have instances by their dtype."""
-
-    def __instancecheck__(cls, value: object) -> bool:
-        if not isinstance(vars(cls).get("dtype"), DType):
-            return super().__instancecheck__(value)
-        return isinstance(value, TypedStorage) and value.dtype is vars(cls)["dtype"] and cls._on(value.device)
-
-    def _on(cls, where: Device) -> bool:
-        """FloatStorage is on any device but those of type cuda, whose module has classes of its own."""
-        own: str | None = vars(cls).get("device_type")
-        return (where.type == "cuda") is (own == "cuda")
-
-
 @shown(home=".storage", own="flambeau.storage")
-class TypedStorage(_Storage, metaclass=TypedStorageType):
+class TypedStorage(_Storage):
     """The elements of some memory: a number of them, those of a sequence, or, from ``x.storage()``, a tensor's.
 
     >>> x = fb.tensor([1.0, 2.0])

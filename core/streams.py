@@ -154,7 +154,17 @@ def current_stream(device: DeviceLike = None) -> Stream:
     return found
 
 
+def default_stream(device: DeviceLike = None) -> Stream:
+    """The stream on which work on a device (by default the accelerator) goes unless a thread chose another."""
+    found = current_stream(device)
+    if found._raw is not None:
+        found._raw = registry.resolve(found.device).default_stream(found.device.number)
+    return found
+
+
 def set_stream(stream: Stream) -> None:
     """Put this thread's work on the stream's device there from now on."""
+    if not isinstance(stream, Stream):
+        raise TypeError(f"set_stream: expected a Stream, got {stream!r}")
     if stream._raw is not None:
         registry.resolve(stream.device).set_stream(stream._raw, stream.device.number)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import warnings
 from typing import Final
 
+from flambeau.core.errors import ConversionError
+
 _MODES: Final = ("default", "warn", "error")
 _PRECISIONS: Final = ("highest", "high", "medium")
 _state: dict[str, int | str | bool] = {"debug": 0, "precision": "highest", "warn_always": False, "interop": 1}
@@ -117,7 +119,7 @@ def set_warn_always(b: bool) -> None:
     >>> fb.set_warn_always(False)
     """
     if not isinstance(b, bool):
-        raise TypeError(f"set_warn_always: expected a bool, got {type(b).__name__}")
+        raise ConversionError(f"set_warn_always: expected a bool, got {type(b).__name__}")
     _state["warn_always"] = b
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 from typing import Any
 
-from flambeau.accelerator.of_type import stream_block
+from flambeau.accelerator.of_type import StreamContext
 from flambeau.core import streams
 from flambeau.core.device import DeviceLike
 
@@ -32,10 +32,6 @@ class Event(streams.Event):
 
     def __init__(self) -> None:
         super().__init__("cpu")
-
-
-class StreamContext(stream_block):
-    """A block on a stream; with None it changes nothing."""
 
 
 def is_available() -> bool:

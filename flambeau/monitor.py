@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -22,11 +22,11 @@ class Aggregation(enum.Enum):
     """What is made of the values of a statistic."""
 
     VALUE = 0
-    MEAN = 1
-    COUNT = 2
-    SUM = 3
-    MAX = 4
-    MIN = 5
+    MEAN = 2
+    COUNT = 3
+    SUM = 4
+    MAX = 5
+    MIN = 6
 
 
 VALUE, MEAN, COUNT = Aggregation.VALUE, Aggregation.MEAN, Aggregation.COUNT
@@ -85,41 +85,52 @@ def log_event(event: Event) -> None:
 class Stat:
     """Gathers values, and tells what is made of them as an event after each window of time.
 
-    ``max_samples`` ends a window early. As a block it tells what is left at its end.
+    With ``max_samples`` it tells as soon as there are so many, and leaves out what the window brings after them. What
+    is left is told at the end of a block, or when nobody holds the statistic any more.
 
     >>> import datetime
-    >>> stat = fb.monitor.Stat("loss", [fb.monitor.Aggregation.MEAN], datetime.timedelta(seconds=60))
+    >>> stat = fb.monitor.Stat("loss", [fb.monitor.Aggregation.MEAN], datetime.timedelta(seconds=60), max_samples=2)
     >>> stat.add(1.0); stat.add(3.0)
     >>> stat.get()
-    {<Aggregation.MEAN: 1>: 2.0}
+    {<Aggregation.MEAN: 2>: 2.0}
     """
 
     name: str
+    _values: list[float]
 
     def __init__(
-        self, name: str, aggregations: list[Aggregation], window_size: timedelta, max_samples: int | None = None
+        self, name: str, aggregations: Sequence[Aggregation], window_size: timedelta, max_samples: int | None = None
     ):
         self.name, self._kinds, self._window, self._most = name, list(aggregations), window_size, max_samples
-        self._values: list[float] = []
+        self._values, self._full = [], False
+        self._told = self._made()
         self._began = datetime.now()
         self._lock = threading.Lock()
 
     @property
     def count(self) -> int:
-        """How many values this window has."""
+        """How many values wait to be told."""
         return len(self._values)
 
     def add(self, v: float) -> None:
         """One value more."""
         with self._lock:
-            if self._values and datetime.now() - self._began >= self._window:
+            if datetime.now() - self._began >= self._window:
                 self._tell()
+                self._full = False
+            if self._full:
+                return
             self._values.append(v)
             if self._most is not None and len(self._values) >= self._most:
                 self._tell()
+                self._full = True
 
     def get(self) -> dict[Aggregation, float]:
-        """What is made of the values of this window."""
+        """What was told last; zeros before."""
+        return dict(self._told)
+
+    def _made(self) -> dict[Aggregation, float]:
+        """What is made of the values."""
         values = self._values
         made = {
             Aggregation.VALUE: values[-1] if values else 0.0,
@@ -132,9 +143,12 @@ class Stat:
         return {kind: made[kind] for kind in self._kinds}
 
     def _tell(self) -> None:
-        data: dict[str, Value] = {f"{self.name}.{kind.name.lower()}": value for kind, value in self.get().items()}
-        log_event(Event(STAT_EVENT, datetime.now(), data))
-        self._values, self._began = [], datetime.now()
+        now = datetime.now()
+        if self._values:
+            self._told = self._made()
+            data: dict[str, Value] = {f"{self.name}.{kind.name.lower()}": v for kind, v in self._told.items()}
+            log_event(Event(STAT_EVENT, now, data))
+        self._values, self._began = [], now
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +156,10 @@ class Stat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._values:
+        self._tell()
+
+    def __del__(self) -> None:
+        if getattr(self, "_values", None):
             self._tell()
 
 

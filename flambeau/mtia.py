@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from flambeau.accelerator.absent import NO_GRAPHS, absent_class
 from flambeau.accelerator.of_type import (
     DeviceModule,
-    absent,
-    absent_class,
+    StreamContext,
     current_device_of,
+    current_device_of_tensor,
     event_class,
-    index_of_tensor,
-    stream_block,
     stream_class,
 )  # fmt: skip
-from flambeau.core import streams
 
 _here = DeviceModule("mtia")
 
@@ -44,15 +40,17 @@ set_device = _here.set_device
 set_rng_state = _here.set_rng_state
 set_rng_state_all = _here.set_rng_state_all
 set_stream = _here.set_stream
+stream = _here.stream
 synchronize = _here.synchronize
-MTIAGraph = absent_class("flambeau.mtia.MTIAGraph", "there are no graphs of recorded work")
-graph = absent_class("flambeau.mtia.graph", "there are no graphs of recorded work")
-graph_pool_handle = absent("flambeau.mtia.graph_pool_handle", "there are no graphs of recorded work")
-attach_out_of_memory_observer = absent("flambeau.mtia.attach_out_of_memory_observer", "nothing observes that")
-record_memory_history = absent("flambeau.mtia.record_memory_history", "no history is kept")
-snapshot = absent("flambeau.mtia.snapshot", "no history is kept")
+MTIAGraph = absent_class("flambeau.mtia.MTIAGraph", NO_GRAPHS)
+graph = absent_class("flambeau.mtia.graph", NO_GRAPHS)
+graph_pool_handle = _here.absent("graph_pool_handle", NO_GRAPHS)
+attach_out_of_memory_observer = _here.absent("attach_out_of_memory_observer", "nothing observes that")
+record_memory_history = _here.absent("record_memory_history", "no history is kept")
+snapshot = _here.absent("snapshot", "no history is kept")
 Stream = stream_class(_here, "flambeau.mtia")
 Event = event_class(_here, "flambeau.mtia")
+__getattr__ = _here.late(__name__)
 
 
 class device(current_device_of):
@@ -61,27 +59,10 @@ class device(current_device_of):
     of = _here
 
 
-class device_of(device):
+class device_of(current_device_of_tensor):
     """The device of a tensor as the current one inside a block; one of another type changes nothing."""
 
-    def __init__(self, obj: Any):  # Any: a tensor or storage
-        super().__init__(index_of_tensor(_here, obj))
-
-
-class StreamContext(stream_block):
-    """The thread's work on a stream inside a block; None changes nothing."""
-
-
-def stream(stream: streams.Stream | None) -> StreamContext:
-    """The thread's work on a stream inside a block; None changes nothing."""
-    return StreamContext(stream)
-
-
-def __getattr__(name: str) -> Any:
-    """The generators are as many as there are devices, which is only then looked at."""
-    if name == "default_generators":
-        return _here.default_generators
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    of = _here
 
 
 __all__ = [

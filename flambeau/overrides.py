@@ -162,3 +162,12 @@ def _dummy(fn: Callable[..., Any]) -> Callable[..., Any]:
     with contextlib.suppress(TypeError, ValueError):  # a slot of a class has none
         dummy.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
     return dummy
+
+
+def _assert(condition: Any, message: str) -> Any:  # Any: a bool, or a tensor of one; what a traced one becomes
+    """AssertionError with the message unless the condition is true: an assert that can stand in graphs."""
+    if has_torch_function((condition,)):
+        return handle_torch_function(_assert, (condition,), condition, message)
+    if not condition:
+        raise AssertionError(message)
+    return None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flambeau.accelerator.of_type import (
+from flambeau.accelerator.absent import (
     GRAPH,
-    DeviceModule,
-    absent,
+    NO_GRAPHS,
+    NOT_TAKEN_OVER,
+    ONE_POOL,
+    POOL,
     absent_class,
+)  # fmt: skip
+from flambeau.accelerator.of_type import (
+    DeviceModule,
+    StreamContext,
     current_device_of,
+    current_device_of_tensor,
     event_class,
-    index_of_tensor,
-    stream_block,
     stream_class,
 )  # fmt: skip
-from flambeau.core import streams
 
 _here = DeviceModule("xpu")
 
@@ -36,6 +38,7 @@ get_gencode_flags = _here.get_gencode_flags
 synchronize = _here.synchronize
 current_stream = _here.current_stream
 set_stream = _here.set_stream
+stream = _here.stream
 is_current_stream_capturing = _here.is_current_stream_capturing
 empty_cache = _here.empty_cache
 memory_allocated = _here.memory_allocated
@@ -60,28 +63,23 @@ manual_seed_all = _here.manual_seed_all
 seed = _here.seed
 seed_all = _here.seed_all
 initial_seed = _here.initial_seed
-XPUGraph = absent_class(
-    "flambeau.xpu.XPUGraph", "there are no graphs of recorded work", f"{GRAPH} raw_xpu_graph raw_xpu_graph_exec"
-)
-graph = absent_class("flambeau.xpu.graph", "there are no graphs of recorded work")
-make_graphed_callables = absent("flambeau.xpu.make_graphed_callables", "there are no graphs of recorded work")
-graph_pool_handle = absent("flambeau.xpu.graph_pool_handle", "there are no graphs of recorded work")
-MemPool = absent_class(
-    "flambeau.xpu.MemPool", "there is one pool, the backend's own", "allocator id snapshot use_count"
-)
-XPUPluggableAllocator = absent_class("flambeau.xpu.XPUPluggableAllocator", "there is one pool, the backend's own")
-change_current_allocator = absent("flambeau.xpu.change_current_allocator", "there is one pool, the backend's own")
-use_mem_pool = absent("flambeau.xpu.use_mem_pool", "there is one pool, the backend's own")
-get_stream_from_external = absent(
-    "flambeau.xpu.get_stream_from_external", "streams of other libraries are not taken over"
-)
-utilization = absent("flambeau.xpu.utilization", "the driver's own library of sensors is not used")
-temperature = absent("flambeau.xpu.temperature", "the driver's own library of sensors is not used")
-power_draw = absent("flambeau.xpu.power_draw", "the driver's own library of sensors is not used")
-clock_rate = absent("flambeau.xpu.clock_rate", "the driver's own library of sensors is not used")
-memory_usage = absent("flambeau.xpu.memory_usage", "the driver's own library of sensors is not used")
+XPUGraph = absent_class("flambeau.xpu.XPUGraph", NO_GRAPHS, f"{GRAPH} raw_xpu_graph raw_xpu_graph_exec")
+graph = absent_class("flambeau.xpu.graph", NO_GRAPHS)
+make_graphed_callables = _here.absent("make_graphed_callables", NO_GRAPHS)
+graph_pool_handle = _here.absent("graph_pool_handle", NO_GRAPHS)
+MemPool = absent_class("flambeau.xpu.MemPool", ONE_POOL, POOL)
+XPUPluggableAllocator = absent_class("flambeau.xpu.XPUPluggableAllocator", ONE_POOL)
+change_current_allocator = _here.absent("change_current_allocator", ONE_POOL)
+use_mem_pool = _here.absent("use_mem_pool", ONE_POOL)
+get_stream_from_external = _here.absent("get_stream_from_external", NOT_TAKEN_OVER)
+utilization = _here.sensor("utilization")
+temperature = _here.sensor("temperature")
+power_draw = _here.sensor("power_draw")
+clock_rate = _here.sensor("clock_rate")
+memory_usage = _here.sensor("memory_usage")
 Stream = stream_class(_here, "flambeau.xpu")
 Event = event_class(_here, "flambeau.xpu")
+__getattr__ = _here.late(__name__)
 
 
 class device(current_device_of):
@@ -90,27 +88,10 @@ class device(current_device_of):
     of = _here
 
 
-class device_of(device):
+class device_of(current_device_of_tensor):
     """The device of a tensor as the current one inside a block; one of another type changes nothing."""
 
-    def __init__(self, obj: Any):  # Any: a tensor or storage
-        super().__init__(index_of_tensor(_here, obj))
-
-
-class StreamContext(stream_block):
-    """The thread's work on a stream inside a block; None changes nothing."""
-
-
-def stream(stream: streams.Stream | None) -> StreamContext:
-    """The thread's work on a stream inside a block; None changes nothing."""
-    return StreamContext(stream)
-
-
-def __getattr__(name: str) -> Any:
-    """The generators are as many as there are devices, which is only then looked at."""
-    if name == "default_generators":
-        return _here.default_generators
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    of = _here
 
 
 __all__ = [

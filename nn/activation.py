@@ -5,6 +5,7 @@ from __future__ import annotations
 from flambeau.core.creation import full
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
+from flambeau.core.errors import OptionError
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
@@ -87,16 +88,19 @@ class Softsign(OfTensor, function=F.softsign):
     """x / (1 + abs(x))."""
 
 
-class Softshrink(OfTensor, function=F.softshrink):
+class _Shrink(OfTensor):
+    lambd: float = 0.5
+
+    def extra_repr(self) -> str:
+        return str(self.lambd)
+
+
+class Softshrink(_Shrink, function=F.softshrink):
     """x moved towards 0 by lambd."""
 
-    lambd: float = 0.5
 
-
-class Hardshrink(OfTensor, function=F.hardshrink):
+class Hardshrink(_Shrink, function=F.hardshrink):
     """x, or 0 where abs(x) <= lambd."""
-
-    lambd: float = 0.5
 
 
 class Tanhshrink(OfTensor, function=F.tanhshrink):
@@ -110,16 +114,22 @@ class Hardtanh(OfTensor, function=F.hardtanh):
     max_val: float = 1.0
     inplace: bool = False
 
+    def _settle(self) -> None:
+        if self.max_val <= self.min_val:
+            raise OptionError(f"Hardtanh: max_val={self.max_val} must be greater than min_val={self.min_val}")
+
 
 class Hardsigmoid(OfTensor, function=F.hardsigmoid):
     """x / 6 + 1/2 cut to 0 ... 1."""
 
+    _shown = ()
     inplace: bool = False
 
 
 class Hardswish(OfTensor, function=F.hardswish):
     """x hardsigmoid(x)."""
 
+    _shown = ()
     inplace: bool = False
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, NoReturn, Self, SupportsIndex, TypeVar
 
 from flambeau.core.arguments import bounded
+from flambeau.core.naming import typename
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
@@ -308,7 +309,7 @@ class ParameterList(Module):
         return self.extend(values)
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({i}): {_described(v)}" for i, v in enumerate(self))
+        return "\n".join(f"  ({i}): {_described(v, str(getattr(v, 'dtype', '')))}" for i, v in enumerate(self))
 
     def forward(self, *args: object, **kwargs: object) -> NoReturn:
         raise RuntimeError("ParameterList should not be called.")
@@ -394,6 +395,8 @@ class ParameterDict(Module):
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the value that was added last and return it with its name."""
+        if not self._names:
+            raise KeyError("ParameterDict.popitem: it is empty")
         key = next(reversed(self._names))
         return key, self.pop(key)
 
@@ -413,14 +416,15 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({k}): {_described(v)}" for k, v in self.items())
+        return "\n".join(f"  ({k}): {_described(v, typename(v))}" for k, v in self.items())
 
     def forward(self, *args: object, **kwargs: object) -> NoReturn:
         raise RuntimeError("ParameterDict should not be called.")
 
 
-def _described(value: Any) -> str:
-    if not isinstance(value, Parameter):
+def _described(value: object, kind: str) -> str:
+    """A value of a list or dict of parameters; ``kind`` is what a tensor holds: torch names it in two ways."""
+    if not isinstance(value, Tensor):
         return f"Object of type: {type(value).__name__}"
-    size = "x".join(str(s) for s in value.shape)
-    return f"Parameter containing: [{value.dtype} of size {size}]"
+    held = "Parameter" if isinstance(value, Parameter) else "Tensor"
+    return f"{held} containing: [{kind} of size {'x'.join(map(str, value.shape))}]"

@@ -65,6 +65,12 @@ def _everywhere(kind: str) -> list[Any]:
 
 
 def _register(kind: str, hook: Callable[..., Any]) -> Handle:
+    other = {"backward": "last_node", "last_node": "backward"}.get(kind)
+    if other is not None and _everywhere(other):
+        raise RuntimeError(
+            "Cannot use both regular backward hooks and full backward hooks as a global Module hook; register those of "
+            "one kind"
+        )
     handle = Handle.into(EVERYWHERE, hook)
     EVERYWHERE[next(reversed(EVERYWHERE))] = (kind, hook)
     return handle

@@ -13,14 +13,23 @@ from flambeau.nn.functional.ctc import Lengths
 from flambeau.nn.functional.loss import reduction_of
 from flambeau.nn.of_function import OfFunction
 from flambeau.nn.spatial import Spatial
+from flambeau.nn.vision import PairwiseDistance
 
 
 class _Loss(OfFunction):
     """The base of losses, with torch's constructor for classes of one's own."""
 
+    _shown = ()
+
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
         super(Spatial, self).__init__()  # past the constructors of options
         self.__dict__["reduction"] = reduction_of(reduction, size_average, reduce, (reduction,))
+
+    def _settle(self) -> None:
+        """The older forms become a reduction, so that it may be set later."""
+        older = [self.__dict__.pop(name, None) for name in ("size_average", "reduce")]
+        if older != [None, None]:
+            self.__dict__["reduction"] = reduction_of(self.__dict__["reduction"], *older)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """How far ``input`` is from ``target``."""
@@ -70,6 +79,11 @@ class HuberLoss(_Loss, function=F.huber_loss):
 
     reduction: str = "mean"
     delta: float = 1.0
+
+    def _settle(self) -> None:
+        super()._settle()
+        if not isinstance(self.delta, (float, int)):
+            raise TypeError(f"HuberLoss: delta must be a float or int, got {self.delta!r}")
 
 
 class CrossEntropyLoss(_WeightedLoss, function=F.cross_entropy):
@@ -178,6 +192,14 @@ class MultiMarginLoss(_WeightedLoss, function=F.multi_margin_loss):
     reduce: bool | None = None
     reduction: str = "mean"
 
+    def _settle(self) -> None:
+        super()._settle()
+        if self.p not in (1, 2):
+            raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {self.p}")
+        weight = self._buffers["weight"]
+        if weight is not None and weight.ndim != 1:
+            raise ValueError(f"MultiMarginLoss: weight must have one dimension, got shape {tuple(weight.shape)}")
+
 
 class MultiLabelMarginLoss(_AveragedLoss, function=F.multilabel_margin_loss):
     """Sum over labels and other classes of max(0, 1 - input[label] + input[class])."""
@@ -192,6 +214,12 @@ class CosineEmbeddingLoss(_PairLoss, function=F.cosine_embedding_loss):
 
 
 class _TripletLoss(_Loss):
+    def _settle(self) -> None:
+        super()._settle()
+        margin: float = self.__dict__["margin"]
+        if margin <= 0:
+            raise ValueError(f"{type(self).__name__}: margin must be greater than 0, got {margin}")
+
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:  # type: ignore[override]
         """How far ``anchor`` is from ``positive``, as against ``negative``."""
         return self._apply_to(anchor, positive, negative)
@@ -216,6 +244,10 @@ class TripletMarginWithDistanceLoss(_TripletLoss, function=F.triplet_margin_with
     margin: float = 1.0
     swap: bool = False
     reduction: str = "mean"
+
+    def _settle(self) -> None:
+        super()._settle()
+        self.distance_function = PairwiseDistance() if self.distance_function is None else self.distance_function
 
 
 class CTCLoss(_Loss, function=F.ctc_loss):

@@ -12,7 +12,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
-from flambeau.nn.parameter import Parameter
+from flambeau.nn.parameter import Parameter, is_lazy
 
 #: How :meth:`Moved._apply` puts results into a module, of which PyTorch lets programs choose: new parameters
 #: ("overwrite"), or the same ones and the same gradients with other contents ("swap").
@@ -58,7 +58,9 @@ class Moved:
                 if p is not None:
                     self._parameters[name] = _converted(p, fn)
             for name, b in self._buffers.items():
-                if b is not None:
+                if is_lazy(b):
+                    b.data = fn(b.detach())
+                elif b is not None:
                     self._buffers[name] = fn(b)
         return self
 

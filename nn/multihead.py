@@ -5,6 +5,7 @@ from __future__ import annotations
 from flambeau.core.creation import empty, zeros
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, bool_
+from flambeau.core.errors import OptionError
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
 from flambeau.nn import init
@@ -40,7 +41,7 @@ class MultiheadAttention(Module):
     ):  # fmt: skip
         super().__init__()
         if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:
-            raise ValueError(
+            raise OptionError(
                 f"MultiheadAttention: embed_dim={embed_dim} must be divisible by num_heads={num_heads}, both positive"
             )
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
@@ -109,6 +110,3 @@ class MultiheadAttention(Module):
             padding = key_padding_mask.view(batch, 1, 1, length).expand(-1, self.num_heads, -1, -1)
             merged = merged | padding if merged.dtype is bool_ and padding.dtype is bool_ else merged + padding
         return merged, 2
-
-    def extra_repr(self) -> str:
-        return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"

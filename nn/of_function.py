@@ -15,7 +15,7 @@ class OfFunction(Spatial):
     """A module whose class body lists the options of its function, which its constructor takes in that order.
 
     An option that is a tensor is registered as a buffer, so that it moves with the module. Options of a base class come
-    first. ``_shown`` names those that the printed form shows, if not all.
+    first. ``_shown`` names those that the printed form shows, if not all; as in torch, of losses it shows none.
 
     >>> class AtMost(OfTensor, function=fb.nn.functional.hardtanh):
     ...     min_val: float = 0.0
@@ -26,7 +26,7 @@ class OfFunction(Spatial):
 
     _fields: ClassVar[dict[str, inspect.Parameter]] = {}
     _options: ClassVar[tuple[str, ...]] = ()
-    _shown: ClassVar[tuple[str, ...]] = ()
+    _shown: ClassVar[tuple[str, ...] | None] = None
     _tensors: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(
@@ -39,10 +39,9 @@ class OfFunction(Spatial):
             n: inspect.Parameter(n, kind, default=cls.__dict__.get(n, inspect.Parameter.empty), annotation=a)
             for n, a in own.items()
         }
-        for name in [n for n, a in own.items() if str(a).startswith("Tensor")]:
-            cls._tensors |= {name}
-            if name in cls.__dict__:
-                delattr(cls, name)  # or the default would hide the buffer
+        cls._tensors |= {n for n, a in own.items() if str(a).startswith("Tensor")}
+        for name in [n for n, a in own.items() if str(a).startswith(("Tensor", "Callable")) and n in cls.__dict__]:
+            delattr(cls, name)  # or the default would hide the buffer, or the module
         listed = own and "__init__" not in cls.__dict__ and cls.__module__.startswith("flambeau.")
         if listed or function is not None:  # a user's class below one of ours has its own constructor, or inherits
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
@@ -56,7 +55,8 @@ class OfFunction(Spatial):
         return self.function(*inputs, **{n: getattr(self, n) for n in self._options})
 
     def extra_repr(self) -> str:
-        shown = [(n, getattr(self, n)) for n in self._shown or self._options if n not in self._tensors]
+        names = self._options if self._shown is None else self._shown
+        shown = [(n, getattr(self, n)) for n in names if n not in self._tensors]
         return ", ".join(f"{n}={v!r}" for n, v in shown if n != "inplace" or v or self._shown)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, ClassVar, SupportsIndex, TypeGuard
 
 from flambeau.core.box import box_of
 from flambeau.core.copying import state_of, with_state
@@ -124,7 +124,7 @@ def _buffer(data: Tensor, persistent: bool) -> Buffer:
     return Buffer(data, persistent=persistent)
 
 
-def is_lazy(param: object) -> bool:
+def is_lazy(param: object) -> TypeGuard[UninitializedTensorMixin]:
     """Whether a parameter or buffer still waits for its shape."""
     return isinstance(param, UninitializedTensorMixin)
 

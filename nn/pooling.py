@@ -24,6 +24,15 @@ class _Windows(OfFunction):
         self.stride = self.kernel_size if self.stride is None else self.stride
 
 
+class _WindowsByAxis(_Windows):
+    """Of some poolings torch keeps the sizes for each axis."""
+
+    def _settle(self) -> None:
+        super()._settle()
+        for name in self._shown:
+            setattr(self, name, sizes(getattr(self, name), self.dims, f"{type(self).__name__}: {name}"))
+
+
 class _MaxPoolNd(_Windows):
     """With ``return_indices`` also where each is, for MaxUnpool{n}d.
 
@@ -54,7 +63,7 @@ class MaxPool3d(_MaxPoolNd, dims=3, function=F.max_pool3d):
     """The largest of each window of (N, C, D, H, W)."""
 
 
-class _MaxUnpoolNd(_Windows):
+class _MaxUnpoolNd(_WindowsByAxis):
     """The sizes that the pooling left open are chosen by the call's ``output_size``.
 
     >>> pool = fb.nn.MaxPool{n}d(2, return_indices=True)
@@ -91,7 +100,7 @@ class _AvgPoolNd(_Windows):
         return self._apply_to(input)
 
 
-class AvgPool1d(_AvgPoolNd, dims=1, function=F.avg_pool1d):
+class AvgPool1d(_AvgPoolNd, _WindowsByAxis, dims=1, function=F.avg_pool1d):
     """The mean of each window of (N, C, S).
 
     >>> fb.nn.AvgPool1d(2)(fb.ones(1, 3, 8)).shape

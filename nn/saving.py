@@ -195,7 +195,7 @@ def _taken_over(module: Saved, name: str, key: str, own: Tensor, value: Any, ass
     if is_lazy(value):  # there is nothing to take over
         return "" if is_lazy(own) else f"{key}: it has no shape yet, the module's own has: {tuple(own.shape)}"
     if is_lazy(own):
-        own.materialize(tuple(value.shape))  # type: ignore[attr-defined]
+        own.materialize(tuple(value.shape))
     if not own.shape and tuple(value.shape) == (1,):
         value = value[0]  # files of old had no numbers
     if tuple(value.shape) != tuple(own.shape):

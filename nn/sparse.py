@@ -7,6 +7,7 @@ from typing import Any, Self
 from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
+from flambeau.core.errors import OptionError
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn import functional as F
@@ -28,7 +29,7 @@ class _Table(Module):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ValueError(f"{name}: padding_idx={padding_idx} must be within num_embeddings={num_embeddings}")
+                raise OptionError(f"{name}: padding_idx={padding_idx} must be within num_embeddings={num_embeddings}")
             padding_idx %= num_embeddings
         self.padding_idx, self.max_norm, self.norm_type = padding_idx, max_norm, norm_type
         self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
@@ -38,7 +39,7 @@ class _Table(Module):
             )
             self.reset_parameters()
         elif tuple(weight.shape) != (num_embeddings, embedding_dim):
-            raise ValueError(
+            raise OptionError(
                 f"{name}: weight of shape {tuple(weight.shape)} must be ({num_embeddings}, {embedding_dim})"
             )
         else:
@@ -55,7 +56,7 @@ class _Table(Module):
                 self.weight[self.padding_idx].fill_(0)
 
     def extra_repr(self) -> str:
-        more = self._differing(padding_idx=None, max_norm=None, norm_type=2)
+        more = self._differing(padding_idx=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, sparse=False)
         return ", ".join([f"{self.num_embeddings}, {self.embedding_dim}", *more])
 
 
@@ -124,4 +125,6 @@ class EmbeddingBag(_Table):
         )  # fmt: skip
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, mode={self.mode!r}"
+        parts = [f"{self.num_embeddings}, {self.embedding_dim}"]
+        parts += self._differing(max_norm=None, norm_type=2, scale_grad_by_freq=False)
+        return ", ".join([*parts, f"mode={self.mode!r}", *self._differing(padding_idx=None)])

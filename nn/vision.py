@@ -35,14 +35,15 @@ class _Pad(Spatial):
     def forward(self, input: Tensor) -> Tensor:
         """The input with space around it."""
         if self.mode != "constant" and input.ndim not in (self.dims + 1, self.dims + 2):
-            raise ShapeError(
+            kind = ShapeError if self.mode == "circular" else NotImplementedError
+            raise kind(
                 f"{type(self).__name__}: input must have {self.dims + 1} or {self.dims + 2} dimensions, got shape "
                 f"{tuple(input.shape)}"
             )
         return F.pad(input, self.padding, self.mode, self.value if self.mode == "constant" else None)
 
     def extra_repr(self) -> str:
-        return f"{self.padding}" + (f", value={self.value}" if self.mode == "constant" else "")
+        return f"{self.padding}"
 
 
 class _ConstantPadNd(_Pad, mode="constant"):
@@ -55,6 +56,9 @@ class _ConstantPadNd(_Pad, mode="constant"):
     def __init__(self, padding: Sizes, value: float):
         super().__init__(padding)
         self.value = value
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}, value={self.value}"
 
 
 class ConstantPad1d(_ConstantPadNd, dims=1):
@@ -158,7 +162,9 @@ class Upsample(OfTensor, function=F.interpolate):
     recompute_scale_factor: bool | None = None
 
     def _settle(self) -> None:
-        self.name = type(self).__name__
+        self.name, given = type(self).__name__, self.scale_factor
+        if given is not None:
+            self.scale_factor = tuple(float(f) for f in given) if isinstance(given, Sequence) else float(given)
 
     def extra_repr(self) -> str:
         what = f"scale_factor={self.scale_factor}" if self.scale_factor is not None else f"size={self.size}"
@@ -220,6 +226,7 @@ class ChannelShuffle(OfTensor, function=F.channel_shuffle):
 class CosineSimilarity(OfFunction, function=F.cosine_similarity):
     """The cosine of two tensors along dim."""
 
+    _shown = ()
     dim: int = 1
     eps: float = 1e-08
 
@@ -231,10 +238,14 @@ class CosineSimilarity(OfFunction, function=F.cosine_similarity):
 class PairwiseDistance(OfFunction, function=F.pairwise_distance):
     """The p-norm of the difference of two tensors along the last axis."""
 
+    _shown = ()
     p: float = 2.0
     eps: float = 1e-06
     keepdim: bool = False
 
+    def _settle(self) -> None:
+        self.norm = self.p
+
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """``nn.functional.pairwise_distance`` of the arguments."""
-        return self._apply_to(x1, x2)
+        return self.function(x1, x2, self.norm, self.eps, self.keepdim)

@@ -11,7 +11,7 @@ from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.nn import step
 from flambeau.core.ops.storage import view_as_real_p
 from flambeau.core.tensor import Tensor
-from flambeau.optim.optimizer import Group, Optimizer, State, no_sparse, runner
+from flambeau.optim.optimizer import Group, Optimizer, State, runner
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, number, options
 
 
@@ -42,7 +42,7 @@ class Adam(Optimizer):
         """One step of a group; parameters that have seen equally many steps go together."""
         beta1, beta2 = (number(b) for b in group["betas"])
         lr, eps, decay, amsgrad = number(group["lr"]), group["eps"], group["weight_decay"], group["amsgrad"]
-        for params, grads in step.by_key(no_sparse(self, group)):
+        for params, grads in step.by_key(group["params"], self._refuse_sparse):
             for t, rows in self._by_step(params, grads, amsgrad).items():
                 lists = [list(column) for column in zip(*rows, strict=True)] + ([] if amsgrad else [[]])
                 flags = dict(decoupled=group["decoupled_weight_decay"], maximize=group["maximize"])

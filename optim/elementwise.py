@@ -25,6 +25,7 @@ class ElementwiseOptimizer(Optimizer):
 
     zeros: ClassVar[tuple[str, ...]] = ()
     _takes_sparse: ClassVar[bool] = False
+    _takes_complex: ClassVar[bool] = True
 
     def update(self, group: Group) -> None:
         """One step of a group; the parts of a complex parameter are parameters by themselves."""
@@ -45,6 +46,8 @@ class ElementwiseOptimizer(Optimizer):
                 continue
             if is_sparse(g) and not self._takes_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+            if p.dtype.category == COMPLEX and not self._takes_complex:
+                raise RuntimeError(f"{type(self).__name__} does not support complex parameters")
             state = self.state[p]
             if not state:
                 state["step"] = 0.0

@@ -32,6 +32,8 @@ class Adafactor(ElementwiseOptimizer):
     0.5
     """
 
+    _takes_complex = False
+
     def __init__(
         self, params: Params, lr: Rate = 1e-2, beta2_decay: float = -0.8,
         eps: tuple[float | None, float] = (None, 1e-3), d: float = 1.0, weight_decay: AtLeast0 = 0.0, *,
@@ -52,10 +54,7 @@ class Adafactor(ElementwiseOptimizer):
         return {"row_var": p.new_zeros(*rows), "col_var": p.new_zeros(*columns)}
 
     def _rows(self, group: Group) -> Any:
-        for p, g, state in super()._rows({**group, "weight_decay": 0}):  # it comes after the size was measured
-            if p.dtype.category == dt.COMPLEX:
-                raise RuntimeError("Adafactor does not support complex parameters")
-            yield p, g, state
+        return super()._rows({**group, "weight_decay": 0})  # it comes after the size was measured
 
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
         lr, t, (least, smallest) = number(group["lr"]), state["step"], group["eps"]
@@ -87,6 +86,8 @@ class Muon(ElementwiseOptimizer):
     True
     """
 
+    _takes_complex = False
+
     def __init__(
         self, params: Params, lr: Rate = 1e-3, weight_decay: AtLeast0 = 0.1, momentum: AtLeast0 = 0.95,
         nesterov: bool = True, ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
@@ -101,10 +102,7 @@ class Muon(ElementwiseOptimizer):
                     raise ValueError(f"Muon only supports 2D parameters, got one of shape {tuple(p.shape)}")
 
     def _rows(self, group: Group) -> Any:
-        for p, g, state in super()._rows({**group, "decoupled_weight_decay": True, "weight_decay": 0}):
-            if p.dtype.category == dt.COMPLEX:
-                raise RuntimeError("Muon does not support complex parameters")
-            yield p, g, state
+        return super()._rows({**group, "decoupled_weight_decay": True, "weight_decay": 0})
 
     def initial(self, p: Tensor, group: Group) -> State:
         return {"momentum_buffer": zeros_like(p)}

@@ -42,7 +42,7 @@ StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], Arguments | 
 
 __all__ = [
     "Group", "Optimizer", "State", "_default_to_fused_or_foreach", "_dispatch_sqrt", "_get_scalar_dtype", "_get_value",
-    "_stack_if_compiling", "_to_scalar", "_use_grad_for_differentiable", "_view_as_real", "no_sparse",
+    "_stack_if_compiling", "_to_scalar", "_use_grad_for_differentiable", "_view_as_real",
     "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required", "runner",
 ]  # fmt: skip
 
@@ -254,6 +254,10 @@ class Optimizer:
         """Whether a step was taken, under the name by which schedules of old know it."""
         return self._step_count > 0
 
+    def _refuse_sparse(self, p: Tensor) -> None:
+        """Of a parameter whose gradient is sparse, an error."""
+        raise RuntimeError(f"{type(self).__name__} does not support sparse gradients, please consider SparseAdam")
+
     def _mark_step(self) -> None:
         """Tell the devices of the parameters, if they run work later, that a step ended."""
         for device in {p._key.device for group in self.param_groups for p in group["params"]}:
@@ -411,14 +415,6 @@ def runner(group: Group) -> Callable[..., Any]:
 
 def _run_recorded(function: Any, lists: Iterable[Any], *scalars: float, **params: bool) -> None:
     function.op.body(*lists, *scalars, **params)
-
-
-def no_sparse(optimizer: Optimizer, group: Group) -> list[Tensor]:
-    """The parameters of a group, none of which may have a sparse gradient."""
-    params: list[Tensor] = group["params"]
-    if any(getattr(p.grad, "is_sparse", False) for p in params):
-        raise RuntimeError(f"{type(optimizer).__name__} does not support sparse gradients, please consider SparseAdam")
-    return params
 
 
 #: State that is numbers here and tensors of one element in torch's files.

@@ -10,7 +10,7 @@ from flambeau.core.ops.nn import step
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, State, runner
 from flambeau.optim.options import AtLeast0, Params, Rate, number, options
-from flambeau.optim.sparse import by_rows, is_sparse, rows_of
+from flambeau.optim.sparse import by_rows, rows_of
 
 
 class SGD(Optimizer):
@@ -40,7 +40,7 @@ class SGD(Optimizer):
         """One step of a group."""
         lr, momentum, decay = number(group["lr"]), group["momentum"], group["weight_decay"]
         nesterov, maximize, run = group["nesterov"], group["maximize"], runner(group)
-        for params, grads in step.by_key(self._dense(group)):
+        for params, grads in step.by_key(group["params"], lambda p: self._rows(p, group)):
             if not momentum:
                 run(step.sgd_step_p, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
                 continue
@@ -53,19 +53,13 @@ class SGD(Optimizer):
                 lists = (ps, gs, [self._buffer(p) for p in ps])
                 run(step.sgd_step_p, lists, lr, decay, momentum, dampening, nesterov=nesterov, maximize=maximize)
 
-    def _dense(self, group: Group) -> list[Tensor]:
-        """The parameters without a sparse gradient, after those that have one took their step."""
-        found = []
-        for p in group["params"]:
-            if not is_sparse(p.grad):
-                found.append(p)
-                continue
-            if group["momentum"] or group["weight_decay"]:
-                raise RuntimeError("SGD: sparse gradients go neither with momentum nor with weight_decay")
-            where, g, axes = rows_of(p.grad)
-            size = number(group["lr"])
-            by_rows(p, axes).index_add_(0, where, g, alpha=size if group["maximize"] else -size)
-        return found
+    def _rows(self, p: Tensor, group: Group) -> None:
+        """The step of a parameter whose gradient is sparse: in the rows that it has."""
+        if group["momentum"] or group["weight_decay"]:
+            raise RuntimeError("SGD: sparse gradients go neither with momentum nor with weight_decay")
+        where, g, axes = rows_of(p.grad)
+        size = number(group["lr"])
+        by_rows(p, axes).index_add_(0, where, g, alpha=size if group["maximize"] else -size)
 
     def _expected(self, p: Tensor, values: Mapping[Any, Any], group: Group) -> State:
         return {"momentum_buffer": p} if values.get("momentum_buffer") is not None else {}

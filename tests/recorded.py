@@ -226,12 +226,12 @@ def _file(module: str) -> Path:
     return ROOT / f"{module.replace('.', '/')}.json"
 
 
-def tests_of(folder: str) -> Callable[[str, str], None]:
-    """The test that the cases under a folder answer on flambeau as they did on PyTorch."""
+def tests_of(folder: str, T: Any = fb) -> Callable[[str, str], None]:
+    """The test that the cases under a folder answer on flambeau, or another face of it, as they did on PyTorch."""
 
     @pytest.mark.parametrize(("module", "name"), [(m, name) for m in modules(folder) for name in cases(m)])
     def test(module: str, name: str) -> None:
-        found = answer(fb, cases(module)[name])
+        found = answer(T, cases(module)[name])
         rounding = getattr(importlib.import_module(module), "ROUNDED", {}).get(name, 0.0)
         differ = list(differences(found, answers(module)[name], rounding))
         assert not differ, "\n".join([f"{len(differ)} differences from PyTorch", *differ[:8]])

@@ -20,7 +20,8 @@ def test_without_a_device(name: str) -> None:
     state = fb.get_rng_state()
     module.manual_seed(5)
     assert fb.equal(state, fb.get_rng_state())  # PyTorch's host generator is another one
-    module.empty_cache()
+    if name != "mps":
+        module.empty_cache()
     with pytest.raises(NoDeviceError, match=f"flambeau.{name}: "):
         module.synchronize()
     with pytest.raises(AssertionError):

@@ -57,7 +57,7 @@ def test_processes_see_one_memory() -> None:
     got = sorted((queue.get(timeout=60) for _ in range(2)), key=lambda e: e[1])
     assert [t.tolist() for t, _ in got] == [[[0, 0], [0, 0]], [[1, 1], [1, 1]]]
     taken.set()
-    assert processes is not None
+    assert isinstance(processes, mp.SpawnContext) and len(processes.pids()) == 2
     while not processes.join():
         pass
     assert results.tolist() == [1, 2, 0] and model.weight.item() == pytest.approx(before + 1)

@@ -245,7 +245,6 @@ TABLE: list[Row] = [
     ("attention mask", lambda: F.scaled_dot_product_attention(f(1, 2, 4), f(1, 2, 4), f(1, 2, 4), f(3, 3)),
      RuntimeError,
      ["scaled_dot_product_attention", "attn_mask", "(3, 3)", "(1, 2, 2)"]),
-    ("softmax without dim", lambda: F.softmax(f(2, 2)), TypeError, ["softmax", "dim=1"]),
     ("reduction", lambda: F.mse_loss(f(2), f(2), reduction="avg"), ValueError, ["'avg'", "'mean'"]),
     ("cuda module", lambda: nn.Linear(1, 1).cuda(), RuntimeError, ["cuda", "FLAMBEAU_DEVICE_ALIAS"]),
     ("strict module", lambda: nn.Linear(1, 1).strict(), AttributeError, ["Linear", '.to("strict")']),

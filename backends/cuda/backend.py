@@ -88,7 +88,7 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
         facts = runtime.getDeviceProperties(index)
         details = {
             "compute_capability": f"{facts['major']}.{facts['minor']}",
-            "multiprocessors": facts["multiProcessorCount"],
+            "units": facts["multiProcessorCount"],
             "driver": runtime.driverGetVersion(),
             "runtime": runtime.runtimeGetVersion(),
             "cupy": self.cupy.__version__,
@@ -104,6 +104,10 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
     # -- memory --------------------------------------------------------------------------------
     def memory_stats(self, index: int = 0) -> MemoryStats:
         return self.device(index).pool.stats()
+
+    def free_memory(self, index: int = 0) -> int:
+        with self.device(index).current():
+            return int(self.cupy.cuda.runtime.memGetInfo()[0])
 
     def set_memory_limit(self, limit: int | None, index: int = 0) -> None:
         self.device(index).pool.set_limit(limit)
@@ -205,6 +209,10 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
         with device.current():
             found: Stream = device.stream()
             return found
+
+    def default_stream(self, index: int = 0) -> Stream:
+        found: Stream = self.device(index).null
+        return found
 
     def set_stream(self, stream: Raw, index: int = 0) -> None:
         with self.device(index).current():

@@ -93,7 +93,7 @@ def write(op: Op, operands: list[Any], params: dict[str, Any], state: State) -> 
         others = [_own_copy(a, x) for a in others]
     _compute(op, x, others, params, key, state)
     mark_written(x, op.name + "_")
-    if wants and op.differentiable:
+    if wants and (op.differentiable or op.has_vjp):  # a comparison has no gradient, but what it writes over goes
         _link(op, x, old, others, params)
     return x
 
@@ -221,6 +221,13 @@ def _snapshot(op: Op, x: Tensor, edge: Edge) -> Tensor:
         with_values = dispatch.tensor_of(x._array, x._key)
     with_values._node = edge
     return with_values
+
+
+def readable(x: Tensor, *others: Any) -> Tensor:
+    """``x`` for a function whose result is then written to it: a copy where a gradient could save what it reads."""
+    wants = current().grad and any(dispatch._edge(a) is not None for a in (x, *others))
+    found: Tensor = dispatch.call(OPS["clone"], (x,), {"order": "K"}) if wants else x
+    return found
 
 
 def _own_copy(a: Any, x: Tensor) -> Any:

@@ -25,13 +25,20 @@ def fallthrough_kernel() -> None:
 
 
 def find(op: OpLike, asked: str) -> CustomOp[..., Any]:
-    """The op that a name, a :class:`CustomOp` or an op of ``torch.ops`` stands for; RuntimeError for none."""
+    """The op that a name, a :class:`CustomOp` or an op of ``torch.ops`` stands for.
+
+    RuntimeError for a name that no op has, ValueError for what is no name.
+    """
     if isinstance(op, CustomOp):
         return op
     inner = getattr(getattr(op, "overloadpacket", op), "op", op)
     if isinstance(inner, CustomOp):
         return inner
-    found = registered(op) if isinstance(op, str) else None
+    if not isinstance(op, str):
+        raise ValueError(f"{asked}: got unexpected type for op: {type(op).__name__}")
+    if "::" not in op:
+        raise ValueError(f"{asked}: expected 'namespace::name', got {op!r}")
+    found = registered(op)
     if found is None:
         raise RuntimeError(f"{asked}: operator {op} does not exist; define it first")
     return found

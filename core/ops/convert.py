@@ -278,12 +278,13 @@ def map_(self: Tensor, tensor: Tensor, callable: Callable[..., Number]) -> Tenso
 
 @public()
 def get_device(input: Tensor) -> int:
-    """The index of the tensor's device, -1 for the host.
+    """The index of the tensor's device, -1 for the host and for one without data.
 
     >>> fb.get_device(fb.ones(1))
     -1
     """
-    return -1 if input.is_cpu else input.device.number
+    index = input.device.index
+    return -1 if input.is_cpu or index is None else index
 
 
 @public(method=False)

@@ -263,9 +263,9 @@ def _tied(g: Tensor, lost: Tensor, equal: Tensor) -> Tensor:
     return where(lost, 0.0, where(equal, g / 2, g))
 
 
-lt_p = binary("lt", expr="x < y", dtype=ordering, differentiable=False, aliases=["less"], operator="lt",
+lt_p = binary("lt", zero, zero, "x < y", dtype=ordering, differentiable=False, aliases=["less"], operator="lt",
     doc="whether input < other", example="fb.lt(fb.tensor([1, 2, 3]), 2) -> tensor([ True, False, False])")
-eq_p = binary("eq", expr="x == y", dtype=comparison, differentiable=False, operator="eq",
+eq_p = binary("eq", zero, zero, "x == y", dtype=comparison, differentiable=False, operator="eq",
     doc="whether the two are equal; nan equals nothing",
     example="fb.eq(fb.tensor([1, 2, 3]), 2) -> tensor([False,  True, False])")
 bitwise_and_p = binary("bitwise_and", expr="x & y", dtype=integral, differentiable=False, operator="and",
@@ -510,13 +510,14 @@ rad2deg_p = unary("rad2deg", lambda g: g * (180 / math.pi), "x * (180 / pi)", dt
     doc="radians as degrees", example="fb.rad2deg(fb.tensor([3.1416])) -> tensor([180.0004])")
 
 # -- comparison and logic ----------------------------------------------------------------------------
-ne_p = binary("ne", expr="x != y", dtype=comparison, differentiable=False, aliases=["not_equal"], operator="ne",
+ne_p = binary("ne", zero, zero, "x != y", dtype=comparison, differentiable=False, aliases=["not_equal"], operator="ne",
     doc="whether the two differ", example="fb.ne(fb.tensor([1, 2, 3]), 2) -> tensor([ True, False,  True])")
-le_p = binary("le", expr="x <= y", dtype=ordering, differentiable=False, aliases=["less_equal"], operator="le",
+le_p = binary("le", zero, zero, "x <= y", dtype=ordering, differentiable=False, aliases=["less_equal"], operator="le",
     doc="whether input <= other", example="fb.le(fb.tensor([1, 2, 3]), 2) -> tensor([ True,  True, False])")
-gt_p = binary("gt", expr="x > y", dtype=ordering, differentiable=False, aliases=["greater"], operator="gt",
+gt_p = binary("gt", zero, zero, "x > y", dtype=ordering, differentiable=False, aliases=["greater"], operator="gt",
     doc="whether input > other", example="fb.gt(fb.tensor([1, 2, 3]), 2) -> tensor([False, False,  True])")
-ge_p = binary("ge", expr="x >= y", dtype=ordering, differentiable=False, aliases=["greater_equal"], operator="ge",
+ge_p = binary("ge", zero, zero, "x >= y", dtype=ordering, differentiable=False, operator="ge",
+    aliases=["greater_equal"],
     doc="whether input >= other", example="fb.ge(fb.tensor([1, 2, 3]), 2) -> tensor([False,  True,  True])")
 isnan_p: OpFunction[Tensor] = predicate("isnan", "x != x",
     doc="whether the value is nan", example='fb.isnan(fb.tensor([1.0, float("nan")])) -> tensor([False,  True])')

@@ -18,6 +18,7 @@ from flambeau.core.ops.systems import inv_p
 from flambeau.core.ops.views import diagonal as of_any
 from flambeau.core.out import deliver, in_dtype
 from flambeau.core.public import public
+from flambeau.core.record import alike
 from flambeau.core.results import QR, SVD, Eigen, OldSVD, SignedLog, returned
 from flambeau.core.tensor import Tensor
 
@@ -229,6 +230,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     >>> fb.linalg.vecdot(fb.ones(2, 3), fb.ones(2, 3))
     tensor([3., 3.])
     """
+    alike("x and y")("vecdot", (x, y))
     return (cj(x) * y).sum(dim)
 
 

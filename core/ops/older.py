@@ -14,6 +14,7 @@ from flambeau.core.ops.solve import lu_parts
 from flambeau.core.ops.solve import lu_solve as solve_by_lu
 from flambeau.core.ops.systems import solve_triangular_p
 from flambeau.core.public import public
+from flambeau.core.record import alike
 from flambeau.core.results import LUParts, TriangularSolution, returned
 from flambeau.core.tensor import Tensor
 
@@ -71,6 +72,7 @@ def triangular_solve(
             f"triangular_solve: b and A must have at least 2 dimensions, got shapes {tuple(b.shape)} and "
             f"{tuple(A.shape)}"
         )
+    alike("b and A")("triangular_solve", (b, A))
     turned = matrix_transpose(A) if transpose else A
     found = solve_triangular_p(turned, b, upper=upper is not transpose, unitriangular=unitriangular)
     whole = A.expand(*found.shape[:-2], *A.shape[-2:]).clone()

@@ -28,6 +28,13 @@ from flambeau.core.tensor import Tensor
 
 
 # -- products with an addition -----------------------------------------------------------------------
+def _of_one_dtype(name: str, operands: Sequence[object]) -> None:
+    alike()(name, operands[:3])  # the factors behind them may be tensors of another
+
+
+_PLUS = numeric.but(check=_of_one_dtype)
+
+
 def _scaled(value: Tensor, by: Tensor | Number) -> Tensor:
     """Of whole numbers the whole part of the factor counts, as in torch."""
     if value.dtype.category < dt.COMPLEX and (isinstance(by, complex) or isinstance(by, Tensor) and by.is_complex()):
@@ -84,7 +91,7 @@ def _plus(
     ranks: tuple[int, int],
     example: str,
     inplace: bool | Literal["function"] = True,
-    dtype: DTypeRule = numeric,
+    dtype: DTypeRule = _PLUS,
     **vjp: Callable[..., Tensor],
 ) -> Callable[[Callable[[Tensor, Tensor], Tensor]], OpFunction[Tensor]]:
     """The decorator of ``beta * x + alpha * body(a, b)``; with beta 0, x does not count even where it is nan."""
@@ -94,7 +101,7 @@ def _plus(
         infer = _plus_shape(name, shape, **dict(zip(factors, ranks, strict=True)))
 
         def body(x: Tensor, first: Tensor, second: Tensor, beta: Tensor | Number, alpha: Tensor | Number) -> Tensor:
-            if dtype is not numeric:
+            if dtype is not _PLUS:
                 _exact(name, x, beta=beta, alpha=alpha)
                 if x.dtype is dt.bool_:
                     return (x & bool(beta)) | (multiply(first, second) & bool(alpha))
@@ -418,7 +425,7 @@ def _distances_vjp(
     "cdist(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor",
     infer=_distances_shape,
     check=True,
-    dtype=real_floating,
+    dtype=real_floating.but(check=alike("x1 and x2")),
     public=False,
     vjp=_distances_vjp,
 )

@@ -354,11 +354,11 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Number | Tensor | None 
     tensor(4.)
     """
     axis = normal_axis(dim, y.ndim)
-    if x is not None:
-        return _areas("trapezoid", y, x, dx, dim).sum(axis) / 2
     n = y.shape[axis]
     if not n:
         return y.sum(axis)
+    if x is not None:
+        return _areas("trapezoid", y, x, dx, dim).sum(axis) / 2
     ends = cut(y, axis, 0, 1) + cut(y, axis, n - 1, n)
     return (y.sum(axis) - ends.squeeze(axis) * 0.5) * (1.0 if dx is None else dx)
 
@@ -388,6 +388,10 @@ def _areas(name: str, y: Tensor, x: Tensor | None, dx: Number | Tensor | None, d
         raise TypeError(f"{name}: x must be a tensor, got {type(x).__name__}")
     if dt.bool_ in (x.dtype, y.dtype):
         raise DTypeError(f"{name}: a bool has no difference, got {y.dtype.name} for y and {x.dtype.name} for x")
-    if x.ndim == 1 and y.ndim > 1:
-        x = x.reshape(tuple(x.shape[0] if i == axis else 1 for i in range(y.ndim)))
-    return middle * diff(x, dim=axis if x.ndim == y.ndim else dim)
+    if x.ndim == 1:
+        if x.shape[0] != n:
+            raise ShapeError(f"{name}: there must be one x for each of the {n} samples, got {x.shape[0]}")
+        x = x.reshape(tuple(n if i == axis else 1 for i in range(y.ndim)))
+    elif x.ndim < y.ndim:
+        x = x.reshape((*(1,) * (y.ndim - x.ndim), *x.shape))
+    return middle * diff(x, dim=axis)

@@ -30,6 +30,7 @@ from flambeau.core.ops.systems import inv_p, matrices, solve_p, solve_triangular
 from flambeau.core.ops.triangle import tril_p, triu_p
 from flambeau.core.ops.views import diagonal, narrow
 from flambeau.core.public import public
+from flambeau.core.record import alike
 from flambeau.core.results import LU, LeastSquares, LUParts, returned
 from flambeau.core.tensor import Tensor
 from flambeau.core.transforms.levels import bottom
@@ -98,7 +99,7 @@ def _cholesky_solve_jvp(
     "cholesky_solve(b: Tensor, factor: Tensor, *, upper: bool = False) -> Tensor",
     infer=lambda b, factor, **p: system("cholesky_solve")(factor, b),
     check=True,
-    dtype=matrices,
+    dtype=matrices.but(check=alike("B and L")),
     public=False,
     vjp=_cholesky_solve_vjp,
     jvp=_cholesky_solve_jvp,
@@ -171,6 +172,7 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
     tensor([[1.],
             [1.]])
     """
+    alike("LU and B")("lu_solve", (LU, B))
     if not left:  # of the conjugate transposes
         return of_conjugates(lu_solve(LU, pivots, of_conjugates(B), adjoint=not adjoint))
     order = permutation_of(pivots.to(dt.int64) - 1, LU._array.shape[-1])

@@ -162,7 +162,7 @@ def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
 @public(function=True)
 def conj_physical_(self: Tensor) -> Tensor:
     """The complex conjugate, in place."""
-    return self.copy_(conj_p(self)) if self.is_complex() else self
+    return self.copy_(conj_p(self))
 
 
 @public(inplace="function")

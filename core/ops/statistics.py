@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.autograd.inplace import readable
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import construct, variance
@@ -19,6 +20,7 @@ from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal, narrow
 from flambeau.core.public import public
+from flambeau.core.record import alike
 from flambeau.core.results import Histogram, HistogramDD, returned
 from flambeau.core.tensor import Tensor
 
@@ -121,6 +123,8 @@ def histogram(
             f"histogram: weight must have the shape and dtype of input, got {weight.dtype} {tuple(weight.shape)} "
             f"and {input.dtype} {tuple(input.shape)}"
         )
+    if isinstance(bins, Tensor):
+        alike("input and the edges")("histogram", (input, bins))
     x = input.detach().reshape((input.numel(),))
     edges = bins if isinstance(bins, Tensor) else _even_edges(x, bins, range)
     count = edges.numel() - 1
@@ -303,7 +307,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 @public()
 def renorm_(self: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """:func:`renorm` in place."""
-    return self.copy_(renorm(self, p, dim, maxnorm))
+    return self.copy_(renorm(readable(self), p, dim, maxnorm))
 
 
 @public(method=False)

@@ -13,7 +13,7 @@ from flambeau.core.errors import ShapeError
 from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.shape import adjoint
 from flambeau.core.ops.triangle import tril_p, triu_p
-from flambeau.core.record import DTypeRule
+from flambeau.core.record import DTypeRule, alike
 from flambeau.core.tensor import Tensor
 
 _ACCEPTED: Final = (dt.float32, dt.float64, *dt.COMPLEXES)
@@ -56,7 +56,7 @@ def _solve_vjp(g: Tensor, needs: Sequence[bool], a: Tensor, out: Tensor) -> tupl
 solve_p = op(
     "solve(a: Tensor, b: Tensor) -> Tensor",
     infer=system("solve"),
-    dtype=matrices,
+    dtype=matrices.but(check=alike("A and B")),
     batch="aligned",
     check=True,
     vjp=_solve_vjp,

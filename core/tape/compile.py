@@ -173,7 +173,7 @@ class _Plan:
             f"        {none}",
             "        return out",
         ]
-        if not self.op.gradients or not self.op.differentiable:
+        if not self.op.gradients:
             lines += (
                 [f"        {none}", "    raise undifferentiable(OP.name)"]
                 if self.op.differentiable

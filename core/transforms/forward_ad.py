@@ -59,14 +59,18 @@ _entered: list[dual_level] = []
 
 def enter_dual_level() -> JvpLevel:
     """Begin a :class:`dual_level`; :func:`exit_dual_level` ends it."""
-    _entered.append(dual_level())
-    return _entered[-1].__enter__()
+    entered = dual_level()
+    level = entered.__enter__()
+    _entered.append(entered)
+    return level
 
 
 def exit_dual_level(*, level: JvpLevel | None = None) -> None:
-    """End what :func:`enter_dual_level` began."""
+    """End what :func:`enter_dual_level` began; RuntimeError where that is not ``level``."""
     if not _entered:
         raise LevelError("exit_dual_level: no level was entered")
+    if level is not None and level is not _entered[-1]._level:
+        raise LevelError("exit_dual_level: the level is not the one that was entered last")
     _entered.pop().__exit__()
 
 

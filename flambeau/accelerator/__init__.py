@@ -9,9 +9,9 @@ from flambeau.core.accelerator import (
 )  # fmt: skip
 from flambeau.core.streams import Event, Stream, current_stream, set_stream
 from flambeau.accelerator import memory as memory
-from flambeau.accelerator.of_type import GRAPH, absent_class
+from flambeau.accelerator.absent import GRAPH, NO_GRAPHS, absent_class
 
-Graph = absent_class("flambeau.accelerator.Graph", "there are no graphs of recorded work", GRAPH)
+Graph = absent_class("flambeau.accelerator.Graph", NO_GRAPHS, GRAPH)
 
 __all__ = [
     "Event", "Graph", "Stream", "current_accelerator", "current_device_idx", "current_device_index", "current_stream",

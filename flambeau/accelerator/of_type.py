@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from flambeau.accelerator.absent import NO_SENSORS, NoSensorsError, absent
 from flambeau.backends.base import Backend, MemoryStats
 from flambeau.core import dtype as dt
 from flambeau.core import registry, streams
-from flambeau.core.accelerator import current_index, set_current_index
+from flambeau.core.accelerator import current_index, set_current_index, untaken
 from flambeau.core.device import device as Device
 from flambeau.core.generator import Generator, default_generator
 from flambeau.core.tensor import Tensor
@@ -47,10 +48,14 @@ class DeviceProperties:
 
 
 class DeviceModule:
-    """The functions about the devices of one type."""
+    """The functions about the devices of one type.
 
-    def __init__(self, kind: str):
-        self.kind = kind
+    Without such a device what counts is 0, and what there is to give back or to seed is nothing; where a device is
+    ``needed`` that is NoDeviceError.
+    """
+
+    def __init__(self, kind: str, needed: bool = False):
+        self.kind, self.needed = kind, needed
 
     # -- which devices there are -------------------------------------------------------------------
     def backend(self) -> Backend:
@@ -78,6 +83,11 @@ class DeviceModule:
         except NoDeviceError:
             return False
         return True
+
+    def _there(self) -> bool:
+        if self.needed:
+            self.backend()
+        return self.is_available()
 
     def device_count(self) -> int:
         """How many there are."""
@@ -114,6 +124,8 @@ class DeviceModule:
 
     def set_device(self, device: Where) -> None:
         """Make a device the current one; a negative index is ignored."""
+        if device is None:
+            raise ValueError(f"flambeau.{self.kind}.set_device: expected a device or its index, got None")
         if isinstance(device, int) and device < 0:
             return
         set_current_index(self.type, self.at(device).number)
@@ -124,10 +136,8 @@ class DeviceModule:
         d = self.at(device)
         found = self.backend().properties(d.number)
         major, _, minor = str(found.details.get("compute_capability", "0.0")).partition(".")
-        units = found.details.get("multi_processor_count") or found.details.get("compute_units") or 0
-        return DeviceProperties(
-            found.name, found.total_memory, int(major), int(minor or 0), int(units), dict(found.details)
-        )
+        units = int(found.details.get("units", 0))
+        return DeviceProperties(found.name, found.total_memory, int(major), int(minor or 0), units, dict(found.details))
 
     def get_device_name(self, device: Where = None) -> str:
         """Its name."""
@@ -171,7 +181,13 @@ class DeviceModule:
         """The stream on which this thread's work goes."""
         return streams.current_stream(self.at(device))
 
-    default_stream = current_stream
+    def default_stream(self, device: Where = None) -> streams.Stream:
+        """The stream on which work goes unless somebody chose another."""
+        return streams.default_stream(self.at(device))
+
+    def stream(self, stream: streams.Stream | None) -> StreamContext:
+        """The thread's work on a stream inside a block; None changes nothing."""
+        return StreamContext(stream)
 
     def set_stream(self, stream: streams.Stream | None) -> None:
         """Put this thread's work on a stream; None changes nothing."""
@@ -185,7 +201,7 @@ class DeviceModule:
     # -- memory -----------------------------------------------------------------------------------------
     def stats(self, device: Where = None) -> MemoryStats | None:
         """What the backend counts; None without a device."""
-        if device is None and not self.is_available():
+        if not self._there():
             return None
         return self.backend().memory_stats(self.at(device).number)
 
@@ -239,13 +255,13 @@ class DeviceModule:
         return 0 if found is None else max(found.reserved, found.peak)
 
     def mem_get_info(self, device: Where = None) -> tuple[int, int]:
-        """Bytes that this process has not taken, and all that there are."""
+        """Bytes that nobody is known to have taken, and all that there are."""
         d = self.at(device)
-        stats, total = self.backend().memory_stats(d.number), self.get_device_properties(d).total_memory
-        return max(0, total - max(stats.allocated, stats.reserved)), total
+        total = self.get_device_properties(d).total_memory
+        return untaken(d, total), total
 
     def device_memory_used(self, device: Where = None) -> int:
-        """Bytes of the device that this process has taken."""
+        """Bytes of the device that are taken, as far as it is known."""
         free, total = self.mem_get_info(device)
         return total - free
 
@@ -260,8 +276,8 @@ class DeviceModule:
         return []
 
     def empty_cache(self) -> None:
-        """Give the pool's unused memory back; without a device there is none."""
-        if self.is_available():
+        """Give the pool's unused memory back."""
+        if self._there():
             self.backend().empty_cache()
 
     def reset_peak_memory_stats(self, device: Where = None) -> None:
@@ -274,10 +290,16 @@ class DeviceModule:
         self.at(device)
 
     def set_per_process_memory_fraction(self, fraction: float, device: Where = None) -> None:
-        """Refuse allocations beyond a share of the device's memory."""
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"set_per_process_memory_fraction: fraction must be in [0, 1], got {fraction}")
+        """Refuse allocations beyond a share of the device's memory, 0 to 1."""
+        self.limit_memory(fraction, 1, device)
+
+    def limit_memory(self, fraction: float, most: int, device: Where = None) -> None:
+        """Refuse allocations beyond a share of the device's memory, 0 to ``most``."""
         d = self.at(device)
+        if not isinstance(fraction, float):
+            raise TypeError(f"set_per_process_memory_fraction: fraction must be a float, got {fraction!r}")
+        if not 0 <= fraction <= most:
+            raise ValueError(f"set_per_process_memory_fraction: fraction must be in [0, {most}], got {fraction}")
         total = self.get_device_properties(d).total_memory
         self.backend().set_memory_limit(int(total * fraction) if total else None, d.number)
 
@@ -295,14 +317,15 @@ class DeviceModule:
 
     def manual_seed(self, seed: int) -> None:
         """Start the generator's stream of a seed, if there is a device."""
+        number = int(seed)
         if self.is_available():
-            default_generator.manual_seed(seed)
+            default_generator.manual_seed(number)
 
     manual_seed_all = manual_seed
 
     def seed(self) -> None:
-        """Start the stream of a random seed, if there is a device."""
-        if self.is_available():
+        """Start the stream of a random seed."""
+        if self._there():
             default_generator.manual_seed(random.SystemRandom().getrandbits(63))
 
     seed_all = seed
@@ -327,9 +350,28 @@ class DeviceModule:
         return [default_generator.get_state() for _ in range(self.device_count())]
 
     def set_rng_state_all(self, new_states: Iterable[Tensor]) -> None:
-        """Go on from the first of the states, which belong to one generator."""
-        for state in list(new_states)[:1]:
+        """Go on from the first of the states, which belong to one generator, if there is a device."""
+        for state in list(new_states)[:1] if self.is_available() else ():
             default_generator.set_state(state)
+
+    # -- what is not there, and what is looked at late ------------------------------------------------------
+    def absent(self, name: str, why: str) -> Callable[..., NoReturn]:
+        """A function of the module that cannot do anything: NoDeviceError without a device, else ``why``."""
+        return absent(f"flambeau.{self.kind}.{name}", why, first=self.init)
+
+    def sensor(self, name: str) -> Callable[..., NoReturn]:
+        """A function of the module that would read a sensor."""
+        return absent(f"flambeau.{self.kind}.{name}", NO_SENSORS, NoSensorsError)
+
+    def late(self, module: str) -> Callable[[str], Any]:
+        """The module's ``__getattr__``: the generators are as many as there are devices, which is only then seen."""
+
+        def look_up(name: str) -> Any:
+            if name == "default_generators":
+                return self.default_generators
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+        return look_up
 
 
 # -- blocks ---------------------------------------------------------------------------------------------------
@@ -355,13 +397,15 @@ class current_device_of:
             self.of.set_device(self.prev_idx)
 
 
-def index_of_tensor(of: DeviceModule, obj: Any) -> int:  # Any: a tensor or storage
-    """The index of a tensor's device if it is of the type, else -1."""
-    where = obj.device
-    return (where.number) if where.type == of.type and not getattr(obj, "is_cpu", False) else -1
+class current_device_of_tensor(current_device_of):
+    """The device of a tensor as the current one inside a block; one of another type changes nothing."""
+
+    def __init__(self, obj: Any):  # Any: a tensor or storage
+        where = obj.device
+        super().__init__(where.number if where.type == self.of.type and not getattr(obj, "is_cpu", False) else -1)
 
 
-class stream_block:
+class StreamContext:
     """The thread's work on a stream inside a block; None changes nothing."""
 
     def __init__(self, stream: streams.Stream | None):
@@ -418,30 +462,3 @@ def event_class(of: DeviceModule, module: str) -> type[streams.Event]:
     Event.__doc__ = f"A point in the work of a stream of type {of.kind}, to wait for or to measure time by."
     Event.__module__, Event.__qualname__ = module, "Event"
     return Event
-
-
-# -- what no backend here has -----------------------------------------------------------------------------------
-def absent(name: str, why: str) -> Callable[..., NoReturn]:
-    """A function that says why it cannot do anything."""
-
-    def call(*args: object, **kwargs: object) -> NoReturn:
-        raise RuntimeError(f"{name}: {why}")
-
-    call.__name__ = call.__qualname__ = name.rpartition(".")[2]
-    call.__doc__ = f"Raises RuntimeError: {why}."
-    return call
-
-
-#: What PyTorch's graphs of recorded work can do, on every type of device.
-GRAPH = "capture_begin capture_end debug_dump enable_debug_mode instantiate pool replay reset"
-
-
-def absent_class(name: str, why: str, members: str = "") -> type:
-    """A class of which nothing can be made; for isinstance and for annotations. Its ``members`` say why, too."""
-
-    def refuse(cls: type, *args: object, **kwargs: object) -> NoReturn:
-        raise RuntimeError(f"{name}: {why}")
-
-    short = name.rpartition(".")[2]
-    own = {"__new__": refuse, "__doc__": f"Nothing is one: {why}.", "__module__": name[: -len(short) - 1]}
-    return type(short, (), own | {member: absent(f"{name}.{member}", why) for member in members.split()})

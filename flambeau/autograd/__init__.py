@@ -1,5 +1,8 @@
 """Gradients: ``backward`` and ``grad``, custom functions, checks and modes."""
 
+import importlib
+from typing import Any
+
 from flambeau.autograd import anomaly_mode, forward_ad, function, functional, grad_mode, graph, variable
 from flambeau.autograd.function import NestedIOFunction
 from flambeau.autograd.grad_mode import (
@@ -23,3 +26,10 @@ __all__ = [
     "no_grad", "saved_tensors_hooks", "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled",
     "variable",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:  # Any: a module
+    """The profiler is imported when it is first named."""
+    if name == "profiler":
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

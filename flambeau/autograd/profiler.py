@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ContextDecorator
 from typing import Any, ClassVar, NoReturn, Self
@@ -62,8 +61,8 @@ class _Nothing(ContextDecorator):
     def __init__(self, enabled: bool = True, record_shapes: bool = False):
         self.enabled, self.record_shapes = enabled, record_shapes
 
-    def __enter__(self) -> Self:
-        return self
+    def __enter__(self) -> Self | None:
+        return self if self.enabled else None
 
     def __exit__(self, *exc: object) -> None:
         return None
@@ -102,7 +101,7 @@ class KinetoStepTracker:
     """Counts steps that several parts of a program may tell of: the most that any has told."""
 
     _current_step: ClassVar[int] = 0
-    _steps: ClassVar[defaultdict[str, int]] = defaultdict(int)
+    _steps: ClassVar[dict[str, int]] = {}
 
     @classmethod
     def init_step_count(cls, requester: str) -> None:
@@ -116,8 +115,8 @@ class KinetoStepTracker:
 
     @classmethod
     def increment_step(cls, requester: str) -> int:
-        """A step of one of them; the number of steps."""
-        cls._steps[requester] += 1
+        """A step of one of them, or of a new one; the number of steps."""
+        cls._steps[requester] = cls._steps.get(requester, cls._current_step) + 1
         cls._current_step = max(cls._current_step, *cls._steps.values())
         return cls._current_step
 
@@ -128,11 +127,11 @@ class KinetoStepTracker:
 
 
 class MemRecordsAcc:
-    """Finds the records whose ``start_ns`` lies in an interval of microseconds."""
+    """Finds the records whose ``start_ns`` lies in an interval of nanoseconds."""
 
     def __init__(self, mem_records: Sequence[Any]):  # Any: pairs of such a record and whatever belongs to it
         self._records = sorted(mem_records, key=lambda r: r[0].start_ns())
 
-    def in_interval(self, start_us: float, end_us: float) -> Iterator[Any]:
+    def in_interval(self, start_ns: int, end_ns: int) -> Iterator[Any]:
         """Those records."""
-        return (r for r in self._records if start_us * 1000 <= r[0].start_ns() <= end_us * 1000)
+        return (r for r in self._records if start_ns <= r[0].start_ns() <= end_ns)

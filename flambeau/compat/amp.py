@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
-from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-from flambeau.core.tensor import Tensor
-from flambeau.optim import Optimizer
-
-F = TypeVar("F", bound=Callable[..., Any])
+from flambeau.cuda import amp
 
 _warned: set[str] = set()
 
@@ -32,7 +26,7 @@ def default_dtype(device_type: str = "cpu") -> DType:
     return dt.float16 if device_type in ("cuda", "mps") else dt.bfloat16
 
 
-class autocast:
+class autocast(amp.autocast):
     """A context and decorator. Enabled, it warns once and runs in full precision; disabled, it does nothing."""
 
     def __init__(
@@ -42,26 +36,11 @@ class autocast:
             raise ValueError(f"autocast: device_type must be a text such as 'cpu', got {device_type!r}")
         if enabled:
             _once("autocast")
-        self.device, self.fast_dtype = device_type, dtype or default_dtype(device_type)
-        self._enabled, self._cache_enabled = False, True if cache_enabled is None else cache_enabled
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def __call__(self, func: F) -> F:
-        @functools.wraps(func)
-        def same(*args: Any, **kwargs: Any) -> Any:
-            return func(*args, **kwargs)
-
-        return same  # type: ignore[return-value]  # of func's signature
+        super().__init__(False, dtype or default_dtype(device_type))
+        self.device, self._cache_enabled = device_type, True if cache_enabled is None else cache_enabled
 
 
-class GradScaler:
+class GradScaler(amp.GradScaler):
     """A scaler of losses that is always disabled, as torch's is where it has no CUDA: it passes everything on."""
 
     def __init__(
@@ -70,36 +49,8 @@ class GradScaler:
     ):  # fmt: skip
         if enabled:
             _once("GradScaler")
-        self._device, self._enabled = device, False
-
-    def scale(self, outputs: Tensor | Iterable[Tensor]) -> Tensor | Iterable[Tensor]:
-        """The outputs as they are."""
-        return outputs
-
-    def unscale_(self, optimizer: Optimizer) -> None:
-        """Nothing was scaled."""
-
-    def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:  # Any: of the optimizer's step
-        """The optimizer's step."""
-        return optimizer.step(*args, **kwargs)
-
-    def update(self, new_scale: float | Tensor | None = None) -> None:
-        """There is no scale."""
-
-    def is_enabled(self) -> bool:
-        """False."""
-        return self._enabled
-
-    def get_scale(self) -> float:
-        """1."""
-        return 1.0
-
-    def state_dict(self) -> dict[str, Any]:  # Any: it is empty
-        """Nothing to keep."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # Any: of another scaler
-        """Nothing to restore."""
+        super().__init__(enabled=False)
+        self._device = device
 
 
 def is_autocast_available(device_type: str) -> bool:

@@ -1,11 +1,11 @@
-"""Switches of one module for the length of a ``with`` block."""
+"""Switches of libraries: for the length of a ``with`` block, and those that would make a library talk."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ClassVar, Self
 
 
 @contextmanager
@@ -18,3 +18,20 @@ def switched(module: str, **values: Any) -> Iterator[None]:  # Any: each switch 
         yield
     finally:
         there.update(before)
+
+
+class Silent(AbstractContextManager["Silent"]):
+    """A block in which a library would tell what it does; RuntimeError at its begin unless the level is 0."""
+
+    library: ClassVar[str]
+
+    def __init__(self, level: int):
+        self.level = level
+
+    def __enter__(self) -> Self:
+        if self.level != 0:
+            where = type(self).__module__.removeprefix("flambeau.compat.")
+            raise RuntimeError(f"{where}.verbose: {self.library} is not used, and cannot tell anything")
+        return self
+
+    __exit__ = nullcontext.__exit__

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from flambeau.accelerator.absent import absent
+
 
 def unchanged(fn: Any = None, /, *args: Any, **options: Any) -> Any:  # Any: whatever is decorated comes back
     """A decorator, with or without arguments, that gives back what it decorates.
@@ -48,10 +50,4 @@ class Unchanged(contextlib.ContextDecorator):
 
 def lacking(what: str, why: str) -> Callable[..., Any]:
     """A function that raises RuntimeError: torch's ``what`` is no part of this build."""
-
-    def refuse(*args: Any, **options: Any) -> Any:
-        raise RuntimeError(f"torch.{what}: {why}")
-
-    refuse.__name__ = refuse.__qualname__ = what.rpartition(".")[2]
-    refuse.__doc__ = f"RuntimeError: {why}."
-    return refuse
+    return absent(f"torch.{what}", why)

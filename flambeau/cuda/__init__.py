@@ -6,11 +6,9 @@ Everything is asked of the device-generic layer (:mod:`flambeau.accelerator`). W
 
 from __future__ import annotations
 
-from typing import Any
-
-from flambeau.accelerator.of_type import absent, absent_class, current_device_of, index_of_tensor, stream_block
+from flambeau.accelerator.absent import NOT_TAKEN_OVER, absent_class
+from flambeau.accelerator.of_type import StreamContext, current_device_of, current_device_of_tensor
 from flambeau.backends.base import OutOfMemoryError
-from flambeau.core import streams as _streams
 from flambeau.core import typed as _typed
 from flambeau.cuda import amp as amp
 from flambeau.cuda import graphs as graphs
@@ -97,22 +95,21 @@ current_stream = _here.current_stream
 set_stream = _here.set_stream
 device_memory_used = _here.device_memory_used
 default_stream = _here.default_stream
+stream = _here.stream
 GreenContext = absent_class(
     "flambeau.cuda.GreenContext", "contexts are the driver's",
     "Stream create max_workqueue_concurrency pop_context set_context",
 )  # fmt: skip
-cudart = absent("flambeau.cuda.cudart", "the runtime is not exposed")
-check_error = absent("flambeau.cuda.check_error", "the runtime is not exposed")
-current_blas_handle = absent("flambeau.cuda.current_blas_handle", "the library's handle is not exposed")
-current_solver_handle = absent("flambeau.cuda.current_solver_handle", "the library's handle is not exposed")
-get_stream_from_external = absent(
-    "flambeau.cuda.get_stream_from_external", "streams of other libraries are not taken over"
-)
-utilization = absent("flambeau.cuda.utilization", "the driver's own library of sensors is not used")
-temperature = absent("flambeau.cuda.temperature", "the driver's own library of sensors is not used")
-power_draw = absent("flambeau.cuda.power_draw", "the driver's own library of sensors is not used")
-clock_rate = absent("flambeau.cuda.clock_rate", "the driver's own library of sensors is not used")
-memory_usage = absent("flambeau.cuda.memory_usage", "the driver's own library of sensors is not used")
+cudart = _here.absent("cudart", "the runtime is not exposed")
+check_error = _here.absent("check_error", "the runtime is not exposed")
+current_blas_handle = _here.absent("current_blas_handle", "the library's handle is not exposed")
+current_solver_handle = _here.absent("current_solver_handle", "the library's handle is not exposed")
+get_stream_from_external = _here.absent("get_stream_from_external", NOT_TAKEN_OVER)
+utilization = _here.sensor("utilization")
+temperature = _here.sensor("temperature")
+power_draw = _here.sensor("power_draw")
+clock_rate = _here.sensor("clock_rate")
+memory_usage = _here.sensor("memory_usage")
 has_half = True
 has_magma = False
 
@@ -154,6 +151,7 @@ def set_sync_debug_mode(debug_mode: int | str) -> None:
 
 
 globals().update(_typed.tensor_types("cuda"))  # FloatTensor and the others
+__getattr__ = _here.late(__name__)
 
 
 class device(current_device_of):
@@ -162,27 +160,10 @@ class device(current_device_of):
     of = _here
 
 
-class device_of(device):
+class device_of(current_device_of_tensor):
     """The device of a tensor as the current one inside a block; one of another type changes nothing."""
 
-    def __init__(self, obj: Any):  # Any: a tensor or storage
-        super().__init__(index_of_tensor(_here, obj))
-
-
-class StreamContext(stream_block):
-    """The thread's work on a stream inside a block; None changes nothing."""
-
-
-def stream(stream: _streams.Stream | None) -> StreamContext:
-    """The thread's work on a stream inside a block; None changes nothing."""
-    return StreamContext(stream)
-
-
-def __getattr__(name: str) -> Any:
-    """The generators are as many as there are devices, which is only then looked at."""
-    if name == "default_generators":
-        return _here.default_generators
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    of = _here
 
 
 __all__ = [

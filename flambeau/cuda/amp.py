@@ -56,7 +56,11 @@ class autocast:
         return None
 
     def __call__(self, func: F) -> F:
-        return func
+        @functools.wraps(func)
+        def same(*args: Any, **kwargs: Any) -> Any:
+            return func(*args, **kwargs)
+
+        return same  # type: ignore[return-value]  # of func's signature
 
 
 class GradScaler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flambeau.accelerator.of_type import absent
+from flambeau.accelerator.absent import absent
 
 _WHY = "register an op with an expression by flambeau.library instead"
 create_jit_fn = _create_jit_fn = absent("flambeau.cuda.jiterator._create_jit_fn", _WHY)

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from flambeau.accelerator.of_type import Where, absent, absent_class
+from flambeau.accelerator.absent import ONE_POOL, POOL, absent, absent_class
+from flambeau.accelerator.of_type import Where
 from flambeau.cuda._here import here as _here
 
 empty_cache = _here.empty_cache
@@ -24,20 +25,12 @@ reset_accumulated_memory_stats = _here.reset_accumulated_memory_stats
 reset_peak_memory_stats = _here.reset_peak_memory_stats
 set_per_process_memory_fraction = _here.set_per_process_memory_fraction
 get_per_process_memory_fraction = _here.get_per_process_memory_fraction
-MemPool = absent_class(
-    "flambeau.cuda.memory.MemPool", "there is one pool, the backend's own", "allocator id snapshot use_count"
-)
-CUDAPluggableAllocator = absent_class(
-    "flambeau.cuda.memory.CUDAPluggableAllocator", "there is one pool, the backend's own"
-)
-change_current_allocator = absent(
-    "flambeau.cuda.memory.change_current_allocator", "there is one pool, the backend's own"
-)
-use_mem_pool = absent("flambeau.cuda.memory.use_mem_pool", "there is one pool, the backend's own")
-caching_allocator_alloc = absent("flambeau.cuda.memory.caching_allocator_alloc", "there is one pool, the backend's own")
-caching_allocator_delete = absent(
-    "flambeau.cuda.memory.caching_allocator_delete", "there is one pool, the backend's own"
-)
+MemPool = absent_class("flambeau.cuda.memory.MemPool", ONE_POOL, POOL)
+CUDAPluggableAllocator = absent_class("flambeau.cuda.memory.CUDAPluggableAllocator", ONE_POOL)
+change_current_allocator = _here.absent("memory.change_current_allocator", ONE_POOL)
+use_mem_pool = _here.absent("memory.use_mem_pool", ONE_POOL)
+caching_allocator_alloc = _here.absent("memory.caching_allocator_alloc", ONE_POOL)
+caching_allocator_delete = _here.absent("memory.caching_allocator_delete", ONE_POOL)
 
 
 def _snapshot(device: Where = None, augment_with_fx_traces: bool = False) -> dict[str, Any]:

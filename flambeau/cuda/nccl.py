@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flambeau.accelerator.of_type import absent
+from flambeau.accelerator.absent import absent
 from flambeau.core.tensor import Tensor
 
 __all__ = ["all_gather", "all_reduce", "broadcast", "is_available", "reduce", "reduce_scatter", "unique_id", "version"]

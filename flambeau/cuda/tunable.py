@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-from flambeau.accelerator.of_type import absent
+from flambeau.accelerator.absent import absent
 
 __all__ = [
     "enable", "get_filename", "get_max_tuning_duration", "get_max_tuning_iterations", "get_results",
@@ -15,7 +16,8 @@ __all__ = [
 ]  # fmt: skip
 
 _WHY = "kernels are not chosen by measuring"
-_kept: dict[str, Any] = {"filename": "tunableop_results.csv", "duration": 30, "iterations": 100, "buffer": 0}
+T = TypeVar("T")
+_kept: dict[str, Any] = {}  # Any: each setting has a type of its own
 
 
 def enable(val: bool = True) -> None:
@@ -54,46 +56,43 @@ def read_file(filename: str | None = None) -> bool:
     return False
 
 
+def _told(name: str, first: T) -> Callable[[], T]:
+    """The function that gives what ``set_NAME`` was told last; ``first`` at first."""
+    _kept[name] = first
+
+    def get() -> T:
+        return cast(T, _kept[name])
+
+    get.__name__ = get.__qualname__ = f"get_{name}"
+    get.__doc__ = f"What :func:`set_{name}` was told last; {first!r} at first."
+    return get
+
+
 def set_filename(filename: str, insert_device_ordinal: bool = False) -> None:
     """The file that results would go to."""
     _kept["filename"] = filename
 
 
-def get_filename() -> str:
-    """What :func:`set_filename` was told last."""
-    return str(_kept["filename"])
-
-
 def set_max_tuning_duration(duration: int) -> None:
     """Milliseconds for measuring one kernel, were it done."""
-    _kept["duration"] = duration
-
-
-def get_max_tuning_duration() -> int:
-    """What :func:`set_max_tuning_duration` was told last; 30 at first."""
-    return int(_kept["duration"])
+    _kept["max_tuning_duration"] = duration
 
 
 def set_max_tuning_iterations(iterations: int) -> None:
     """Runs for measuring one kernel, were it done."""
-    _kept["iterations"] = iterations
-
-
-def get_max_tuning_iterations() -> int:
-    """What :func:`set_max_tuning_iterations` was told last; 100 at first."""
-    return int(_kept["iterations"])
+    _kept["max_tuning_iterations"] = iterations
 
 
 def set_rotating_buffer_size(buffer_size: int) -> None:
     """MiB of operands to take turns with while measuring, were it done."""
-    _kept["buffer"] = buffer_size
+    _kept["rotating_buffer_size"] = buffer_size
 
 
-def get_rotating_buffer_size() -> int:
-    """What :func:`set_rotating_buffer_size` was told last; 0 at first."""
-    return int(_kept["buffer"])
+get_filename = _told("filename", "tunableop_results.csv")
+get_max_tuning_duration = _told("max_tuning_duration", 30)
+get_max_tuning_iterations = _told("max_tuning_iterations", 100)
+get_rotating_buffer_size = _told("rotating_buffer_size", 0)
 
 
 def set_numerical_check_tolerances(enable: bool, atol: float = 1e-5, rtol: float = 1e-5) -> None:
-    """How far a kernel's results may be off, were any compared."""
-    _kept["tolerances"] = (enable, atol, rtol)
+    """How far a kernel's results may be off, were any compared; nothing asks for it."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final
 
 from flambeau.fx.node import Argument, Node, Target, map_arg, name_of
-from flambeau.fx.source import program
+from flambeau.fx.source import PythonCode, program
+from flambeau.nn import Module
 
 __all__ = ["CodeGen", "Graph"]
 
 Transform = Callable[[list[str]], list[str]]
-_RESERVED: Final = frozenset({*dir(builtins), *keyword.kwlist, "self", "torch", "inf", "nan", "device"})
+_RESERVED: Final = frozenset({*dir(builtins), *keyword.kwlist, "self", "torch", "flambeau", "inf", "nan", "device"})
 
 
 class _Names:
@@ -36,6 +39,20 @@ class _Names:
             name = f"{stem}_{count}"
         self._used.add(name)
         return name
+
+
+class _InsertPoint:
+    """Where nodes are added from now on; after a with statement, where they were added before."""
+
+    def __init__(self, graph: Graph, insert: Callable[[Node], None]):
+        self._graph, self._before = graph, graph._insert
+        graph._insert = insert
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._graph._insert = self._before
 
 
 class CodeGen:
@@ -87,7 +104,7 @@ class Graph:
     def __init__(self, owning_module: Any = None, tracer_cls: type | None = None):  # Any: the GraphModule
         self._root = Node(self, "", "root", "")
         self._names = _Names()
-        self._insert_before: Node = self._root
+        self._insert: Callable[[Node], None] = self._root.prepend
         self._codegen = CodeGen()
         self._transform: Transform | None = None
         self.owning_module, self._tracer_cls = owning_module, tracer_cls
@@ -102,8 +119,16 @@ class Graph:
         kwargs: dict[str, Argument] | None = None, name: str | None = None, type_expr: Any = None,
     ) -> Node:  # fmt: skip  # Any: an annotation
         """Add a node where nodes are inserted, at the end if nothing else was said."""
-        node = Node(self, self._names.new(name or _candidate(target)), op, target, args or (), kwargs, type_expr)
-        self._insert_before.prepend(node)
+        node = Node(
+            self,
+            self._names.new(_candidate(target) if name is None else name),
+            op,
+            target,
+            args or (),
+            kwargs,
+            type_expr,
+        )
+        self._insert(node)
         return node
 
     def placeholder(self, name: str, type_expr: Any = None, default_value: Any = ...) -> Node:
@@ -161,10 +186,10 @@ class Graph:
         return self.create_node("output", "output", (result,), type_expr=type_expr)
 
     def output_node(self) -> Node:
-        """The node of what it returns; RuntimeError where there is none."""
+        """The node of what it returns; AssertionError where there is none."""
         last = self._root._prev
         if last.op != "output":
-            raise RuntimeError("Graph.output_node: the graph has no output")
+            raise AssertionError("Graph.output_node: the graph has no output")
         return last
 
     def find_nodes(self, *, op: str, target: Target | None = None, sort: bool = True) -> list[Node]:
@@ -193,40 +218,45 @@ class Graph:
         """Take a node out; RuntimeError while others use it."""
         if to_erase.users:
             raise RuntimeError(f"Graph.erase_node: {to_erase} is used by {', '.join(map(str, to_erase.users))}")
+        if to_erase.graph is not self:
+            raise RuntimeError(f"Graph.erase_node: {to_erase} is a node of another graph")
+        if to_erase._erased:
+            warnings.warn(f"Graph.erase_node: {to_erase} was erased already", stacklevel=2)
+            return
         to_erase._unlink()
         to_erase._erased = True
         to_erase._set((), {})
 
-    @contextmanager
-    def inserting_before(self, n: Node | None = None) -> Iterator[None]:
-        """Inside, nodes are added before a node, or at the beginning."""
-        before, self._insert_before = self._insert_before, self._root._next if n is None else n
-        try:
-            yield
-        finally:
-            self._insert_before = before
+    def inserting_before(self, n: Node | None = None) -> _InsertPoint:
+        """Add nodes before a node, or at the beginning; in a with statement while it lasts."""
+        if n is None:
+            return self.inserting_after(self._root)
+        return _InsertPoint(self, self._own(n).prepend)
 
-    @contextmanager
-    def inserting_after(self, n: Node | None = None) -> Iterator[None]:
-        """Inside, nodes are added after a node, or at the end."""
-        before, self._insert_before = self._insert_before, self._root if n is None else n._next
-        try:
-            yield
-        finally:
-            self._insert_before = before
+    def inserting_after(self, n: Node | None = None) -> _InsertPoint:
+        """Add nodes right after a node, the last one first, or at the end; in a with statement while it lasts."""
+        if n is None:
+            return self.inserting_before(self._root)
+        return _InsertPoint(self, self._own(n).append)
+
+    def _own(self, n: Node) -> Node:
+        if n.graph is not self:
+            raise AssertionError(f"Graph: {n}, at which nodes are to be added, is a node of another graph")
+        return n
 
     def eliminate_dead_code(self, is_impure_node: Callable[[Node], bool] | None = None) -> bool:
         """Take out what nothing uses; whether there was any."""
+        self.lint()
         keeps = is_impure_node or Node.is_impure
         dead = False
         for node in reversed(self.nodes):
-            if not node.users and not keeps(node) and node.op != "output":
+            if not node.users and not keeps(node):
                 self.erase_node(node)
                 dead = True
         return dead
 
     def lint(self) -> None:
-        """RuntimeError where a node is read before it runs, or a name stands twice."""
+        """RuntimeError where a node is read before it runs, a name stands twice, or the module lacks a target."""
         seen: set[Node] = set()
         names: set[str] = set()
         for node in self.nodes:
@@ -237,13 +267,22 @@ class Graph:
                 raise RuntimeError(f"Graph.lint: two nodes are called {node.name}")
             seen.add(node)
             names.add(node.name)
+            if self.owning_module is not None and node.op in ("get_attr", "call_module"):
+                self._check_target(node)
 
-    def python_code(self, root_module: str = "self") -> str:
-        """The program as Python, to be read."""
-        text = program(list(self.nodes), root_module)
-        if self._transform is None:
-            return text
-        return "".join(self._transform(text.splitlines(keepends=True)))
+    def _check_target(self, node: Node) -> None:
+        found = self.owning_module
+        for part in str(node.target).split("."):
+            found = getattr(found, part, None)
+            if found is None or node.op == "call_module" and not isinstance(found, Module):
+                raise RuntimeError(f"Graph.lint: {node} is {node.op} of {node.target}, which the module has not")
+
+    def python_code(self, root_module: str = "self") -> PythonCode:
+        """The program as Python: ``src`` is its text, ``globals`` are the objects that the text names."""
+        code = program(list(self.nodes), root_module)
+        if self._transform is not None:
+            code.src = "".join(self._transform(code.src.splitlines(keepends=True)))
+        return code
 
     def print_tabular(self) -> None:
         """Print the nodes, a line each, in columns."""

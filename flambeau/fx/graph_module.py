@@ -11,7 +11,7 @@ from typing import Any
 from flambeau.core.tensor import Tensor
 from flambeau.fx.graph import Graph
 from flambeau.fx.interpreter import Interpreter
-from flambeau.fx.node import name_of
+from flambeau.fx.source import PythonCode
 from flambeau.nn import Module
 from flambeau.utils.serialization import save
 
@@ -87,14 +87,14 @@ class GraphModule(Module):
         g.owning_module = self
         self.recompile()
 
-    def recompile(self) -> str:
-        """Take up a changed graph; returns it as text."""
-        return self.code
+    def recompile(self) -> PythonCode:
+        """Take up a changed graph; returns it as Python."""
+        return self.graph.python_code()
 
     @property
     def code(self) -> str:
         """The program as Python, to be read."""
-        return self.graph.python_code()
+        return self.graph.python_code().src
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # Any: of the program
         """Run the graph."""
@@ -148,10 +148,11 @@ class GraphModule(Module):
         for n, t in self.named_buffers(recurse=False):
             set_parts.append(f"        self.register_buffer('{n}', flambeau.empty({list(t.shape)}, dtype={t.dtype}))")
         program = "\n".join(f"    {line}".rstrip() for line in self.code.strip("\n ").splitlines())
-        homes = sorted({name_of(n.target).partition(".")[0] for n in self.graph.nodes if n.op == "call_function"})
-        imports = "".join(f"import {name}\n" for name in dict.fromkeys(["flambeau", *homes]) if name.isidentifier())
+        named = self.graph.python_code().globals
+        imports = "".join(f"from {o.__module__} import {o.__name__} as {n}\n" for n, o in sorted(named.items())
+                          if n not in ("flambeau", "device", "inf", "nan"))  # fmt: skip
         text = (
-            f"from pathlib import Path\n\n{imports}from flambeau import device, inf, nan\n\n\n"
+            f"from pathlib import Path\n\nimport flambeau\n{imports}from flambeau import device, inf, nan\n\n\n"
             f"class {module_name}(flambeau.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
             "        parts = flambeau.load(Path(__file__).parent / 'parts.fb')\n"
             + "".join(f"{line}\n" for line in set_parts)

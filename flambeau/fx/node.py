@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 import inspect
+import operator
+import sys
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from flambeau.core.methods import FUNCTIONS
 from flambeau.fx.immutable_collections import immutable_dict, immutable_list
 
 __all__ = ["ArgsKwargsPair", "Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg"]
@@ -14,7 +16,11 @@ __all__ = ["ArgsKwargsPair", "Argument", "Node", "Target", "has_side_effect", "m
 Target = Callable[..., Any] | str
 Argument = Any  # a Node, a number, a text, a device, ..., or a tuple, list, dict or slice of them
 OPS: Final = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
-_EFFECTS: Final[set[Any]] = {builtins.print}
+_DRAWING: Final = (
+    "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "poisson", "bernoulli",
+    "multinomial",
+)  # fmt: skip
+_EFFECTS: Final[set[Any]] = {operator.setitem, *(FUNCTIONS[name] for name in _DRAWING)}
 
 
 def has_side_effect(fn: Callable[..., Any]) -> Callable[..., Any]:  # Any: of any signature
@@ -61,7 +67,10 @@ class Node:
         kwargs: dict[str, Argument] | None = None, return_type: Any = None,
     ):  # fmt: skip  # Any: a Graph, which is made of nodes, and an annotation
         if op not in OPS:
-            raise ValueError(f"Node: op must be one of {', '.join(OPS[:-1])}, got {op!r}")
+            raise AssertionError(f"Node: op must be one of {', '.join(OPS[:-1])}, got {op!r}")
+        if callable(target) is not (op == "call_function"):
+            wanted = "a function" if op == "call_function" else "a name"
+            raise ValueError(f"Node: the target of {op} is {wanted}, got {target!r}")
         self.graph, self.name, self.op, self.target, self.type = graph, name, op, target, return_type
         self.users: dict[Node, None] = {}
         self.meta: dict[str, Any] = {}
@@ -150,10 +159,14 @@ class Node:
 
     def update_arg(self, idx: int, arg: Argument) -> None:
         """Another argument at a position."""
-        self.args = (*self._args[:idx], arg, *self._args[idx + 1 :])
+        args = list(self._args)
+        args[idx] = arg
+        self.args = tuple(args)
 
     def insert_arg(self, idx: int, arg: Argument) -> None:
         """One more argument at a position."""
+        if not 0 <= idx <= len(self._args):
+            raise AssertionError(f"Node.insert_arg: {self} has {len(self._args)} arguments, no position {idx}")
         self.args = (*self._args[:idx], arg, *self._args[idx:])
 
     def update_kwarg(self, key: str, arg: Argument) -> None:
@@ -168,8 +181,13 @@ class Node:
         self, replace_with: Node, delete_user_cb: Callable[[Node], bool] = lambda user: True, *,
         propagate_meta: bool = False,
     ) -> list[Node]:  # fmt: skip
-        """Have all users, or those of which ``delete_user_cb`` is true, read another node; returns them."""
+        """Have all users, or those of which ``delete_user_cb`` is true, read another node; returns them.
+
+        With ``propagate_meta`` that node, which must have no ``meta``, gets this one's.
+        """
         if propagate_meta:
+            if replace_with.meta:
+                raise AssertionError(f"Node.replace_all_uses_with: {replace_with} has a meta of its own")
             replace_with.meta.update(self.meta)
         changed = [user for user in self.users if delete_user_cb(user)]
         for user in changed:
@@ -205,16 +223,26 @@ class Node:
 
     # -- questions -----------------------------------------------------------------------------------------------
     def is_impure(self, impure_random: bool = True) -> bool:
-        """Whether its call is kept though nothing uses its result."""
+        """Whether its call is kept though nothing uses its result: that of an input, of what writes or draws numbers.
+
+        A module is impure if it says so by an attribute ``_is_impure``. ``impure_random`` is about operators of
+        PyTorch's alone: functions that draw random numbers are impure in any case.
+        """
+        if self.op == "call_module":
+            if self.graph.owning_module is None:
+                raise AssertionError(f"Node.is_impure: the graph of {self} has no module to ask")
+            return bool(getattr(self.graph.owning_module.get_submodule(self.target), "_is_impure", False))
         return self.op in ("placeholder", "output") or self.op == "call_function" and self.target in _EFFECTS
 
     def format_node(self) -> str:
         """The node as a line of text."""
         if self.op == "output":
             return f"return {self._args[0]!r}"
-        head = f"%{self.name} : [num_users={len(self.users)}] = {self.op}[target={name_of(self.target)}]"
-        plain = self.op in ("placeholder", "get_attr")
-        return head if plain else f"{head}(args = {shown(self._args)}, kwargs = {shown(self._kwargs)})"
+        kind = "" if self.type is None else f"{kind_of(self.type)} "
+        head = f"%{self.name} : {kind}[num_users={len(self.users)}] = {self.op}[target={name_of(self.target)}]"
+        if self.op == "placeholder":
+            return f"{head}(default={self._args[0]})" if self._args else head
+        return head if self.op == "get_attr" else f"{head}(args = {shown(self._args)}, kwargs = {shown(self._kwargs)})"
 
     def __repr__(self) -> str:
         return self.name
@@ -222,25 +250,35 @@ class Node:
     __hash__ = object.__hash__
 
 
+def spelled(a: Argument, leaf: Callable[[Argument], str], key: Callable[[Argument], str] = str) -> str:
+    """An argument as text: tuples, lists and dicts of what ``leaf`` writes, and ``key`` of keys."""
+    if isinstance(a, tuple):
+        return f"({', '.join(spelled(x, leaf, key) for x in a)}{',' if len(a) == 1 else ''})"
+    if isinstance(a, list):
+        return f"[{', '.join(spelled(x, leaf, key) for x in a)}]"
+    if isinstance(a, dict):
+        return "{" + ", ".join(f"{key(k)}: {spelled(v, leaf, key)}" for k, v in a.items()) + "}"
+    return leaf(a)
+
+
 def shown(a: Argument) -> str:
     """An argument in the text of a graph: nodes with a % before their names."""
-    if isinstance(a, Node):
-        return f"%{a.name}"
-    if isinstance(a, tuple):
-        return f"({', '.join(map(shown, a))}{',' if len(a) == 1 else ''})"
-    if isinstance(a, list):
-        return f"[{', '.join(map(shown, a))}]"
-    if isinstance(a, dict):
-        return "{" + ", ".join(f"{k}: {shown(v)}" for k, v in a.items()) + "}"
-    if isinstance(a, slice):
-        return f"slice({shown(a.start)}, {shown(a.stop)}, {shown(a.step)})"
-    return str(a)
+    return spelled(a, lambda x: f"%{x.name}" if isinstance(x, Node) else str(x))
 
 
 def name_of(target: Target) -> str:
-    """How a target is written: a text as it is, a function with its module."""
+    """How a target is written: a text as it is, a function with its module, of flambeau's the first that shows it."""
     if isinstance(target, str):
         return target
-    home = getattr(target, "__module__", "") or ""
-    name = getattr(target, "__name__", repr(target))
-    return name if home in ("builtins", "") else f"{home.lstrip('_')}.{name}"
+    home = (getattr(target, "__module__", "") or "").lstrip("_")
+    name = getattr(target, "__qualname__" if isinstance(target, type) else "__name__", repr(target))
+    if home.startswith("flambeau."):
+        parts = home.split(".")
+        paths = (".".join(parts[:i]) for i in range(1, len(parts) + 1))
+        home = next((path for path in paths if getattr(sys.modules.get(path), name, None) is target), home)
+    return f"{home}.{name}" if home else name
+
+
+def kind_of(annotation: Any) -> str:  # Any: an annotation
+    """How a type is written in the text of a graph."""
+    return name_of(annotation).removeprefix("builtins.") if isinstance(annotation, type) else repr(annotation)

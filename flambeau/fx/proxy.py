@@ -6,40 +6,35 @@ import dis
 import inspect
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, Protocol
+from enum import Enum
+from typing import Any, Final, NoReturn
 
+from flambeau.core.device import device
+from flambeau.core.dtype import DType
+from flambeau.core.generator import Generator
+from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.methods import FUNCTIONS
-from flambeau.fx.node import Node, Target
+from flambeau.core.size import Size
+from flambeau.fx.graph import Graph
+from flambeau.fx.node import Argument, Node, Target, name_of
 from flambeau.overrides import is_tensor_method_or_property
 
-__all__ = ["Attribute", "Proxy", "TraceError"]
+__all__ = ["Attribute", "GraphAppendingTracer", "Proxy", "TraceError", "TracerBase"]
+
+_PLAIN: Final = (
+    str, int, float, bool, complex, bytes, type(None), type(...), DType, device, MemoryFormat, Generator, Size, Enum,
+)  # fmt: skip
 
 
 class TraceError(ValueError):
     """The program asks for a value that is not there while it is traced."""
 
 
-class Recorder(Protocol):
-    """What a proxy asks of the tracer that made it."""
-
-    def create_proxy(self, kind: str, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Proxy:
-        """Write down a call, and stand for its result."""
-
-    def iter(self, obj: Proxy) -> Iterator[Any]:
-        """What iterating over the value gives."""
-
-    def to_bool(self, obj: Proxy) -> bool:
-        """Whether the value is true."""
-
-    def keys(self, obj: Proxy) -> Any:
-        """The keys of the value."""
-
-
 class Proxy:
     """Stands for the result of a node. What is done with it becomes a node; what needs its value is a TraceError."""
 
-    def __init__(self, node: Node, tracer: Recorder):
-        self.node, self.tracer = node, tracer
+    def __init__(self, node: Node, tracer: TracerBase | None = None):
+        self.node, self.tracer = node, tracer or GraphAppendingTracer(node.graph)
 
     def __getattr__(self, k: str) -> Any:  # Any: another proxy
         return Attribute(self, k)
@@ -64,9 +59,6 @@ class Proxy:
 
     def __len__(self) -> NoReturn:
         raise RuntimeError("len of a traced value: use fx.wrap('len'), or do not trace the module that calls it")
-
-    def __index__(self) -> NoReturn:
-        raise TraceError(f"{self}: a traced value is no index")
 
     def keys(self) -> Any:  # Any: what the tracer makes of it
         """The keys of a traced dict, which are not known."""
@@ -100,6 +92,76 @@ class Attribute(Proxy):
         return self.tracer.create_proxy("call_method", self.attr, (self.root, *args), kwargs)
 
 
+class TracerBase:
+    """How nodes are made of what a program does."""
+
+    graph: Graph
+
+    def create_node(
+        self, kind: str, target: Target, args: tuple[Argument, ...], kwargs: dict[str, Argument],
+        name: str | None = None, type_expr: Any = None,
+    ) -> Node:  # fmt: skip
+        """Add a node to the graph."""
+        return self.graph.create_node(kind, target, args, kwargs, name, type_expr)
+
+    def proxy(self, node: Node) -> Proxy:
+        """What stands for the result of a node."""
+        return Proxy(node, self)
+
+    def create_proxy(
+        self, kind: str, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None,
+        type_expr: Any = None, proxy_factory_fn: Callable[[Node], Proxy] | None = None,
+    ) -> Proxy:  # fmt: skip
+        """Add a node for a call with these arguments, proxies among them, and give its proxy."""
+        made_args, made_kwargs = self.create_arg(args), self.create_arg(kwargs)
+        node = self.create_node(kind, target, made_args, made_kwargs, name, type_expr)
+        return (proxy_factory_fn or self.proxy)(node)
+
+    def create_arg(self, a: Any) -> Argument:
+        """What stands in a node for an argument."""
+        if isinstance(a, Proxy):
+            return a.node
+        if isinstance(a, _PLAIN):
+            return a
+        if isinstance(a, tuple):
+            return type(a)(*map(self.create_arg, a)) if hasattr(a, "_fields") else tuple(map(self.create_arg, a))
+        if isinstance(a, list):
+            return [self.create_arg(x) for x in a]
+        if isinstance(a, dict):
+            if next(proxies(list(a)), None) is not None:
+                raise RuntimeError(f"a key of a dict in a traced call is a traced value: {a}")
+            return {k: self.create_arg(v) for k, v in a.items()}
+        if isinstance(a, range):
+            return range(*(self.create_arg(x) for x in (a.start, a.stop, a.step)))
+        if isinstance(a, slice):
+            return slice(self.create_arg(a.start), self.create_arg(a.stop), self.create_arg(a.step))
+        if callable(a):
+            return a
+        raise NotImplementedError(f"argument of type {type(a).__name__} in a traced call: {a!r}")
+
+    def to_bool(self, obj: Proxy) -> bool:
+        """TraceError: which way a condition goes is not known."""
+        raise TraceError(
+            f"{obj}: a traced value decides a condition; move it into a function for fx.wrap, or name the argument "
+            "in concrete_args"
+        )
+
+    def iter(self, obj: Proxy) -> Iterator[Any]:
+        """TraceError: how many there are is not known."""
+        raise TraceError(f"{obj}: a traced value is iterated over, and how many items it has is not known")
+
+    def keys(self, obj: Proxy) -> Any:  # Any: a proxy
+        """A call of ``keys``."""
+        return self.create_proxy("call_method", "keys", (obj,), {})
+
+
+class GraphAppendingTracer(TracerBase):
+    """Adds nodes to a graph that is there."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+
+
 def proxies(value: Any) -> Iterator[Proxy]:
     """The proxies in an argument."""
     if isinstance(value, Proxy):
@@ -115,14 +177,16 @@ def proxies(value: Any) -> Iterator[Proxy]:
 
 def record(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The node of a call with traced values: of a method where the function is one of Tensor's."""
-    first = next(proxies((args, kwargs)), None)
-    if first is None:
+    tracers = list(dict.fromkeys(p.tracer for p in proxies((args, kwargs))))
+    if not tracers:
         return func(*args, **kwargs)
+    if len(tracers) > 1:
+        raise RuntimeError(f"{name_of(func)}: the arguments stand for values of different tracers")
     name = getattr(func, "__name__", "")
     only_method = FUNCTIONS.get(name) is not func and is_tensor_method_or_property(func)
     if only_method and not hasattr(operator, name):
-        return first.tracer.create_proxy("call_method", name, args, kwargs)
-    return first.tracer.create_proxy("call_function", func, args, kwargs)
+        return tracers[0].create_proxy("call_method", name, args, kwargs)
+    return tracers[0].create_proxy("call_function", func, args, kwargs)
 
 
 def _operator(name: str) -> Callable[..., Any]:

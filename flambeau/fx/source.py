@@ -1,14 +1,22 @@
-"""Graphs as Python, to be read: what ``GraphModule.code`` shows. It is never run."""
+"""Graphs as Python: what ``GraphModule.code`` shows, with the objects that it names. Modules do not run it."""
 
 from __future__ import annotations
 
+import builtins
+import enum
+import math
 import operator
+import re
+import sys
+import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
-from flambeau.fx.node import Argument, Node, name_of
+from flambeau.core.device import device
+from flambeau.fx.node import Argument, Node, name_of, spelled
 
-__all__ = ["program"]
+__all__ = ["PythonCode", "program"]
 
 _BINARY: Final = {
     "add": "+", "sub": "-", "mul": "*", "floordiv": "//", "truediv": "/", "mod": "%", "pow": "**", "lshift": "<<",
@@ -21,49 +29,107 @@ _FORMS: Final[dict[Any, str]] = {
 }  # fmt: skip
 
 
-def written(a: Argument) -> str:
-    """An argument as Python."""
-    if isinstance(a, Node):
-        return a.name
-    if isinstance(a, tuple) and not hasattr(a, "_fields"):
-        return f"({', '.join(map(written, a))}{',' if len(a) == 1 else ''})"
-    if isinstance(a, list):
-        return f"[{', '.join(map(written, a))}]"
-    if isinstance(a, dict):
-        return "{" + ", ".join(f"{written(k)}: {written(v)}" for k, v in a.items()) + "}"
-    if isinstance(a, slice):
-        return f"slice({written(a.start)}, {written(a.stop)}, {written(a.step)})"
-    return annotation(a) if isinstance(a, type) or callable(a) and hasattr(a, "__name__") else repr(a)
+@dataclass
+class PythonCode:
+    """A program: ``src`` is the text of a function, ``globals`` the objects that it names."""
+
+    src: str
+    globals: dict[str, Any]
 
 
-def annotation(kind: Any) -> str:
-    """A type or function as it is named where it is imported."""
-    return name_of(kind) if hasattr(kind, "__name__") and not hasattr(kind, "__args__") else repr(kind)
+class _Writer:
+    """Writes the nodes of a graph, and gathers what their text names."""
+
+    def __init__(self, root: str):
+        self.root = root
+        self.globals: dict[str, Any] = {"device": device, "inf": math.inf, "nan": math.nan}
+
+    def name(self, thing: Any) -> str:  # Any: a function or type
+        """What a function or type is called in the text: of flambeau's by its module, another by one word."""
+        name = name_of(thing).removeprefix("builtins.")
+        if getattr(builtins, name, None) is thing:
+            return name
+        if name.startswith("flambeau."):
+            self.globals["flambeau"] = sys.modules["flambeau"]
+            return name
+        word = re.sub(r"\W", "_", name)
+        while self.globals.setdefault(word, thing) is not thing:
+            word += "_"
+        return word
+
+    def annotation(self, kind: Any) -> str:  # Any: an annotation
+        """An annotation as Python."""
+        if isinstance(kind, types.UnionType):
+            return " | ".join(map(self.annotation, kind.__args__))
+        if isinstance(kind, (tuple, list)):
+            return spelled(kind, self.annotation)
+        if getattr(kind, "__args__", None):
+            return f"{self.name(kind.__origin__)}[{', '.join(map(self.annotation, kind.__args__))}]"
+        return self.name(kind) if hasattr(kind, "__name__") else self.value(kind)
+
+    def value(self, a: Argument) -> str:
+        """An argument as Python."""
+        return spelled(a, self._leaf, repr)
+
+    def _leaf(self, a: Argument) -> str:
+        if isinstance(a, enum.Enum):
+            return f"{self.name(type(a))}.{a.name}"
+        if isinstance(a, type) or callable(a) and hasattr(a, "__name__"):
+            return self.name(a)
+        text = repr(a)
+        if text.startswith("flambeau."):
+            self.globals["flambeau"] = sys.modules["flambeau"]
+        return text
+
+    def typed(self, node: Node) -> str:
+        """The annotation of a node's variable."""
+        return f" : {self.annotation(node.type)}" if node.type is not None else ""
+
+    def parameter(self, node: Node) -> str:
+        """An input in the signature."""
+        return f"{node.target}{self.typed(node)}{f' = {self.value(node.args[0])}' if node.args else ''}"
+
+    def words(self, args: Any, kwargs: Any) -> str:
+        """The arguments of a call."""
+        return ", ".join([*map(self.value, args), *(f"{k} = {self.value(v)}" for k, v in kwargs.items())])
+
+    def right(self, node: Node) -> str:
+        """What a node computes."""
+        if node.op == "call_method":
+            return f"{self.value(node.args[0])}.{node.target}({self.words(node.args[1:], node.kwargs)})"
+        if node.op == "call_module":
+            return f"{_path(self.root, str(node.target))}({self.words(node.args, node.kwargs)})"
+        if node.op == "get_attr":
+            return _path(self.root, str(node.target))
+        form = None if node.kwargs or isinstance(node.target, str) else _FORMS.get(node.target)
+        if form is not None and form.count("{}") == len(node.args):
+            return form.format(*map(self.value, node.args))
+        if node.target is getattr and len(node.args) == 2 and isinstance(node.args[1], str):
+            return _path(self.value(node.args[0]), node.args[1])
+        return f"{self.name(node.target)}({self.words(node.args, node.kwargs)})"
+
+    def lines(self, nodes: list[Node]) -> Iterator[str]:
+        """The lines of the body."""
+        freed = _freed(nodes)
+        for node in nodes:
+            if node.op == "placeholder":
+                plain = str(node.target).lstrip("*")
+                if plain != node.name:
+                    yield f"{node.name} = {plain}"
+                continue
+            if node.op == "output":
+                yield f"return {self.value(node.args[0])}"
+                continue
+            done = [*freed.get(node, ()), *([] if node.users else [node])]
+            ending = f";  {' = '.join(n.name for n in done)} = None" if done else ""
+            yield f"{node.name}{self.typed(node)} = {self.right(node)}{ending}"
 
 
-def _words(args: Any, kwargs: Any) -> str:
-    return ", ".join([*map(written, args), *(f"{k} = {written(v)}" for k, v in kwargs.items())])
-
-
-def _right(node: Node, root: str) -> str:
-    """What a node computes."""
-    if node.op == "call_method":
-        return f"{written(node.args[0])}.{node.target}({_words(node.args[1:], node.kwargs)})"
-    if node.op == "call_module":
-        return f"{root}.{node.target}({_words(node.args, node.kwargs)})"
-    if node.op == "get_attr":
-        return f"{root}.{node.target}"
-    form = None if node.kwargs or isinstance(node.target, str) else _FORMS.get(node.target)
-    if form is not None and form.count("{}") == len(node.args):
-        return form.format(*map(written, node.args))
-    if node.target is getattr and len(node.args) == 2 and isinstance(node.args[1], str):
-        return f"{written(node.args[0])}.{node.args[1]}"
-    return f"{name_of(node.target)}({_words(node.args, node.kwargs)})"
-
-
-def _parameter(node: Node) -> str:
-    kind = f" : {annotation(node.type)}" if node.type is not None else ""
-    return f"{node.target}{kind}{f' = {written(node.args[0])}' if node.args else ''}"
+def _path(base: str, path: str) -> str:
+    """An attribute at a path, whose parts may be numbers."""
+    for part in path.split("."):
+        base = f"{base}.{part}" if part.isidentifier() else f'getattr({base}, "{part}")'
+    return base
 
 
 def _freed(nodes: list[Node]) -> dict[Node, list[Node]]:
@@ -78,27 +144,11 @@ def _freed(nodes: list[Node]) -> dict[Node, list[Node]]:
     return freed
 
 
-def _lines(nodes: list[Node], root: str) -> Iterator[str]:
-    freed = _freed(nodes)
-    for node in nodes:
-        if node.op == "placeholder":
-            plain = str(node.target).lstrip("*")
-            if plain != node.name:
-                yield f"{node.name} = {plain}"
-            continue
-        if node.op == "output":
-            yield f"return {written(node.args[0])}"
-            continue
-        kind = f" : {annotation(node.type)}" if node.type is not None else ""
-        done = [*freed.get(node, ()), *([] if node.users else [node])]
-        ending = f";  {' = '.join(n.name for n in done)} = None" if done else ""
-        yield f"{node.name}{kind} = {_right(node, root)}{ending}"
-
-
-def program(nodes: list[Node], root: str = "self") -> str:
-    """A function ``forward`` with a line for each node."""
-    inputs = [_parameter(n) for n in nodes if n.op == "placeholder"]
+def program(nodes: list[Node], root: str = "self") -> PythonCode:
+    """A method ``forward`` with a line for each node, which finds parameters and modules in ``root``."""
+    writer = _Writer(root)
+    inputs = [writer.parameter(n) for n in nodes if n.op == "placeholder"]
     result = next((n.type for n in nodes if n.op == "output"), None)
-    arrow = f" -> {annotation(result)}" if result is not None else ""
-    body = "".join(f"    {line}\n" for line in _lines(nodes, root)) or "    pass\n"
-    return f"\n\n\ndef forward({', '.join([root, *inputs])}){arrow}:\n{body}    "
+    arrow = f" -> {writer.annotation(result)}" if result is not None else ""
+    body = "".join(f"    {line}\n" for line in writer.lines(nodes)) or "    pass\n"
+    return PythonCode(f"\n\n\ndef forward({', '.join(['self', *inputs])}){arrow}:\n{body}    ", writer.globals)

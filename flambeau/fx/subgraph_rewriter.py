@@ -105,10 +105,10 @@ def _exchange(
         for mine, given in zip(inputs, match.placeholder_nodes, strict=True)
     }
     users = {user for n in match.returning_nodes for user in n.users}
-    first = next((n for n in graph.nodes if n in users), None)
-    last = next((n for n in reversed(graph.nodes) if n in match.returning_nodes), None)
+    last = next(n for n in reversed(graph.nodes) if n in match.returning_nodes)
+    first = next((n for n in graph.nodes if n in users), last.next)
     before = set(graph.nodes)
-    with graph.inserting_before(first) if first is not None else graph.inserting_after(last):
+    with graph.inserting_before(first):
         results: Any = graph.graph_copy(new, values)
     results = (results,) if isinstance(results, Node) else tuple(results)
     added = [n for n in graph.nodes if n not in before]

@@ -13,22 +13,17 @@ from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
-from flambeau.core.device import device
-from flambeau.core.dtype import DType
-from flambeau.core.generator import Generator
-from flambeau.core.memory_format import MemoryFormat
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten
 from flambeau.fx.graph import CodeGen, Graph
 from flambeau.fx.graph_module import GraphModule
-from flambeau.fx.node import Argument, Node, Target, has_side_effect
-from flambeau.fx.proxy import Proxy, TraceError, proxies, record
+from flambeau.fx.node import Argument, has_side_effect
+from flambeau.fx.proxy import TracerBase, proxies, record
 from flambeau.nn import Module, Parameter
-from flambeau.overrides import TorchFunctionMode
+from flambeau.overrides import TorchFunctionMode, _assert
 
-__all__ = ["PH", "PHWithMeta", "Tracer", "TracerBase", "is_fx_tracing", "symbolic_trace", "wrap"]
+__all__ = ["PH", "PHWithMeta", "Tracer", "is_fx_tracing", "symbolic_trace", "wrap"]
 
-_PLAIN: Final = (str, int, float, bool, complex, bytes, type(None), type(...), DType, device, MemoryFormat, Generator)
 #: Functions that :func:`wrap` was told of: the globals in which they stand, and their name.
 _wrapped: Final[list[tuple[dict[str, Any], str]]] = []
 _at_work = [0]
@@ -77,66 +72,6 @@ class _Input:
 
 
 PH: Final = _Input()
-
-
-class TracerBase:
-    """How nodes are made of what a program does."""
-
-    graph: Graph
-    root: Module
-
-    def create_node(
-        self, kind: str, target: Target, args: tuple[Argument, ...], kwargs: dict[str, Argument],
-        name: str | None = None, type_expr: Any = None,
-    ) -> Node:  # fmt: skip
-        """Add a node to the graph."""
-        return self.graph.create_node(kind, target, args, kwargs, name, type_expr)
-
-    def proxy(self, node: Node) -> Proxy:
-        """What stands for the result of a node."""
-        return Proxy(node, self)
-
-    def create_proxy(
-        self, kind: str, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None,
-        type_expr: Any = None, proxy_factory_fn: Callable[[Node], Proxy] | None = None,
-    ) -> Proxy:  # fmt: skip
-        """Add a node for a call with these arguments, proxies among them, and give its proxy."""
-        made_args, made_kwargs = self.create_arg(args), self.create_arg(kwargs)
-        node = self.create_node(kind, target, made_args, made_kwargs, name, type_expr)
-        return (proxy_factory_fn or self.proxy)(node)
-
-    def create_arg(self, a: Any) -> Argument:
-        """What stands in a node for an argument."""
-        if isinstance(a, Proxy):
-            return a.node
-        if isinstance(a, tuple):
-            return type(a)(*map(self.create_arg, a)) if hasattr(a, "_fields") else tuple(map(self.create_arg, a))
-        if isinstance(a, list):
-            return [self.create_arg(x) for x in a]
-        if isinstance(a, dict):
-            return {k: self.create_arg(v) for k, v in a.items()}
-        if isinstance(a, range):
-            return range(*(self.create_arg(x) for x in (a.start, a.stop, a.step)))
-        if isinstance(a, slice):
-            return slice(self.create_arg(a.start), self.create_arg(a.stop), self.create_arg(a.step))
-        if isinstance(a, _PLAIN) or callable(a):
-            return a
-        raise NotImplementedError(f"argument of type {type(a).__name__} in a traced call: {a!r}")
-
-    def to_bool(self, obj: Proxy) -> bool:
-        """TraceError: which way a condition goes is not known."""
-        raise TraceError(
-            f"{obj}: a traced value decides a condition; move it into a function for fx.wrap, or name the argument "
-            "in concrete_args"
-        )
-
-    def iter(self, obj: Proxy) -> Iterator[Any]:
-        """TraceError: how many there are is not known."""
-        raise TraceError(f"{obj}: a traced value is iterated over, and how many items it has is not known")
-
-    def keys(self, obj: Proxy) -> Any:  # Any: a proxy
-        """A call of ``keys``."""
-        return self.create_proxy("call_method", "keys", (obj,), {})
 
 
 class Tracer(TracerBase):
@@ -192,44 +127,49 @@ class Tracer(TracerBase):
         return attr_val
 
     def create_arg(self, a: Any) -> Argument:
-        """What stands in a node for an argument: tensors are attributes of the root."""
+        """What stands in a node for an argument: tensors are attributes of the root, named tuples are made by a node.
+
+        NameError of a parameter that is none of the root's.
+        """
         if isinstance(a, Tensor):
             if id(a) not in self.tensor_attrs:
-                free = (f"_tensor_constant{i}" for i in itertools.count())
-                name = self.tensor_attrs[id(a)] = next(n for n in free if not hasattr(self.root, n))
+                if isinstance(a, Parameter):
+                    raise NameError("a parameter is read that is none of the module that is traced")
+                name = self.tensor_attrs[id(a)] = self.get_fresh_qualname("_tensor_constant")
                 setattr(self.root, name, a)
             return self.create_node("get_attr", self.tensor_attrs[id(a)], (), {})
         if isinstance(a, Module):
             return self.create_node("get_attr", self.path_of_module(a), (), {})
+        if isinstance(a, tuple) and hasattr(a, "_fields"):
+            return self.create_node("call_function", type(a), tuple(self.create_arg(x) for x in a), {})
         return super().create_arg(a)
 
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: dict[str, Any] | None = None
     ) -> tuple[Callable[..., Any], list[Any]]:
         """The function to call, and its arguments: inputs, and values for those that are fixed."""
-        parameters = list(inspect.signature(root_fn).parameters.values())
-        args: list[Any] = [self.root] if is_module else []
-        fixed = _named(concrete_args, parameters[1 if is_module else 0 :])
-        names, counts = [], itertools.count(1)
-        for p in parameters[1 if is_module else 0 :]:
-            star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
-            kind = None if p.annotation is p.empty or isinstance(p.annotation, str) else p.annotation
-            if p.name in fixed:
-                args.append(self._fixed(p.name, fixed[p.name], counts))
-            else:
-                default = () if p.default is p.empty or star else (p.default,)
-                args.append(self.create_proxy("placeholder", star + p.name, default, {}, type_expr=kind))
-            names.append((star, p.kind is p.KEYWORD_ONLY, p.name))
-        if not any(star or keyword for star, keyword, _ in names):
-            return root_fn, args
         lead = 1 if is_module else 0
+        parameters = list(inspect.signature(root_fn).parameters.values())[lead:]
+        parameters.sort(key=lambda p: p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD))  # names, then what gathers the rest
+        fixed = _named(concrete_args, parameters)
+        args: list[Any] = [self.root] if is_module else []
+        for p in parameters:
+            if p.name in fixed:
+                args.append(self._fixed(p.name, fixed[p.name], itertools.count(1)))
+                continue
+            star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
+            default = () if p.default is p.empty else (p.default,)
+            kind = None if p.annotation is p.empty or star else p.annotation
+            args.append(self.create_proxy("placeholder", star + p.name, default, {}, type_expr=kind))
+        if all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):
+            return root_fn, args
 
         def call(*given: Any) -> Any:
             plain, named = list(given[:lead]), {}
-            for value, (star, keyword, name) in zip(given[lead:], names, strict=True):
-                if keyword:
-                    named[name] = value
-                elif not star:
+            for value, p in zip(given[lead:], parameters, strict=True):
+                if p.kind is p.KEYWORD_ONLY:
+                    named[p.name] = value
+                elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
                     plain.append(value)
             return root_fn(*plain, **named)  # a proxy cannot be spread: what stars would get is not looked at
 
@@ -269,7 +209,6 @@ class Tracer(TracerBase):
                 self.graph.set_codegen(_Flattened())
             result = call(*args)
             kind = getattr(function, "__annotations__", {}).get("return")
-            kind = None if isinstance(kind, str) else kind
             self.create_node("output", "output", (self.create_arg(result),), {}, type_expr=kind)
         return self.graph
 
@@ -315,11 +254,6 @@ class _Flattened(CodeGen):
     def process_inputs(self, *args: Any) -> Any:  # Any: a graph's inputs
         """The leaves of the inputs."""
         return flatten(list(args))[0]
-
-
-def _assert(condition: Any, message: str) -> None:  # Any: a bool, or a tensor of one
-    if not condition:
-        raise AssertionError(message)
 
 
 def _assert_is_none(value: Any, text: str) -> None:  # Any: it should be None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from flambeau.nn.attention import bias, flex_attention
-from flambeau.nn.functional.attention import composed
+from flambeau.nn.functional.attention_ways import SDPBackend, Ways, inside
 
 __all__ = [
     "SDPBackend", "activate_flash_attention_impl", "bias", "current_flash_attention_impl", "flex_attention",
@@ -19,41 +18,25 @@ _implementations: dict[str, Callable[..., object]] = {}
 _active: list[str] = []
 
 
-class SDPBackend(enum.IntEnum):
-    """How scaled_dot_product_attention computes: MATH is its ops one by one, all others are a device's own kernel.
-
-    >>> fb.nn.attention.SDPBackend.MATH.name
-    'MATH'
-    """
-
-    ERROR = -1
-    MATH = 0
-    FLASH_ATTENTION = 1
-    EFFICIENT_ATTENTION = 2
-    CUDNN_ATTENTION = 3
-    OVERRIDEABLE = 4
-
-
 @contextmanager
 def sdpa_kernel(backends: SDPBackend | Sequence[SDPBackend], set_priority: bool = False) -> Iterator[None]:
     """Inside, scaled_dot_product_attention computes in one of these ways; with ``set_priority``, the first of them.
+
+    With none of them, or with ERROR alone, it raises RuntimeError.
 
     >>> with fb.nn.attention.sdpa_kernel(fb.nn.attention.SDPBackend.MATH):
     ...     fb.nn.functional.scaled_dot_product_attention(fb.ones(1, 2, 4), fb.ones(1, 3, 4), fb.ones(1, 3, 5)).shape
     flambeau.Size([1, 2, 5])
     """
     chosen = [backends] if isinstance(backends, SDPBackend) else list(backends)
-    if not chosen or not all(isinstance(b, SDPBackend) for b in chosen):
+    if not all(isinstance(b, SDPBackend) for b in chosen):
         raise TypeError(f"sdpa_kernel: backends must be SDPBackend or a list of them, got {backends!r}")
     usable = [b for b in chosen if b is not SDPBackend.ERROR]
-    if not usable:
-        raise RuntimeError("sdpa_kernel: no available kernel among the backends, which are all ERROR")
-    only_math = usable[0] is SDPBackend.MATH if set_priority else set(usable) == {SDPBackend.MATH}
-    token = composed.set(only_math)
+    token = inside.set(Ways(frozenset(usable), set_priority and usable[:1] == [SDPBackend.MATH]))
     try:
         yield
     finally:
-        composed.reset(token)
+        inside.reset(token)
 
 
 def register_flash_attention_impl(impl: str, *, register_fn: Callable[..., object]) -> None:

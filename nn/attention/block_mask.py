@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, Self
@@ -19,6 +20,13 @@ _TENSORS = (
     "kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices", "q_num_blocks", "q_indices",
     "full_q_num_blocks", "full_q_indices",
 )  # fmt: skip
+
+
+#: What stands below the pictures of a mask of which there are more.
+_MORE = (
+    "To print out more, set BlockMask.to_string(limit=N)",
+    "You can also index (BlockMask[batch, head]) to choose a specific batch or head",
+)
 
 
 def noop_mask(batch: Tensor, head: Tensor, token_q: Tensor, token_kv: Tensor) -> Tensor:
@@ -221,26 +229,41 @@ class BlockMask:
         return made
 
     def to_string(self, grid_size: int | tuple[int, int] = (20, 20), limit: int = 4) -> str:
-        """The mask of each batch and head as a picture: ``█`` whole blocks, ``░`` in parts, a space for none."""
-        partial, full = self._blocks()
-        marks = partial.to(int64) if full is None else partial.to(int64) + 2 * full.to(int64)
-        flat = marks.reshape(-1, *marks.shape[-2:])
+        """A picture of each batch and head, at most ``limit`` of them, in a grid of at most so many rows and columns.
+
+        Of the blocks in a cell ``██`` means that all are looked at, ``░░`` some, spaces none; a grid size of -1 has a
+        cell for each block.
+        """
+        dense = self.to_dense()
         rows, columns = (grid_size, grid_size) if isinstance(grid_size, int) else grid_size
+        steps = [max(1, math.ceil(n / most)) for n, most in zip(dense.shape[-2:], (rows, columns), strict=True)]
         pictures = []
-        for picture in flat[:limit].tolist():
-            step, side = max(1, math.ceil(len(picture) / rows)), max(1, math.ceil(len(picture[0]) / columns))
-            pictures.append("\n".join("".join(" ░██"[v] for v in row[::side]) for row in picture[::step]))
-        return "\n\n".join(pictures) + ("\n..." if flat.shape[0] > limit else "")
+        for n, place in enumerate(itertools.product(*map(range, dense.shape[:-2]))):
+            if n == limit:
+                pictures += ["...", *_MORE]
+                break
+            lines = _picture(dense[place].tolist(), *steps)
+            pictures.append("\n".join([str(place), *lines, ""]))
+        return "\n".join(pictures)
 
     def __repr__(self) -> str:
-        return f"BlockMask(shape={self.shape}, sparsity={self.sparsity():.2f}%, mask_mod={_name(self.mask_mod)})"
+        shapes = [None if t is None else t.shape for t in (getattr(self, name) for name in _TENSORS)]
+        lines = [f"    {name}={shape},\n" for name, shape in zip(_TENSORS, shapes, strict=True)]
+        lines += [f"    {name}={getattr(self, name)},\n" for name in ("BLOCK_SIZE", "shape")]
+        shown = getattr(self.mask_mod, "__name__", self.mask_mod)
+        return "".join(["BlockMask(\n", *lines, f"    sparsity={self.sparsity():.2f}%,\n", f"    mask_mod={shown}\n)"])
 
     def __str__(self) -> str:
-        return f"BlockMask(shape={self.shape}, sparsity={self.sparsity():.2f}%, \n{self.to_string()}\n)"
+        return f"BlockMask(shape={self.shape}, sparsity={self.sparsity():.2f}%, \n{self.to_string().strip()}\n)"
 
 
-def _name(fn: object) -> str:
-    return getattr(fn, "__name__", type(fn).__name__)
+def _picture(blocks: list[list[int]], step: int, side: int) -> list[str]:
+    """A line for each ``step`` rows of blocks, two characters for each ``side`` columns."""
+    lines = []
+    for r in range(0, len(blocks), step):
+        cells = ([v for row in blocks[r : r + step] for v in row[c : c + side]] for c in range(0, len(blocks[0]), side))
+        lines.append("".join(2 * ("█" if all(cell) else "░" if any(cell) else " ") for cell in cells))
+    return lines
 
 
 def create_mask(

@@ -7,9 +7,10 @@ from typing import Any
 
 from flambeau.core import dtype as dt
 from flambeau.core import fastpath
+from flambeau.core.autograd.inplace import readable
 from flambeau.core.creation import empty_like
 from flambeau.core.dtype import DType
-from flambeau.core.errors import DTypeError, ShapeError
+from flambeau.core.errors import DTypeError, ShapeError, warn_user
 from flambeau.core.from_data import check_fits
 from flambeau.core.ops import elementwise
 from flambeau.core.ops.nn import activation as ops
@@ -180,7 +181,8 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     except DTypeError:
         if not _is_complex(input):
             raise
-        out = input * elementwise.sigmoid_p(input)
+        x = readable(input) if inplace else input
+        out = x * elementwise.sigmoid_p(x)
         return input.copy_(out) if inplace else out
 
 
@@ -314,18 +316,21 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     >>> fb.nn.functional.glu(fb.ones(2, 4)).shape
     flambeau.Size([2, 2])
     """
-    size = input.size(dim)
-    if size % 2:
+    if not input.ndim or input.size(dim) % 2:
         raise ShapeError(f"glu: the size along dim {dim} must be even, got input of shape {tuple(input.shape)}")
     a, b = input.chunk(2, dim)
     return a * elementwise.sigmoid_p(b)
 
 
 # -- along an axis -----------------------------------------------------------------------------------
-def _softmax_dim(name: str, dim: int | None) -> int:
-    if dim is None:
-        raise TypeError(f"{name}: give dim, the dimension whose elements add up to 1; for (N, C) scores it is dim=1")
-    return dim
+def _softmax_dim(name: str, input: Tensor, dim: int | None) -> int:
+    """``dim``, or with a warning that of old."""
+    if dim is not None:
+        return dim
+    warn_user(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument."
+    )
+    return 0 if input.ndim in (0, 1, 3) else 1
 
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
@@ -334,7 +339,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     >>> fb.nn.functional.softmax(fb.zeros(1, 2), dim=1)
     tensor([[0.5000, 0.5000]])
     """
-    return softmax_of(input, _softmax_dim("softmax", dim), dtype)
+    return softmax_of(input, _softmax_dim("softmax", input, dim), dtype)
 
 
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
@@ -343,7 +348,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     >>> fb.nn.functional.softmin(fb.zeros(1, 2), dim=1)
     tensor([[0.5000, 0.5000]])
     """
-    return softmax_of(-input, _softmax_dim("softmin", dim), dtype)
+    return softmax_of(-input, _softmax_dim("softmin", input, dim), dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
@@ -352,7 +357,7 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dty
     >>> fb.nn.functional.log_softmax(fb.zeros(1, 2), dim=1)
     tensor([[-0.6931, -0.6931]])
     """
-    return log_softmax_of(input, _softmax_dim("log_softmax", dim), dtype)
+    return log_softmax_of(input, _softmax_dim("log_softmax", input, dim), dtype)
 
 
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:

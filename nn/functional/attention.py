@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextvars import ContextVar
 from typing import Any
 
 from flambeau.core import dtype as dt
@@ -14,10 +13,8 @@ from flambeau.core.ops.nn.softmax import softmax as softmax_of
 from flambeau.core.ops.nn.sparse import attention_p, later
 from flambeau.core.ops.storage import cat_p
 from flambeau.core.tensor import Tensor
+from flambeau.nn.functional.attention_ways import composed
 from flambeau.nn.functional.dropout import dropout
-
-#: Whether attention runs as its ops one by one, as ``nn.attention.sdpa_kernel`` wants it.
-composed: ContextVar[bool] = ContextVar("flambeau_attention_composed", default=False)
 
 
 def additive(mask: Tensor, like: Tensor) -> Tensor:
@@ -54,7 +51,7 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         _check_mask(attn_mask, query, key)
     mask = None if attn_mask is None else additive(attn_mask, query)
-    if dropout_p > 0 or composed.get():
+    if composed() or dropout_p > 0:
         return _with_dropout(query, key, value, mask, dropout_p, is_causal, factor)
     return attention_p(query, key, value, mask, is_causal, factor)[0]
 

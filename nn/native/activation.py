@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flambeau.core.autograd.inplace import readable
 from flambeau.core.creation import empty_like
 from flambeau.core.generator import Generator
 from flambeau.core.ops.nn.activation import leaky_relu_p
@@ -50,7 +51,7 @@ def rrelu_(
     >>> fb.rrelu_(fb.tensor([-24.0, 3.0]))
     tensor([-5.5000,  3.0000])
     """
-    return input.copy_(rrelu(input, lower, upper, training, generator))
+    return input.copy_(rrelu(readable(input), lower, upper, training, generator))
 
 
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:

@@ -15,7 +15,7 @@ from flambeau.core.blame import check_constructors, checking, explain_functions
 from flambeau.core.errors import ShapeError
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
-from flambeau.nn.container import ModuleDict
+from flambeau.nn.container import ModuleDict, ModuleList
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
 
@@ -36,24 +36,29 @@ def _originals(made: Any) -> list[Tensor]:
     return list(made) if isinstance(made, (tuple, list)) else [made]
 
 
-class ParametrizationList(Module):
+class ParametrizationList(ModuleList):
     """The modules that make one tensor, in order, and the originals that the first takes."""
 
     def __init__(self, modules: list[Module], original: Tensor, unsafe: bool = False):
-        super().__init__()
+        super().__init__(modules)
         self.unsafe = unsafe
-        for i, m in enumerate(modules):
-            self.add_module(str(i), m)
+        if not modules:
+            raise ValueError("ParametrizationList: expected at least one module")
         made: Any = original
+        before = original.detach()
         with no_grad():
             for m in reversed(modules):
                 if hasattr(m, "right_inverse"):
                     made = m.right_inverse(made)
         self.is_tensor = not isinstance(made, (tuple, list))
-        names = ["original"] if self.is_tensor else [f"original{i}" for i in range(len(made))]
-        for name, t in zip(names, _originals(made), strict=True):
+        if not self.is_tensor:
+            self.ntensors = len(made)
+        elif made is not original:
+            original.data = made.detach()  # an optimizer that has it goes on
+            made = original
+        for name, t in zip(self._names, _originals(made), strict=True):
             self._take(name, t, original)
-        self._check(original)
+        self._check(before)
 
     def _take(self, name: str, value: Tensor, like: Tensor) -> None:
         if isinstance(like, Parameter):
@@ -75,16 +80,13 @@ class ParametrizationList(Module):
                 f"{original.dtype} {tuple(original.shape)}; unsafe=True allows it"
             )
 
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __getitem__(self, i: int) -> Any:  # Any: as in ModuleList
-        return list(self._modules.values())[i]
+    @property
+    def _names(self) -> list[str]:
+        return ["original"] if self.is_tensor else [f"original{i}" for i in range(self.ntensors)]
 
     def originals(self) -> list[Tensor]:
         """What is trained."""
-        names = ["original"] if self.is_tensor else sorted(n for n in (*self._parameters, *self._buffers))
-        return [getattr(self, n) for n in names]
+        return [getattr(self, name) for name in self._names]
 
     def right_inverse(self, value: Tensor) -> None:
         """Set the originals so that the tensor becomes ``value``."""

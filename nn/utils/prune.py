@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from flambeau.core.errors import OptionError
 from flambeau.core.ops.joining import cat
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -66,7 +67,7 @@ class BasePruningMethod(ABC):
             original = getattr(module, name)
             default = original.detach().new_ones(tuple(original.shape))
         if importance_scores is not None and tuple(importance_scores.shape) != tuple(original.shape):
-            raise ValueError(
+            raise OptionError(
                 f"importance_scores of shape {tuple(importance_scores.shape)} must have that of parameter {name!r}, "
                 f"{tuple(original.shape)}"
             )
@@ -87,7 +88,7 @@ class BasePruningMethod(ABC):
         """A tensor with what the method chooses at 0; no module is touched."""
         scores = t if importance_scores is None else importance_scores
         if tuple(scores.shape) != tuple(t.shape):
-            raise ValueError(f"importance_scores {tuple(scores.shape)} must have the shape of t, {tuple(t.shape)}")
+            raise OptionError(f"importance_scores {tuple(scores.shape)} must have the shape of t, {tuple(t.shape)}")
         default = t.detach().new_ones(tuple(t.shape)) if default_mask is None else default_mask
         return t * self.compute_mask(scores.detach(), default)
 
@@ -146,20 +147,18 @@ class PruningContainer(BasePruningMethod):
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The mask of the last method, of what those before it left, and of theirs."""
-        method = self._pruning_methods[-1]
+        method: BasePruningMethod = self._pruning_methods[-1]
         mask = default_mask.to(t.dtype)
-        if method.PRUNING_TYPE == "unstructured":
-            left: Any = mask == 1
-        elif method.PRUNING_TYPE == "structured":
+        if method.PRUNING_TYPE == "global":
+            return method.compute_mask(t, mask).to(mask.dtype)
+        if method.PRUNING_TYPE == "structured":
             axis = _axis(t, getattr(method, "dim", -1))
             kept = (mask.movedim(axis, 0).flatten(1) != 0).any(1).nonzero().squeeze(1)
             part = method.compute_mask(t.index_select(axis, kept), mask.index_select(axis, kept))
             return mask.index_copy(axis, kept, part.to(mask.dtype))
-        elif method.PRUNING_TYPE == "global":
-            left = mask == mask
-        else:
+        if method.PRUNING_TYPE != "unstructured":
             raise ValueError(f"Unrecognized PRUNING_TYPE {method.PRUNING_TYPE}")
-        at = left.flatten().nonzero().squeeze(1)
+        at = (mask == 1).flatten().nonzero().squeeze(1)
         part = method.compute_mask(t.flatten().index_select(0, at), mask.flatten().index_select(0, at))
         return mask.flatten().index_copy(0, at, part.to(mask.dtype)).reshape(tuple(t.shape))
 
@@ -293,7 +292,9 @@ class CustomFromMask(BasePruningMethod):
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """Both masks together."""
-        return default_mask * self.mask.to(default_mask.dtype).reshape(tuple(default_mask.shape))
+        if tuple(self.mask.shape) != tuple(default_mask.shape):
+            raise OptionError(f"mask {tuple(self.mask.shape)} must have the shape {tuple(default_mask.shape)}")
+        return default_mask * self.mask.to(default_mask.dtype)
 
 
 # -- as functions ----------------------------------------------------------------------------------------

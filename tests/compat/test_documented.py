@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import flambeau as fb
-from flambeau.accelerator.of_type import GRAPH
+from flambeau.accelerator.absent import GRAPH
 from flambeau.compat import symbolic
 from flambeau.compat.torch.torch_version import TorchVersion
 from flambeau.library import fallthrough_kernel
@@ -92,6 +92,16 @@ def test_the_kernel_of_a_custom_op_stays() -> None:
     fb.library.Library("_", "IMPL").fallback(fallthrough_kernel, "CPU")
     with pytest.raises(RuntimeError):
         fb.library.Library("_", "IMPL").fallback(lambda *args: None, "CPU")
+
+
+def test_custom_ops_have_the_class_of_the_inner_module() -> None:
+    inner = _module("_library.custom_ops")
+    op = inner.custom_op("names_inner::twice", lambda x: x * 2, mutates_args=(), schema="(Tensor x) -> Tensor")
+    assert type(op) is inner.CustomOpDef is fb.library.CustomOp
+    op.register_kernel("cpu")(lambda x: x * 3)
+    with op.set_kernel_enabled("cpu", enabled=False):
+        assert op(fb.ones(1)).item() == 2
+    assert op(fb.ones(1)).item() == 3
 
 
 # -- conversions of modules ------------------------------------------------------------------------------------------
@@ -232,7 +242,7 @@ def test_switches_of_libraries() -> None:
         verbose = _module(f"backends.{name}").verbose
         with verbose(off):
             pass
-        with pytest.raises(RuntimeError), verbose(1):
+        with pytest.raises(RuntimeError, match=rf"^torch\.backends\.{name}\.verbose: "), verbose(1):
             pass
     nnpack = _module("backends.nnpack")
     with nnpack.flags(False):

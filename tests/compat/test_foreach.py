@@ -1,4 +1,4 @@
-"""``torch._foreach_*``: each tensor of a list gets what the op gives for it alone."""
+"""``torch._foreach_*`` of several lists: each tensor gets what the op gives for it alone."""
 
 from __future__ import annotations
 
@@ -24,15 +24,6 @@ def check(found: Any, reference: Callable[..., Any], *operands: list[Any]) -> No
     wanted = [reference(*(np.asarray(x) for x in row)) for row in zip(*operands, strict=True)]
     for f, w in zip(found, wanted, strict=True):
         np.testing.assert_allclose(f.numpy(), w, rtol=1e-7)
-
-
-@pytest.mark.parametrize("name", ["exp", "neg", "sqrt", "sin", "log1p", "floor", "tanh"])
-def test_of_one_list(name: str) -> None:
-    reference = getattr(np, {"neg": "negative"}.get(name, name))
-    check(FUNCTIONS[f"_foreach_{name}"](tensors()), reference, ROWS)
-    own = tensors()
-    assert FUNCTIONS[f"_foreach_{name}_"](own) is own
-    check(own, reference, ROWS)
 
 
 @pytest.mark.parametrize(

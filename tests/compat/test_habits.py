@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,27 @@ def test_mixed_precision_warns_once_and_stays_off(monkeypatch: pytest.MonkeyPatc
     assert scaler.scale(x) is x and not scaler.is_enabled() and scaler.get_scale() == 1
     with pytest.raises(ValueError, match="device_type must be a text"):
         amp.autocast(True)  # type: ignore[arg-type]
+
+
+def test_custom_functions_stay_as_they_are_without_mixed_precision() -> None:
+    class Doubled(fb.autograd.Function):
+        @staticmethod
+        @amp.custom_fwd(device_type="cuda", cast_inputs=fb.float16)
+        def forward(ctx: Any, x: fb.Tensor) -> fb.Tensor:
+            seen.append(x.dtype)
+            return x * 2
+
+        @staticmethod
+        @amp.custom_bwd(device_type="cuda")
+        def backward(ctx: Any, g: fb.Tensor) -> fb.Tensor:
+            return g * 2
+
+    seen: list[Any] = []
+    x = fb.ones(2, requires_grad=True)
+    Doubled.apply(x).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [2, 2] and seen == [fb.float32]
+    assert amp.custom_fwd(abs, device_type="cpu") is abs and amp.custom_bwd(abs, device_type="cpu") is abs
+    assert not any(amp.is_autocast_available(kind) for kind in ("cpu", "cuda", "opencl"))
 
 
 def test_distributed_and_exporters_are_not_there() -> None:

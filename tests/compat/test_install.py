@@ -25,6 +25,12 @@ print(Adam is torch.optim.Adam, torch.nn.modules.batchnorm._BatchNorm in torch.n
 print(hasattr(torch, "fastpath"), hasattr(torch, "demo"), hasattr(torch.nn, "no_such"), hasattr(torch, "relu"))
 print("Conv2d" in dir(torch.nn), "Conv2d" in vars(torch.nn), "SGD" in torch.optim.__dict__, torch.torch is torch)
 print(pickle.loads(pickle.dumps(torch.nn.Linear)) is torch.nn.Linear, pickle.loads(pickle.dumps(torch.float16)))
+modules = [torch.get_device_module(d) for d in (None, "cpu", torch.device("cuda:0"))]
+print(modules == [torch.cpu, torch.cpu, torch.cuda])
+try:
+    torch.get_device_module("meta")
+except RuntimeError as error:
+    print(error)
 from torch.nn import *
 print(Conv2d is torch.nn.Conv2d)
 before, F.relu = F.relu, len
@@ -50,6 +56,8 @@ def test_torch_is_flambeau_in_this_process() -> None:
         "False False False True",
         "True True True True",
         "True torch.float16",
+        "True",
+        "get_device_module: there is no module torch.meta; torch.accelerator serves every device",
         "True",
         "True",
         "True False",

@@ -19,6 +19,22 @@ def test_the_table_knows_modules_names_and_identities() -> None:
     assert names.places("nn", "no such") == []
 
 
+def _found(module: str, name: str) -> object:
+    try:
+        return namespace.look_up(module, name)
+    except LookupError:
+        return None
+
+
+@pytest.mark.parametrize("module", sorted(m for m in names.modules() if m.startswith(("nn.modules.", "nn.utils."))))
+def test_files_of_layers_hold_the_layers_themselves(module: str) -> None:
+    """``nn.modules.activation.GLU`` is ``nn.GLU``, ``nn.utils.init.skip_init`` that of ``nn.utils``."""
+    for name, entry in names.entries(module).items():
+        if not entry.is_module and entry.home[0] in ("nn", "nn.utils"):
+            assert _found(module, name) is _found(*entry.home), name
+            assert not entry.listed or _found(module, name) is not None, name
+
+
 def test_the_table_says_which_names_are_packages() -> None:
     assert names.is_package("") and names.is_package("nn.modules") and not names.is_package("nn.modules.conv")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.core.layouts import whole
 from tests.recorded import Case, collected
 
 CASES: dict[str, Case] = {}
@@ -30,21 +31,6 @@ def sparse(T: Any, kind: str, *shape: int, **kw: Any) -> Any:
 
 def dense(T: Any, *shape: int, grad: bool = False) -> Any:
     return T.tensor(np.sin(np.arange(float(np.prod(shape)))).reshape(shape), requires_grad=grad)
-
-
-def whole(x: Any) -> Any:
-    """All that a tensor is."""
-    if isinstance(x, (list, tuple)):
-        return [whole(v) for v in x]
-    layout = str(getattr(x, "layout", "")).split(".")[-1]
-    if layout == "sparse_coo":
-        c = x.detach().coalesce()
-        return [layout, list(x.shape), c.indices(), c.values(), x.sparse_dim(), x.dense_dim()]
-    if layout in ("", "strided"):
-        return x.detach() if hasattr(x, "detach") else x
-    by_row = layout in ("sparse_csr", "sparse_bsr")
-    parts = (x.crow_indices(), x.col_indices()) if by_row else (x.ccol_indices(), x.row_indices())
-    return [layout, list(x.shape), *parts, x.values().detach(), x.sparse_dim(), x.dense_dim(), x._nnz()]
 
 
 def simple(name: str, fn: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.core.layouts import whole
 from tests.recorded import Case, collected
 
 CASES: dict[str, Case] = {}
@@ -35,21 +36,6 @@ def hybrid(T: Any, grad: bool = False) -> Any:
 def dense(T: Any, *shape: int, grad: bool = False) -> Any:
     t = T.tensor(np.cos(np.arange(float(np.prod(shape)))).reshape(shape))
     return t.requires_grad_(grad)
-
-
-def whole(x: Any) -> Any:
-    """All that a sparse tensor is, its places in order; anything else as it is."""
-    if isinstance(x, (list, tuple)):
-        return [whole(v) for v in x]
-    layout = str(getattr(x, "layout", "")).split(".")[-1]
-    if layout == "sparse_coo":
-        c = x.detach().coalesce()
-        return [layout, list(x.shape), c.indices(), c.values(), x.sparse_dim(), x.dense_dim()]
-    if layout == "sparse_csr":
-        return [layout, list(x.shape), x.crow_indices(), x.col_indices(), x.values().detach()]
-    if layout == "sparse_csc":
-        return [layout, list(x.shape), x.ccol_indices(), x.row_indices(), x.values().detach()]
-    return x.detach() if hasattr(x, "detach") else x
 
 
 def simple(name: str, fn: Any) -> None:

@@ -261,3 +261,40 @@ def test_an_operator_in_place_leaves_strangers_to_their_own_type() -> None:
             assert getattr(z, f"__i{name}__")(stranger) is NotImplemented, name
     with pytest.raises(TypeError, match=r"unsupported operand type\(s\) for \*="):
         z *= "a"  # type: ignore[arg-type]
+
+
+#: What PyTorch has no gradients of in place, and what is computed by several ops, which save what they read.
+AS_OUT_OF_PLACE = {
+    "acosh_": (), "arccosh_": (), "asinh_": (), "arcsinh_": (), "atanh_": (), "arctanh_": (), "logit_": (),
+    "polygamma_": (2,), "mvlgamma_": (2,), "renorm_": (2, 0, 1.0), "heaviside_": (fb.ones(2, 2, dtype=fb.float64),),
+    "nan_to_num_": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AS_OUT_OF_PLACE)
+def test_gradients_in_place_are_those_out_of_place(name):
+    args = AS_OUT_OF_PLACE[name]
+    found = []
+    for form in (name.removesuffix("_"), name):
+        x = leaf(0.3, 0.8, 1.5, 2.5)
+        y = (x * 1).reshape(2, 2)
+        (getattr(y, form)(*args) * fb.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward()
+        found.append(x.grad.numpy())
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+
+
+def test_gradients_of_activations_in_place_are_those_out_of_place():
+    def seeded(x, in_place):
+        generator = fb.Generator().manual_seed(0)
+        return (fb.rrelu_ if in_place else fb.rrelu)(x, 0.1, 0.9, True, generator)
+
+    for fn in (seeded, fb.nn.functional.silu):
+        found = []
+        for in_place in (False, True):
+            x = leaf(-1.5, 0.5)
+            y = fb.complex(x, x * x) if fn is not seeded else x * 1
+            out = fn(y, in_place)
+            assert (out is y) is in_place
+            out.abs().sum().backward()
+            found.append(x.grad.tolist())
+        assert found[0] == pytest.approx(found[1])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -72,10 +73,42 @@ def test_tables() -> None:
 def test_traces(tmp_path: Path) -> None:
     with profile(on_trace_ready=tensorboard_trace_handler(str(tmp_path), "me"), with_stack=True) as p:
         p.add_metadata("run", "first")
+        p.add_metadata_json("settings", '{"rate": [0.5, 1]}')
         with record_function("mine"):
             fb.ones(2).exp()
     (file,) = tmp_path.iterdir()
     trace = json.loads(file.read_text())
-    assert trace["run"] == "first" and {"mine", "exp"} <= {e["name"] for e in trace["traceEvents"]}
+    assert trace["run"] == "first" and trace["settings"] == {"rate": [0.5, 1]}
+    assert {"mine", "exp"} <= {e["name"] for e in trace["traceEvents"]}
     p.export_stacks(tmp_path / "stacks")
     assert ";exp " in (tmp_path / "stacks").read_text()
+
+
+def test_kineto_profile_is_started_and_stopped() -> None:
+    p = fb.profiler._KinetoProfile(activities=[ProfilerActivity.CPU], record_shapes=True)
+    p.start()
+    fb.ones(2, 3).exp()
+    p.stop()
+    fb.ones(2).sin()
+    found = {a.key: a.count for a in p.key_averages(group_by_input_shape=True)}
+    assert found["aten::exp"] == 1 and "aten::sin" not in found
+
+
+def test_profiles_of_other_tools_are_refused(tmp_path: Path) -> None:
+    from flambeau.autograd.profiler import load_nvprof, parse_nvprof_trace
+
+    for read in (load_nvprof, parse_nvprof_trace):
+        with pytest.raises(RuntimeError, match="files of nvprof are not read"):
+            read(str(tmp_path / "trace"))
+
+
+def test_the_latest_value_of_a_statistic() -> None:
+    values = fb.monitor.Stat("rate", [fb.monitor.Aggregation.VALUE], datetime.timedelta(hours=1), max_samples=2)
+    values.add(1.0)
+    values.add(0.25)
+    assert values.get() == {fb.monitor.Aggregation.VALUE: 0.25}
+
+
+def test_data_of_events_are_plain_values() -> None:
+    event = fb.monitor.Event("start", datetime.datetime.now(), {"step": 1, "rate": 0.5, "text": "a", "on": True})
+    assert {type(v) for v in event.data.values()} == set(get_args(fb.monitor.data_value_t))

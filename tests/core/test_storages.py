@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import flambeau as fb
+from flambeau.core import storage_methods
 from flambeau.core.storage_methods import LEGACY, storage_types
 
 DATA = bytes([0, 1, 2, 3])
@@ -79,6 +80,18 @@ def test_classes_of_one_device() -> None:
     classes = storage_types("cuda")
     assert classes["FloatStorage"].dtype is fb.float32 and not isinstance(fb.FloatStorage(2), classes["FloatStorage"])
     assert isinstance(fb.FloatStorage(2), fb.FloatStorage) and len(classes) == 12
+    with pytest.raises(ValueError, match="no classes are of 'strict' alone; cuda has some"):
+        storage_types("strict")
+
+
+def test_classes_of_one_device_have_its_storages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = fb.TypedStorage([1.0], dtype=fb.float32, device="strict")
+    assert isinstance(there, fb.FloatStorage) and not isinstance(there, fb.DoubleStorage)
+    monkeypatch.setattr(storage_methods, "_OWNING", ("cuda", "strict"))
+    own = storage_types.__wrapped__("strict")
+    assert isinstance(there, own["FloatStorage"]) and not isinstance(there, own["DoubleStorage"])
+    assert not isinstance(there, fb.FloatStorage) and not isinstance(fb.FloatStorage(2), own["FloatStorage"])
+    assert own["FloatStorage"]([2.0]).device.type == "strict"
 
 
 @pytest.mark.parametrize("kind", ["cuda", "hpu", "mps"])

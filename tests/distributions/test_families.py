@@ -57,6 +57,15 @@ def same(found: fb.Tensor, wanted: Any, rtol: float = 1e-9, atol: float = 1e-11)
     np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=rtol, atol=atol)
 
 
+def test_logarithms_of_distribution_functions_as_in_scipy() -> None:
+    shapes = np.array([-0.5, 0.0, 1e-3, 0.3, 2.0])
+    reference = stats.genpareto(shapes, loc=1.5, scale=2.0)
+    x = reference.ppf(np.array([[1e-9], [0.05], [0.5], [1 - 1e-6]]))
+    d = D.GeneralizedPareto(1.5, 2.0, t(*shapes))
+    same(d.log_cdf(fb.tensor(x)), reference.logcdf(x), 1e-7)
+    same(d.log_survival_function(fb.tensor(x)), reference.logsf(x), 1e-8, 1e-9)
+
+
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_continuous_families_as_in_scipy(name: str) -> None:
     make, reference = CONTINUOUS[name]

@@ -80,7 +80,7 @@ def test_a_graph_can_be_changed() -> None:
         traced.graph.erase_node(add)
     product.replace_all_uses_with(add)
     assert traced.graph.eliminate_dead_code() and traced(fb.ones(1)).item() == 2
-    assert "add = " in traced.recompile() and "mul = " not in traced.code
+    assert "add = " in traced.recompile().src and "mul = " not in traced.code
 
 
 def test_a_copy_is_a_program_of_its_own(program: Program) -> None:
@@ -219,3 +219,15 @@ def test_types_in_graphs() -> None:
         assert traceback.get_current_meta()["custom"] == {"a": 1, "b": 2}
     assert traceback.annotate_fn({"c": 3})(lambda: dict(traceback.get_current_meta()["custom"]))() == {"c": 3}
     assert "custom" not in traceback.get_current_meta()
+
+
+def test_a_graph_in_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    fx.symbolic_trace(lambda x: fb.relu(x) + 1).graph.print_tabular()
+    assert capsys.readouterr().out.splitlines() == [
+        "opcode         name    target         args       kwargs",
+        "-------------  ------  -------------  ---------  ------",
+        "placeholder    x       x              ()         {}",
+        "call_function  relu    flambeau.relu  (x,)       {}",
+        "call_function  add     operator.add   (relu, 1)  {}",
+        "output         output  output         (add,)     {}",
+    ]

@@ -42,7 +42,7 @@ def sums(x: Any, y: Any) -> Any:
 
 def test_the_program_as_text(traced: Any) -> None:
     assert traced.code == (
-        "\n\n\ndef forward(self, x):\n    linear = self.linear(x);  x = None\n"
+        "\n\n\ndef forward(self, x : 'Any') -> 'Any':\n    linear = self.linear(x);  x = None\n"
         "    relu = self.relu(linear);  linear = None\n    w = self.w\n    expand = w.expand(2, 3);  w = None\n"
         "    cat = flambeau.cat([relu, expand], dim = 0);  relu = expand = None\n    add = cat + 1;  cat = None\n"
         "    sum_1 = add.sum(dim = [0, 1]);  add = None\n    mul = sum_1 * 2;  sum_1 = None\n    return mul\n    "
@@ -144,6 +144,18 @@ def test_written_to_a_folder_and_imported(traced: Any, tmp_path: Path, monkeypat
     sys.modules.pop("written_program")
     x = fb.randn(2, 3)
     assert fb.equal(made(x), traced(x))
+
+
+def test_functions_of_other_modules_are_imported_by_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = fx.Tracer(autowrap_functions=(sums,)).trace(lambda x: sums(x, x) + 1)
+    fx.GraphModule(nn.Module(), graph).to_folder(tmp_path / "written_call")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = importlib.import_module("written_call").FxModule()
+    sys.modules.pop("written_call")
+    x = fb.randn(2, 3)
+    assert fb.equal(made(x), sums(x, x) + 1)
 
 
 def test_functions_that_stay_one_call() -> None:

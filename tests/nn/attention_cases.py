@@ -86,3 +86,85 @@ def by_its_ops(T: Any) -> Any:
     with attention.sdpa_kernel([attention.SDPBackend.MATH]):
         out = T.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     return [out, *T.autograd.grad((out * out).sum(), [q, k, v]), attention.SDPBackend.MATH.value]
+
+
+@case
+def backends_by_name(T: Any) -> Any:
+    attention = importlib.import_module(f"{T.__name__}.nn.attention")
+    kinds = attention.SDPBackend
+    chosen = (kinds.ERROR, kinds.MATH, kinds.FLASH_ATTENTION, kinds.EFFICIENT_ATTENTION, kinds.CUDNN_ATTENTION,
+              kinds.OVERRIDEABLE)  # fmt: skip
+    q, k, v = (t.detach() for t in _numbers(T, (2, 4, 3), (2, 5, 3), (2, 5, 2)))
+    found = [[int(kind), kind.name] for kind in chosen]
+    for several in ([kinds.MATH, kinds.EFFICIENT_ATTENTION], [kinds.CUDNN_ATTENTION, kinds.OVERRIDEABLE, kinds.MATH]):
+        with attention.sdpa_kernel(several, set_priority=True):
+            found.append(T.nn.functional.scaled_dot_product_attention(q, k, v))
+    return found
+
+
+@case
+def causal_bias_by_its_class(T: Any) -> Any:
+    module = _bias(T)
+    q, k, v = _numbers(T, (1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 2))
+    found = []
+    for variant in (module.CausalVariant.LOWER_RIGHT, module.CausalVariant.UPPER_LEFT):
+        bias = module.CausalBias(variant, 3, 5)
+        out = T.nn.functional.scaled_dot_product_attention(q, k, v, bias, scale=0.3)
+        found += [bias.variant.name, bias.seq_len_q, bias.seq_len_kv, bias._materialize(), out]
+        found += T.autograd.grad(out.square().sum(), [q, k, v])
+    return found
+
+
+@case
+def causal_bias_of_a_word(T: Any) -> Any:
+    return _bias(T).CausalBias("upper left", 3, 5)._materialize()
+
+
+@case
+def no_mask(T: Any) -> Any:
+    flex = _flex(T)
+    at = [T.tensor(i) for i in range(4)]
+    mask = flex.create_block_mask(flex.noop_mask, 1, 2, 8, 8, BLOCK_SIZE=4, device="cpu")
+    q, k, v = (t.detach() for t in _numbers(T, (1, 2, 8, 3), (1, 2, 8, 3), (1, 2, 8, 5)))
+    return [flex.noop_mask(*at), flex.create_mask(flex.noop_mask, 1, 1, 2, 3, device="cpu"), mask.full_kv_num_blocks,
+            mask.sparsity(), flex.flex_attention(q, k, v, block_mask=mask)]  # fmt: skip
+
+
+@case
+def auxiliary_outputs(T: Any) -> Any:
+    flex = _flex(T)
+    q, k, v = (t.detach() for t in _numbers(T, (1, 2, 4, 3), (1, 2, 5, 3), (1, 2, 5, 2)))
+    bare, given = flex.AuxOutput(), flex.AuxOutput(lse=q, max_scores=None)
+    found = [bare.lse, bare.max_scores, given.lse is q, list(flex.AuxOutput._fields), list(flex.AuxRequest._fields)]
+    for asked in ({}, {"lse": True}):
+        out, more = flex.flex_attention(q, k, v, scale=0.7, return_aux=flex.AuxRequest(**asked))
+        found += [out, type(more).__name__, more.lse, more.max_scores]
+    return found
+
+
+@case
+def kernel_options(T: Any) -> Any:
+    """Hints to a compiler, which change no result."""
+    flex = _flex(T)
+    q, k, v = (t.detach() for t in _numbers(T, (1, 2, 4, 3), (1, 2, 5, 3), (1, 2, 5, 2)))
+    options = flex.FlexKernelOptions(BLOCK_M=16, BLOCK_N=16, PRESCALE_QK=True)
+    known = {"num_warps", "num_stages", "BLOCK_M", "BLOCK_N", "BACKEND", "ROWS_GUARANTEED_SAFE"}
+    return [dict(options), flex.FlexKernelOptions.__total__, known <= set(flex.FlexKernelOptions.__annotations__),
+            flex.flex_attention(q, k, v, kernel_options=options)]  # fmt: skip
+
+
+@case
+def pictures_of_a_block_mask(T: Any) -> Any:
+    flex = _flex(T)
+
+    def near(b: Any, h: Any, q: Any, k: Any) -> Any:
+        return (q >= k) & (q - k < 6 + 4 * h)
+
+    mask = flex.create_block_mask(near, 1, 2, 24, 24, BLOCK_SIZE=4, device="cpu")
+    lines = [mask.to_string(**options).splitlines() for options in ({}, {"grid_size": 3}, {"grid_size": (6, 2)})]
+    return [
+        *lines,
+        mask.to_string(limit=1).splitlines(),
+        str(mask).splitlines(),
+        repr(mask).replace(f"{T.__name__}.", "").splitlines(),
+    ]

@@ -132,3 +132,41 @@ def buffer_(T: Any) -> Any:
     m.b = T.nn.Buffer(T.ones(2))
     m.c = T.nn.Buffer(T.ones(2), persistent=False)
     return [list(m.state_dict()), [n for n, _ in m.named_buffers()]]
+
+
+@case
+def parameter_dict(T: Any, n: Any) -> Any:
+    d = n.ParameterDict({"a": T.ones(2), "b": n.Parameter(T.zeros(1, 3), requires_grad=False), "c": "text"})
+    found = [repr(d).replace(f"{T.__name__}.", ""), d.extra_repr().replace(f"{T.__name__}.", ""), list(d.state_dict())]
+    name, value = d.popitem()
+    found += [name, value, len(d)]
+    name, value = d.popitem()
+    found += [name, value, value.requires_grad, list(d), [k for k, _ in d.named_parameters()]]
+    both = d | {"z": T.ones(1)}
+    d |= {"y": T.ones(1)}
+    return [*found, list(both), list(d), list(reversed(d)), d.get("q"), d.get("q", 3), d.setdefault("w", T.ones(1)),
+            list(d.copy().keys()), list(d.fromkeys(["k", "l"], 2.0).items())]  # fmt: skip
+
+
+@case
+def parameter_list(T: Any, n: Any) -> Any:
+    values = n.ParameterList([T.ones(2), n.Parameter(T.zeros(2, 1, dtype=T.complex64)), 3, n.ReLU()])
+    found = [values.extra_repr().replace(f"{T.__name__}.", ""), repr(values).replace(f"{T.__name__}.", "")]
+    values.append(T.ones(())).extend([T.zeros(3)])
+    values[0] = T.zeros(4, dtype=T.float64)
+    return [
+        *found,
+        values.extra_repr().replace(f"{T.__name__}.", ""),
+        len(values),
+        [k for k, _ in values.named_parameters()],
+    ]
+
+
+@case
+def tensors_that_are_no_parameters(T: Any, n: Any) -> Any:
+    values = n.ParameterList([T.ones(2)])
+    T.nn.utils.parametrize.register_parametrization(values, "0", n.ReLU())
+    return values.extra_repr().replace(f"{T.__name__}.", "")
+
+
+CASES["popitem_of_nothing"] = lambda T: T.nn.ParameterDict().popitem()

@@ -212,3 +212,54 @@ def hooks_on_every_module(T: Any) -> Any:
         handle.remove()
     net(x).sum().backward()
     return [log, x.grad]
+
+
+def _everywhere(T: Any) -> Any:
+    """The functions that register a hook on every module; PyTorch keeps for good which kind came first."""
+    found = T.nn.modules.module
+    if T.__name__ == "torch":
+        found._global_is_full_backward_hook = None
+    return found
+
+
+@case
+def backward_hooks_on_every_module(T: Any) -> Any:
+    """The hook of old, then that before backward, which may replace gradients."""
+    found = []
+    everywhere = _everywhere(T)
+    for register, hook in (
+        (everywhere.register_module_backward_hook, lambda log: lambda m, gi, go: log.append([len(gi), go[0].tolist()])),
+        (everywhere.register_module_full_backward_pre_hook,
+         lambda log: lambda m, go: log.append(type(m).__name__) or (go[0] * 2,)),
+    ):  # fmt: skip
+        log: list[Any] = []
+        handle = register(hook(log))
+        net = filled(T, T.nn.Sequential(T.nn.Linear(2, 2), T.nn.Tanh()))
+        x = numbers(T, 1, 2).requires_grad_()
+        net(x).sum().backward()
+        found += [list(log), x.grad, net[0].weight.grad]
+        handle.remove()
+        net(x).sum().backward()
+        found.append(len(log))
+    return found
+
+
+@case
+def both_kinds_of_backward_hooks_on_every_module(T: Any) -> Any:
+    everywhere = _everywhere(T)
+    handle = everywhere.register_module_backward_hook(lambda *args: None)
+    try:
+        everywhere.register_module_full_backward_hook(lambda *args: None).remove()
+    finally:
+        handle.remove()
+
+
+@case
+def moved_to_what_is_not_there(T: Any) -> Any:
+    T.nn.Linear(1, 1).ipu()
+
+
+@case
+def type_of_a_destination(T: Any) -> Any:
+    kind = T.nn.Module.T_destination
+    return [kind.__name__, kind is T.nn.modules.module.Module.T_destination, T.nn.Linear.T_destination is kind]

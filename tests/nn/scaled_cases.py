@@ -80,3 +80,16 @@ def gradient_of_groups(T: Any) -> Any:
     found = T.nn.functional.grouped_mm(a, b, offs=T.tensor([1, 4], dtype=T.int32))
     (found**2).sum().backward()
     return [a.grad, b.grad]
+
+
+@case
+def kinds_of_scales(T: Any) -> Any:
+    kinds = T.nn.functional.ScalingType
+    listed = (kinds.TensorWise, kinds.RowWise, kinds.BlockWise1x16, kinds.BlockWise1x32, kinds.BlockWise1x128,
+              kinds.BlockWise128x128)  # fmt: skip
+    return [[kind.name, kind.value] for kind in listed]
+
+
+CASES["refused_BlockWise1x16"] = lambda T: scaled(T, "BlockWise1x16")
+CASES["refused_BlockWise1x32"] = lambda T: scaled(T, "BlockWise1x32")
+CASES["refused_BlockWise128x128"] = lambda T: scaled(T, "BlockWise128x128")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -31,20 +33,39 @@ def test_blocks_alone_are_a_mask() -> None:
     mask = flex.BlockMask.from_kv_blocks(counts, indices, BLOCK_SIZE=2)
     assert mask.visible(1, 1, 4, 4, "cpu").int().tolist() == [[[[0, 0, 1, 1]] * 2 + [[1, 1, 1, 1]] * 2]]
     assert mask.q_num_blocks is not None and mask.q_num_blocks.tolist() == [[[1, 2]]]
-    assert "sparsity=25.00%" in repr(mask) and str(mask).splitlines()[1:3] == [" ░", "░░"]
+    assert "sparsity=25.00%" in repr(mask) and str(mask).splitlines()[2:4] == ["  ██", "████"]
 
 
 def test_which_computation_is_chosen() -> None:
     backend = attention.SDPBackend
-    with pytest.raises(RuntimeError, match="no available kernel"), attention.sdpa_kernel(backend.ERROR):
-        pass
-    with pytest.raises(TypeError, match="must be SDPBackend"), attention.sdpa_kernel([]):
-        pass
     q = fb.ones(1, 2, 4)
+    for nothing in (backend.ERROR, []):
+        with pytest.raises(RuntimeError, match="no way to compute it is allowed"), attention.sdpa_kernel(nothing):
+            fb.nn.functional.scaled_dot_product_attention(q, q, q)
+    with pytest.raises(TypeError, match="must be SDPBackend"), attention.sdpa_kernel(["math"]):
+        pass
     for chosen, names in ((backend.MATH, {"aten::softmax"}), ([backend.FLASH_ATTENTION, backend.MATH], set())):
         with fb.profiler.profile() as watched, attention.sdpa_kernel(chosen):
             fb.nn.functional.scaled_dot_product_attention(q, q, q)
         assert {e.key for e in watched.key_averages()} & {"aten::softmax"} == names
+
+
+def test_switches_choose_the_computation() -> None:
+    cuda = importlib.import_module("flambeau.compat.torch.backends.cuda")
+    q = fb.ones(1, 2, 4)
+
+    def composed() -> bool:
+        with fb.profiler.profile() as watched:
+            fb.nn.functional.scaled_dot_product_attention(q, q, q)
+        return "aten::softmax" in {e.key for e in watched.key_averages()}
+
+    others = (cuda.enable_flash_sdp, cuda.enable_mem_efficient_sdp, cuda.enable_cudnn_sdp)
+    try:
+        found = [composed(), *((enable(False), composed())[1] for enable in others)]
+    finally:
+        for enable in others:
+            enable(True)
+    assert found == [False, False, False, True] and not composed()
 
 
 def test_kernels_by_name() -> None:

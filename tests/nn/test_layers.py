@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,23 @@ def test_channels_are_dropped_whole(layer: Any, shape: tuple[int, ...], axes: tu
     out = layer(0.5)(fb.ones(*shape)).numpy()
     assert (out.min(axes) == out.max(axes)).all()
     assert len(np.unique(out)) == 2
+
+
+def test_dropout1d_drops_channels() -> None:
+    fb.manual_seed(0)
+    x = fb.ones(200, 20, 6, requires_grad=True)
+    out = F.dropout1d(x, 0.3)
+    kept = out.detach().numpy()
+    assert set(np.unique(kept)) == {np.float32(0), np.float32(1 / 0.7)}
+    assert (kept.min(2) == kept.max(2)).all()
+    np.testing.assert_allclose((kept[..., 0] != 0).mean(), 0.7, atol=0.03)
+    out.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), kept)  # the same mask
+    single = F.dropout1d(fb.ones(500, 2), 0.5).numpy()
+    assert (single[:, 0] == single[:, 1]).all() and set(np.unique(single)) == {0.0, 2.0}
+    assert F.dropout1d(x, 0.5, training=False) is x
+    y = fb.ones(3, 4, 5)
+    assert F.dropout1d(y, 1.0, inplace=True) is y and not y.any()
 
 
 def test_alpha_dropout_keeps_mean_and_variance() -> None:
@@ -121,6 +139,23 @@ def test_lazy_linear_learns_its_size() -> None:
     other = nn.LazyLinear(3)
     other.load_state_dict(layer.state_dict())
     assert other.weight.shape == (3, 5)
+
+
+def test_lazy_norms_know_their_size_from_a_state() -> None:
+    """Where PyTorch has no answer: it keeps num_features 0."""
+    norm = nn.LazyInstanceNorm1d()
+    norm.load_state_dict(nn.InstanceNorm1d(3, affine=True, track_running_stats=True).state_dict())
+    norm(fb.ones(2, 3, 4))
+    assert type(norm) is nn.InstanceNorm1d and norm.num_features == 3
+
+
+def test_copies_of_a_lazy_layer_learn_apart() -> None:
+    """Where PyTorch has no answer: it makes no copy."""
+    first = nn.Sequential(nn.LazyConv1d(2, 1))
+    second = copy.deepcopy(first)
+    first(fb.ones(1, 3, 4))
+    second(fb.ones(1, 5, 4))
+    assert (first[0].in_channels, second[0].in_channels) == (3, 5)
 
 
 # -- numerics ------------------------------------------------------------------------------------------
@@ -241,6 +276,8 @@ X = fb.ones(2, 3, 8, 8)
         (lambda: nn.LayerNorm(7)(X), RuntimeError, ["layer_norm", "(7,)", "(2, 3, 8, 8)"]),
         (lambda: nn.GroupNorm(2, 3), ValueError, ["num_channels=3", "num_groups=2"]),
         (lambda: nn.Dropout(1.5), ValueError, ["Dropout", "1.5"]),
+        (lambda: F.dropout1d(fb.ones(2, 3), -0.1), ValueError, ["dropout1d", "-0.1"]),
+        (lambda: F.dropout1d(X), RuntimeError, ["dropout1d", "2D or 3D", "(2, 3, 8, 8)"]),
         (lambda: nn.Embedding(3, 2)(fb.tensor([3])), IndexError, ["3"]),
         (lambda: nn.Embedding(3, 2)(fb.tensor([-1])), IndexError, ["-1"]),
         (lambda: nn.Embedding(3, 2)(fb.ones(2)), TypeError, ["embedding", "integer", "float32"]),
@@ -256,7 +293,6 @@ X = fb.ones(2, 3, 8, 8)
          ["(4, 2, 5)", "embed_dim=6"]),
         (lambda: F.scaled_dot_product_attention(fb.ones(2, 3), fb.ones(2, 4), fb.ones(2, 4)), RuntimeError,
          ["query (2, 3)", "key (2, 4)"]),
-        (lambda: F.softmax(X), TypeError, ["softmax", "dim"]),
         (lambda: F.glu(fb.ones(3)), RuntimeError, ["glu", "even", "(3,)"]),
         (lambda: F.gelu(X, "fast"), RuntimeError, ["approximate", "'fast'"]),
         (lambda: F.prelu(X, fb.ones(2)), RuntimeError, ["prelu", "(2,)", "3"]),
@@ -287,6 +323,13 @@ X = fb.ones(2, 3, 8, 8)
 )  # fmt: skip
 def test_errors_say_what_is_wrong(wrong: Any, error: type[Exception], words: list[str]) -> None:
     check_error(wrong, error, words)
+
+
+@pytest.mark.parametrize("name", ["softmax", "softmin", "log_softmax"])
+def test_a_softmax_along_no_axis_warns(name: str) -> None:
+    with pytest.warns(UserWarning, match=f"Implicit dimension choice for {name} has been deprecated") as seen:
+        getattr(F, name)(X)
+    assert seen[0].filename == __file__
 
 
 def test_a_broadcast_loss_warns() -> None:

@@ -243,10 +243,7 @@ def test_initial_values_are_one_kernel() -> None:
 def test_options_of_a_function_are_the_constructors() -> None:
     layer = nn.CrossEntropyLoss(fb.ones(3), label_smoothing=0.1)
     assert [name for name, _ in layer.named_buffers()] == ["weight"]
-    assert (
-        repr(layer) == "CrossEntropyLoss(size_average=None, ignore_index=-100, reduce=None, reduction='mean', "
-        "label_smoothing=0.1)"
-    )
+    assert (layer.ignore_index, layer.reduction, layer.label_smoothing) == (-100, "mean", 0.1)
     assert list(inspect.signature(nn.Threshold).parameters) == ["threshold", "value", "inplace"]
     with pytest.raises(TypeError, match=r"ELU\(alpha=1.0, inplace=False\): .*unexpected keyword argument 'alfa'"):
         nn.ELU(alfa=1.0)

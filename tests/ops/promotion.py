@@ -463,10 +463,14 @@ def ternary(enter: Callable[..., None]) -> None:
     enter("index_put", lambda T, a, b: T.index_put(a, (T.tensor([0, 1, 2]),), b), DTYPES, TENSORS)
     enter("setitem", set_item, TENSORS[:12], fill)
     enter("setitem mask", set_mask, TENSORS[:12], fill)
-    enter("addmm", lambda T, a, b, c: T.addmm(a, b.reshape(1, 3), c.reshape(3, 1)), DTYPES, DTYPES, FEW_DTYPES)
-    enter("addmv", lambda T, a, b, c: T.addmv(a, b.reshape(1, 3), c), DTYPES, DTYPES, FEW_DTYPES)
+    enter("addmm", lambda T, a, b, c: T.addmm(a[:1], b.reshape(1, 3), c.reshape(3, 1)), DTYPES, DTYPES, FEW_DTYPES)
+    enter("addmv", lambda T, a, b, c: T.addmv(a[:1], b.reshape(1, 3), c), DTYPES, DTYPES, FEW_DTYPES)
     enter(
-        "baddbmm", lambda T, a, b, c: T.baddbmm(a, b.reshape(1, 1, 3), c.reshape(1, 3, 1)), DTYPES, DTYPES, FEW_DTYPES
+        "baddbmm",
+        lambda T, a, b, c: T.baddbmm(a[:1], b.reshape(1, 1, 3), c.reshape(1, 3, 1)),
+        DTYPES,
+        DTYPES,
+        FEW_DTYPES,
     )
     enter("linear", lambda T, a, b: T.nn.functional.linear(a, b.reshape(1, 3)), DTYPES, DTYPES)
     enter("mv", lambda T, a, b: T.mv(a.reshape(1, 3), b), DTYPES, DTYPES)

@@ -253,3 +253,61 @@ def custom_opt(T: Any, log: Any) -> Any:
     o.register_step_post_hook(lambda *a: log.append(1))
     o.step()
     return [p, o.state_dict()["state"], log]
+
+
+@case
+def adafactor_state(T: Any) -> Any:
+    """A mean square for each row and column of matrices and stacks of them, for each element of vectors."""
+    ps = [parameter(T, 3, 4), parameter(T, 2, 3, 2), parameter(T, 3), parameter(T)]
+    o = T.optim.Adafactor(ps, lr=0.1)
+    for i, p in enumerate(ps):
+        p.grad = p.detach() + i
+    o.step()
+    state = o.state_dict()
+    other = T.optim.Adafactor([T.nn.Parameter(p.detach().clone()) for p in ps], lr=0.5)
+    other.load_state_dict(state)
+    return [ps, [{k: v for k, v in of.items() if k != "step"} for of in state["state"].values()],
+            [sorted(of) for of in state["state"].values()], other.param_groups[0]["lr"], repr(o)]  # fmt: skip
+
+
+@case
+def adafactor_of_a_rate_in_a_tensor(T: Any) -> Any:
+    p = parameter(T, 2, 3)
+    p.grad = T.ones_like(p)
+    o = T.optim.Adafactor([p], lr=T.tensor(0.1, dtype=T.float64))
+    o.step()
+    return [p, o.step(lambda: 7.0)]
+
+
+@case
+def undone_schedules(T: Any) -> Any:
+    """recursive_undo takes one epoch from every schedule below."""
+    s = T.optim.lr_scheduler
+    o = T.optim.SGD([parameter(T, 2)], lr=0.1)
+    inner = s.ChainedScheduler([s.ConstantLR(o, 0.5, 3), s.StepLR(o, 2)])
+    last, alone = s.ExponentialLR(o, 0.9), s.StepLR(o, 1)
+    whole = s.SequentialLR(o, [inner, last], [2])
+    parts = [*inner._schedulers, last, alone]
+    found = [[part.last_epoch for part in parts]]
+    for asked in ((), (None,), (inner,), (alone,)):
+        whole.recursive_undo(*asked)
+        found.append([part.last_epoch for part in parts])
+    return [*found, whole.last_epoch, o.param_groups[0]["lr"]]
+
+
+def _complex_matrix(T: Any) -> Any:
+    p = T.nn.Parameter(T.ones(2, 2, dtype=T.complex64))
+    p.grad = T.ones_like(p)
+    return p
+
+
+CASES |= {
+    f"adafactor {options}": lambda T, p, options=options: T.optim.Adafactor([p], **options)
+    for options in (
+        {"lr": -1.0}, {"beta2_decay": 0.1}, {"eps": (-1.0, 1e-3)}, {"eps": (None, -1.0)}, {"d": 0.5},
+        {"weight_decay": -1.0},
+    )
+}  # fmt: skip
+CASES["adafactor complex"] = lambda T: descend_complex(T, "Adafactor")
+CASES["muon complex"] = lambda T: T.optim.Muon([_complex_matrix(T)]).step()
+CASES["adafactor of a long rate"] = lambda T, p: T.optim.Adafactor([p], lr=T.ones(2))

@@ -45,6 +45,8 @@ _OPTIONS: dict[str, list[dict[str, Any]]] = {
     "Adagrad": [{}, {"lr_decay": 0.1, "initial_accumulator_value": 0.2, "weight_decay": 0.1}],
     "Adadelta": [{}, {"rho": 0.7, "weight_decay": 0.1}],
     "Rprop": [{}, {"etas": (0.3, 1.5), "step_sizes": (0.01, 0.2)}],
+    "Adafactor": [{}, {"beta2_decay": -0.5, "eps": (1e-3, 0.1), "weight_decay": 0.1}, {"d": 2.0, "maximize": True},
+                  {"foreach": True}],
     "ASGD": [{}, {"t0": 3, "lambd": 0.01, "weight_decay": 0.1}],
 }  # fmt: skip
 for _name, _all in _OPTIONS.items():

@@ -52,8 +52,11 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
             mark_written(t, name)
 
 
-def by_key(parameters: Tensors) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Parameters that have a gradient, and the gradients, in lists of one dispatch key each."""
+def by_key(parameters: Tensors, sparse: Callable[[Tensor], None]) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Parameters that have a gradient, and the gradients, in lists of one dispatch key each.
+
+    Those whose gradient is sparse stand in none of them: ``sparse`` is given each.
+    """
     groups: dict[Key, tuple[list[Tensor], list[Tensor]]] = {}
     last: Key | None = None
     ps: list[Tensor] = []
@@ -61,6 +64,9 @@ def by_key(parameters: Tensors) -> list[tuple[list[Tensor], list[Tensor]]]:
     for p in parameters:
         g = p.grad
         if g is None:
+            continue
+        if g.__class__ is not Tensor and g.is_sparse:
+            sparse(p)
             continue
         key = p._key
         if key is not last:

@@ -26,12 +26,12 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.memory_format import Layout as layout
 from flambeau.core.memory_format import MemoryFormat as memory_format
-from flambeau.core.overrides import handle_torch_function, has_torch_function
 from flambeau.core.storages import TypedStorage, UntypedStorage
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
 from flambeau.nn.functional.scaled import _scaled_mm as _scaled_mm
 from flambeau.nn.functional.scaled import grouped_mm as _grouped_mm  # noqa: F401  # another name of it
+from flambeau.overrides import _assert as _assert
 
 __version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
@@ -191,15 +191,6 @@ def _assert_async(condition: Tensor, message: str = "Expected Tensor with single
         raise RuntimeError(f"_assert_async: expected a tensor of one number, got shape {tuple(condition.shape)}")
     if not condition:
         raise RuntimeError(message)
-
-
-def _assert(condition: Any, message: str) -> Any:  # Any: a bool, or a tensor of one; what a traced one becomes
-    if has_torch_function((condition,)):
-        return handle_torch_function(_assert, (condition,), condition, message)
-    if isinstance(condition, Tensor):
-        condition = bool(condition)
-    assert condition, message
-    return None
 
 
 def _checking(error: type[Exception]) -> Callable[..., None]:

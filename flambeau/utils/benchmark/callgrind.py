@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -59,7 +60,7 @@ class FunctionCounts:
         return self._from(sums)
 
     def _from(self, sums: dict[str, int]) -> FunctionCounts:
-        data = tuple(FunctionCount(c, f) for f, c in sorted(sums.items(), key=lambda e: -e[1]) if c)
+        data = tuple(sorted((FunctionCount(c, f) for f, c in sums.items() if c), reverse=True))
         return dataclasses.replace(self, _data=data)
 
     def transform(self, map_fn: Callable[[str], str]) -> FunctionCounts:
@@ -111,15 +112,19 @@ class CallgrindStats:
         return self.stats(inclusive) - other.stats(inclusive)
 
     def as_standardized(self) -> CallgrindStats:
-        """With no folders in the names."""
-
-        def short(counts: FunctionCounts) -> FunctionCounts:
-            return counts.transform(lambda name: name.rpartition("/")[2])
-
-        return dataclasses.replace(
-            self, stmt_inclusive_stats=short(self.stmt_inclusive_stats),
-            stmt_exclusive_stats=short(self.stmt_exclusive_stats),
+        """Without the folders in which a program and Python were built, and without the names of libraries."""
+        fields = (
+            "baseline_inclusive_stats", "baseline_exclusive_stats", "stmt_inclusive_stats", "stmt_exclusive_stats",
         )  # fmt: skip
+        return dataclasses.replace(self, **{name: getattr(self, name).transform(_standard) for name in fields})
+
+
+def _standard(function: str) -> str:
+    for folder in ("build/../", "build/aten/", "Python/", "Objects/"):
+        head, found, rest = function.rpartition(folder)
+        if found and (head.endswith("/") or head and folder == "build/../"):
+            function = folder + rest
+    return re.sub(r"\s\[.+\]$", "", function)
 
 
 class CopyIfCallgrind:

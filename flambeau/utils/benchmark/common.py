@@ -109,11 +109,11 @@ class Measurement:
 
     @property
     def significant_figures(self) -> int:
-        """How many digits mean something, by the spread; at least two."""
-        if not self.iqr or not self.median:
-            return 2
-        sigma = max(self.iqr / 1.35 / math.sqrt(len(self.times)), _MIN_CONFIDENCE_INTERVAL)
-        return max(2, math.ceil(math.log10(self.median / sigma)))
+        """How many digits mean something, by the spread of the half in the middle: 1 to 4."""
+        times, count = sorted(self.times), len(self.times)
+        middle = times[count // 4 : math.ceil(3 * count / 4)]
+        confidence = max(1.645 * statistics.pstdev(middle) / math.sqrt(len(middle)), _MIN_CONFIDENCE_INTERVAL)
+        return min(max(math.floor(math.log10(self.median / confidence)), 1), 4) if self.median else 1
 
     @property
     def has_warnings(self) -> bool:
@@ -141,33 +141,34 @@ class Measurement:
 
     @staticmethod
     def merge(measurements: Iterable[Measurement]) -> list[Measurement]:
-        """The times of equal tasks together."""
+        """The times of equal tasks together, of one run each."""
         groups: dict[TaskSpec, list[Measurement]] = defaultdict(list)
         for m in measurements:
             groups[m.task_spec].append(m)
-        return [
-            Measurement(ms[0].number_per_run, [t * ms[0].number_per_run for m in ms for t in m.times], spec)
-            for spec, ms in groups.items()
-        ]
+        return [Measurement(1, [t for m in ms for t in m.times], spec) for spec, ms in groups.items()]
 
     def __repr__(self) -> str:
         unit, scale = select_unit(self.median)
         count = len(self.raw_times)
-        runs = f"{self.number_per_run} run{'s' if self.number_per_run > 1 else ''}"
         lines = [f"<flambeau.utils.benchmark.Measurement object at {hex(id(self))}>", self.task_spec.summarize()]
         lines.append(f"  {'Median: ' if count > 1 else ''}{self.median / scale:.2f} {unit}")
-        if count > 2:
+        if count > 3:
             low, high = self._quartiles()
             lines.append(f"  IQR:    {self.iqr / scale:.2f} {unit} ({low / scale:.2f} to {high / scale:.2f})")
         threads = self.task_spec.num_threads
         lines.append(
-            f"  {count} measurement{'s' if count > 1 else ''}, {runs} {'per measurement' if count > 1 else ''}, "
-            f"{threads} thread{'s' if threads > 1 else ''}"
+            f"  {count} measurement{'s' if count > 1 else ''}, {self.number_per_run} runs "
+            f"{'per measurement,' if count > 1 else ','} {threads} thread{'s' if threads > 1 else ''}"
         )
         if self.has_warnings:
             lines.append(f"  WARNING: Interquartile range is {self.iqr / self.median:.1%} of the median measurement.")
-            much = "significant" if self.meets_confidence(_IQR_GROSS_WARN) else "serious"
-            lines.append(f"           This suggests {much} environmental influence.")
+            gross = not self.meets_confidence(_IQR_GROSS_WARN)
+            text = (
+                "This suggests significant environmental influence."
+                if gross
+                else "This could indicate system fluctuation."
+            )
+            lines.append(f"           {text}")
         return "\n".join(lines)
 
 

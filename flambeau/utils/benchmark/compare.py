@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable
+from typing import Final
 
 from flambeau.utils.benchmark.common import Measurement, ordered_unique, select_unit, trim_sigfig, unit_to_english
 
 __all__ = ["Colorize", "Compare"]
 
-_BEST, _GOOD, _BAD, _RESET = "\033[92m\033[1m", "\033[34m\033[1m", "\033[31m\033[1m", "\033[0m\033[0m"
+_BEST, _GOOD, _BAD, _VERY_BAD = "\033[92m\033[1m", "\033[34m\033[1m", "\033[2m\033[91m", "\033[31m\033[1m"
+_RESET: Final = "\033[0m\033[0m"
+_EXPLAINED: Final = "(! XX%) Measurement has high variance, where XX is the IQR / median * 100.\n"
+Row = tuple[int, str, str]  # threads, environment and name
 
 
 class Colorize(enum.Enum):
@@ -60,55 +65,70 @@ class Compare:
 
     def __str__(self) -> str:
         merged = Measurement.merge(self._results)
-        titles = ordered_unique(m.task_spec.label or m.task_spec.stmt for m in merged)
-        return "\n".join(
-            self._table(title, [m for m in merged if (m.task_spec.label or m.task_spec.stmt) == title])
-            for title in titles
-        )
+        titles = ordered_unique(m.task_spec.label for m in merged)
+        return "\n".join(self._table(title, [m for m in merged if m.task_spec.label == title]) for title in titles)
 
-    def _table(self, title: str, group: list[Measurement]) -> str:
-        columns = ordered_unique(m.task_spec.description or "" for m in group)
-        rows = ordered_unique((m.task_spec.num_threads, m.env, m.as_row_name) for m in group)
-        cells = {((m.task_spec.num_threads, m.env, m.as_row_name), m.task_spec.description or ""): m for m in group}
+    def _table(self, title: str | None, group: list[Measurement]) -> str:
         unit, scale = select_unit(min(m.median for m in group))
-        texts = {at: self._text(m, scale) for at, m in cells.items()}
-        names = max([len(r[2]) for r in rows]) + 6
-        widths = {c: max([len(c), *(len(texts[r, c]) for r in rows if (r, c) in texts)]) for c in columns}
-        header = " " * names + "".join(f"  |  {c:^{widths[c]}}" for c in columns)
-        lines = [f"[{f' {title} ':-^{len(header) - 2}}]", header]
-        threads = None
-        for row in rows:
-            if row[0] != threads:
-                threads = row[0]
-                lines.append(f"{threads} threads: ".ljust(len(header), "-"))
-            line = "      " + row[2].ljust(names - 6)
-            for c in columns:
-                text = texts.get((row, c), "").rjust(widths[c])
-                line += "  |  " + (self._colored(cells, row, c, rows, columns, text) if (row, c) in cells else text)
-            lines.append(line)
-        return "\n".join([*lines, "", f"Times are in {unit_to_english(unit)}s ({unit}).", ""])
+        columns = ordered_unique(m.task_spec.description or "" for m in group)
+        rows: list[Row] = sorted(ordered_unique(map(_row, group)), key=lambda row: row[:2])
+        cells = {(_row(m), m.task_spec.description or ""): m for m in group}
+        names = _names(rows)
+        texts = {c: self._texts([cells.get((row, c)) for row in rows], scale) for c in columns}
+        widths = {c: max(len(text) for text in (c, *texts[c])) for c in columns}
+        left = max(map(len, names))
+        header = "  |  ".join([" " * left, *(c.center(widths[c]) for c in columns)])
+        lines = [f"[{f' {title or str()} '.center(len(header) - 2, '-')}]", header]
+        for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+            if not i or row[0] != rows[i - 1][0]:
+                lines.append(f"{row[0]} threads: ".ljust(len(header), "-"))
+            parts = [self._colored(cells, row, c, texts[c][i].center(widths[c])) for c in columns]
+            lines.append("  |  ".join([name.ljust(left), *parts]))
+        ending = _EXPLAINED if self._warn and any(m.has_warnings for m in group) else ""
+        return "\n".join([*lines, "", f"Times are in {unit_to_english(unit)}s ({unit}).", ending])
 
-    def _text(self, m: Measurement, scale: float) -> str:
-        value = m.median / scale
-        if not self._trim:
-            return f"{value:.1f}"
-        digits = m.significant_figures
-        trimmed = trim_sigfig(value, digits)
-        return f"{trimmed:.0f}" if trimmed >= 10 ** (digits - 1) else f"{trimmed:.{max(0, digits - 1)}f}"
+    def _texts(self, column: list[Measurement | None], scale: float) -> list[str]:
+        """The cells of a column, all of one length and with as many decimals."""
+        there = [m for m in column if m is not None]
+        warned = 7 if self._warn and any(m.has_warnings for m in there) else 0
+        digits = [math.ceil(math.log10(m.median / scale)) for m in there]
+        decimals = 1
+        if self._trim:
+            decimals = min(max(m.significant_figures - d, 0) for m, d in zip(there, digits, strict=True))
+        length = max(digits) + decimals + bool(decimals)
 
-    def _colored(
-        self, cells: dict[tuple[tuple[int, str, str], str], Measurement], row: tuple[int, str, str], column: str,
-        rows: list[tuple[int, str, str]], columns: list[str], text: str,
-    ) -> str:  # fmt: skip
-        m = cells[row, column]
-        if self._warn and m.has_warnings:
-            text = f"{text} (!)"
-        if self._colorize is Colorize.NONE:
+        def text(m: Measurement) -> str:
+            value = m.median / scale
+            value = trim_sigfig(value, m.significant_figures) if self._trim else value
+            mark = f" (! {m.iqr / m.median:.0%})" if warned and m.has_warnings else ""
+            return f"{value:>{length}.{decimals}f}{mark:>{warned}}"
+
+        blank = " " * (len(f"{1:>{length}.{decimals}f}") + warned)
+        return [blank if m is None else text(m) for m in column]
+
+    def _colored(self, cells: dict[tuple[Row, str], Measurement], row: Row, column: str, text: str) -> str:
+        if self._colorize is Colorize.NONE or (row, column) not in cells:
             return text
-        line = [(row, c) for c in columns] if self._colorize is Colorize.ROWWISE else [(r, column) for r in rows]
-        times = [cells[at].median for at in line if at in cells]
-        best, worst = min(times), max(times)
-        mark = (
-            _BEST if m.median <= best * 1.1 else _GOOD if m.median <= best * 1.5 else _BAD if m.median >= worst else ""
-        )
+        rowwise = self._colorize is Colorize.ROWWISE
+        best = min(m.median for (r, c), m in cells.items() if (r == row if rowwise else c == column and r[0] == row[0]))
+        time = cells[row, column].median
+        if time <= max(best * 1.01, best + 100e-9):
+            mark = _BEST
+        else:
+            mark = _GOOD if time <= best * 1.1 else _VERY_BAD if time >= best * 5 else _BAD if time >= best * 2 else ""
         return f"{mark}{text}{_RESET}" if mark else text
+
+
+def _row(m: Measurement) -> Row:
+    return m.task_spec.num_threads, m.env, m.as_row_name
+
+
+def _names(rows: list[Row]) -> list[str]:
+    """How rows begin: with their environment if there are several, where it is another than in the row above."""
+    several = len({env for _, env, _ in rows}) > 1
+    room = 4 + (max(len(env) for _, env, _ in rows) if several else 0)
+    new = [not i or row[:2] != rows[i - 1][:2] for i, row in enumerate(rows)]
+    return [
+        f"  {(f'({env})' if several and told else '').ljust(room)}{name}"
+        for told, (_, env, name) in zip(new, rows, strict=True)
+    ]

@@ -17,19 +17,9 @@ import numpy as np
 
 from flambeau.core.tensor import Tensor
 from flambeau.utils.host import host_array
+from flambeau.utils.tensorboard.summaries import bucketed, hparam_summaries, part, tiled
 
 __all__ = ["FileWriter", "SummaryWriter"]
-
-
-def _part(name: str) -> Any:
-    """A module of the package."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"SummaryWriter: it writes through the package tensorboard, which is not here ({error}); "
-            "pip install tensorboard"
-        ) from error
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
@@ -42,7 +32,7 @@ class FileWriter:
     def __init__(
         self, log_dir: str | os.PathLike[str], max_queue: int = 10, flush_secs: int = 120, filename_suffix: str = ""
     ):
-        files = _part("tensorboard.summary.writer.event_file_writer")
+        files = part("tensorboard.summary.writer.event_file_writer")
         self.event_writer = files.EventFileWriter(os.fspath(log_dir), max_queue, flush_secs, filename_suffix)
 
     def get_logdir(self) -> str:
@@ -59,7 +49,7 @@ class FileWriter:
 
     def add_summary(self, summary: Any, global_step: int | None = None, walltime: float | None = None) -> None:
         """One summary."""
-        event = _part("tensorboard.compat.proto.event_pb2").Event(summary=summary)
+        event = part("tensorboard.compat.proto.event_pb2").Event(summary=summary)
         self.add_event(event, global_step, walltime)
 
     def flush(self) -> None:
@@ -96,10 +86,10 @@ class SummaryWriter:
         self._settings = (max_queue, flush_secs, filename_suffix)
         self.file_writer: FileWriter | None = None
         self.all_writers: dict[str, FileWriter] = {}
-        self._summaries = _part("tensorboard.compat.proto.summary_pb2")
+        self._summaries = part("tensorboard.compat.proto.summary_pb2")
         writer = self._get_file_writer()
         if purge_step is not None:
-            events = _part("tensorboard.compat.proto.event_pb2")
+            events = part("tensorboard.compat.proto.event_pb2")
             start = events.SessionLog(status=events.SessionLog.START)
             writer.add_event(events.Event(step=purge_step, file_version="brain.Event:2"))
             writer.add_event(events.Event(step=purge_step, session_log=start))
@@ -121,11 +111,17 @@ class SummaryWriter:
         self, tag: str, scalar_value: Any, global_step: int | None = None, walltime: float | None = None,
         new_style: bool = False, double_precision: bool = False,
     ) -> None:  # fmt: skip
-        """One number."""
+        """One number; with ``new_style`` as a tensor, which may then be of ``double_precision``."""
         value = _array(scalar_value)
         if value.size != 1:
             raise ValueError(f"add_scalar: scalar_value must be one number, got {value.size} of them")
-        self._add(global_step, walltime, tag, simple_value=float(value.reshape(()).item()))
+        number = float(value.reshape(()).item())
+        if not new_style:
+            self._add(global_step, walltime, tag, simple_value=number)
+            return
+        exact = np.array(number, np.float64 if double_precision else np.float32)
+        proto = part("tensorboard.util.tensor_util").make_tensor_proto(exact)
+        self._add(global_step, walltime, tag, tensor=proto, metadata=self._metadata("scalars"))
 
     def add_scalars(
         self, main_tag: str, tag_scalar_dict: Mapping[str, Any], global_step: int | None = None,
@@ -143,23 +139,24 @@ class SummaryWriter:
         self, tag: str, tensor: Tensor, global_step: int | None = None, walltime: float | None = None
     ) -> None:
         """A tensor of numbers."""
-        proto = _part("tensorboard.util.tensor_util").make_tensor_proto(_array(tensor))
-        self._add(global_step, walltime, tag, tensor=proto)
+        proto = part("tensorboard.util.tensor_util").make_tensor_proto(_array(tensor))
+        self._add(global_step, walltime, tag, tensor=proto, metadata=self._metadata("tensor"))
 
     def add_histogram(
         self, tag: str, values: Any, global_step: int | None = None, bins: str | Any = "tensorflow",
         walltime: float | None = None, max_bins: int | None = None,
     ) -> None:  # fmt: skip
-        """How values are spread; ``bins`` as numpy's ``histogram`` takes them."""
+        """How values are spread; ``bins`` as numpy's ``histogram`` takes them, or "tensorflow" for those around 0.
+
+        Of more than ``max_bins`` bins several are put together.
+        """
         flat = _array(values).astype(np.float64).reshape(-1)
         if not flat.size:
             raise ValueError("add_histogram: values must have elements")
-        counts, limits = np.histogram(flat, bins="auto" if bins == "tensorflow" else bins)
-        if max_bins is not None and len(counts) > max_bins:
-            counts, limits = np.histogram(flat, bins=max_bins)
+        limits, counts = bucketed(flat, bins, max_bins)
         made = self._summaries.HistogramProto(
             min=flat.min(), max=flat.max(), num=flat.size, sum=flat.sum(), sum_squares=float(flat @ flat),
-            bucket_limit=[float(limits[0]), *map(float, limits[1:])], bucket=[0.0, *map(float, counts)],
+            bucket_limit=limits, bucket=counts,
         )  # fmt: skip
         self._add(global_step, walltime, tag, histo=made)
 
@@ -179,11 +176,11 @@ class SummaryWriter:
         self, tag: str, img_tensor: Any, global_step: int | None = None, walltime: float | None = None,
         dataformats: str = "NCHW",
     ) -> None:  # fmt: skip
-        """Several pictures side by side."""
+        """Several pictures in rows of eight."""
         array = np.moveaxis(_array(img_tensor), dataformats.index("N"), 0)
         axes = dataformats.replace("N", "")
-        row = np.concatenate([_pixels(a, axes) for a in array], axis=1)
-        self.add_image(tag, row, global_step, walltime, "HWC")
+        grid = tiled(np.stack([_pixels(a, axes) for a in array]))
+        self.add_image(tag, grid, global_step, walltime, "HWC")
 
     def add_figure(
         self, tag: str, figure: Any, global_step: int | None = None, close: bool = True, walltime: float | None = None
@@ -203,20 +200,30 @@ class SummaryWriter:
         self, tag: str, text_string: str, global_step: int | None = None, walltime: float | None = None
     ) -> None:
         """A text."""
-        plugin = self._summaries.SummaryMetadata.PluginData(plugin_name="text")
-        proto = _part("tensorboard.util.tensor_util").make_tensor_proto(np.array([text_string.encode()], object))
-        metadata = self._summaries.SummaryMetadata(plugin_data=plugin)
-        self._add(global_step, walltime, f"{tag}/text_summary", tensor=proto, metadata=metadata)
+        proto = part("tensorboard.util.tensor_util").make_tensor_proto(np.array([text_string.encode()], object))
+        self._add(global_step, walltime, f"{tag}/text_summary", tensor=proto, metadata=self._metadata("text"))
+
+    def _metadata(self, plugin: str) -> Any:
+        """Which part of TensorBoard shows an entry."""
+        about = self._summaries.SummaryMetadata.PluginData(plugin_name=plugin)
+        return self._summaries.SummaryMetadata(plugin_data=about)
 
     def add_hparams(
         self, hparam_dict: Mapping[str, Any], metric_dict: Mapping[str, Any], hparam_domain_discrete: Any = None,
         run_name: str | None = None, global_step: int | None = None,
     ) -> None:  # fmt: skip
-        """Settings of a run and what it reached: the settings as a text, the results as scalars."""
-        lines = "\n".join(f"    {name}: {value}" for name, value in hparam_dict.items())
-        self.add_text(f"{run_name or 'hparams'}/settings", lines, global_step)
-        for name, value in metric_dict.items():
-            self.add_scalar(name, value, global_step)
+        """Settings of a run and what it reached, to be compared: a folder ``run_name``, by default the time.
+
+        ``hparam_domain_discrete`` lists the values that a setting may have.
+        """
+        if not isinstance(hparam_dict, dict) or not isinstance(metric_dict, dict):
+            raise TypeError("add_hparams: hparam_dict and metric_dict must be dicts")
+        summaries = hparam_summaries(hparam_dict, metric_dict, hparam_domain_discrete)
+        with SummaryWriter(os.path.join(self.log_dir, run_name or str(time.time()))) as inner:
+            for summary in summaries:
+                inner._get_file_writer().add_summary(summary, global_step)
+            for name, value in metric_dict.items():
+                inner.add_scalar(name, value, global_step)
 
     def flush(self) -> None:
         """Put onto the disk what was written."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from flambeau.compat.flags import switched
 from flambeau.compat.unchanged import no
 from flambeau.core import registry
 from flambeau.core.tensor import Tensor
+from flambeau.nn.attention import SDPBackend, sdpa_kernel
+from flambeau.nn.functional.attention_ways import switch, ways
 
 __all__ = [
     "SDPAParams", "allow_fp16_bf16_reduction_math_sdp", "blas_workspace_size", "can_use_cudnn_attention",
@@ -25,15 +25,52 @@ __all__ = [
 ]  # fmt: skip
 
 
-class cuBLASModule(SimpleNamespace):
-    """The switches of products; :data:`matmul` is one."""
+class cuBLASModule:
+    """The switches of products, which are kept; :data:`matmul` is one.
+
+    A pair for a reduction says also whether it may be split along k, under the name with ``_split_k``.
+    """
+
+    allow_tf32: bool
+    allow_fp16_accumulation: bool
+    allow_fp16_reduced_precision_reduction: Any  # a bool, which may be set by a pair
+    allow_bf16_reduced_precision_reduction: Any
+    allow_fp16_reduced_precision_reduction_split_k: bool
+    allow_bf16_reduced_precision_reduction_split_k: bool
+    fp32_precision: str
+
+    def __init__(self) -> None:
+        kept = vars(self)
+        kept.update(allow_tf32=False, allow_fp16_accumulation=False, fp32_precision="none")
+        self.allow_fp16_reduced_precision_reduction = self.allow_bf16_reduced_precision_reduction = True
+
+    def __setattr__(self, name: str, value: Any) -> None:  # Any: each switch has a type of its own
+        kept = vars(self)
+        if name.endswith("_reduced_precision_reduction") and name in cuBLASModule.__annotations__:
+            kept[name], kept[f"{name}_split_k"] = _reduction(name, value)
+        elif name == "fp32_precision":
+            if value not in ("none", "ieee", "tf32"):
+                raise RuntimeError(f"Unknown precision: {value}")
+            kept[name] = value
+        elif name not in kept or name.endswith("_split_k"):
+            raise AttributeError(f"Unknown attribute {name}")
+        elif not isinstance(value, bool):
+            raise RuntimeError(f"{name}: expected a bool, got {value!r}")
+        else:
+            kept[name] = value
 
 
-matmul = cuBLASModule(
-    allow_tf32=False, allow_fp16_reduced_precision_reduction=True, allow_bf16_reduced_precision_reduction=True,
-    allow_fp16_accumulation=False, fp32_precision="none",
-)  # fmt: skip
-_flash = _efficient = _cudnn = _math = True
+def _reduction(name: str, value: bool | Sequence[bool]) -> tuple[bool, bool]:
+    pair = (value,) if isinstance(value, bool) else value
+    if not isinstance(pair, (tuple, list)) or not 1 <= len(pair) <= 2 or not all(isinstance(v, bool) for v in pair):
+        raise TypeError(f"{name}: expected a bool or one or two of them in a tuple, got {value!r}")
+    reduced, split = (*pair, True)[:2]
+    if reduced and not split:
+        raise RuntimeError(f"{name}: allow_splitk=False is not supported when reduced precision reductions are enabled")
+    return reduced, split
+
+
+matmul = cuBLASModule()
 is_flash_attention_available = is_ck_sdpa_available = no
 
 
@@ -42,57 +79,37 @@ def is_built() -> bool:
     return "cuda" in registry.known_types()
 
 
-def flash_sdp_enabled() -> bool:
-    """What :func:`enable_flash_sdp` was told last; True at first."""
-    return _flash
+def _switch(name: str, way: SDPBackend) -> tuple[Callable[[bool], None], Callable[[], bool]]:
+    """The functions that allow a way to compute attention, and that say whether it is allowed."""
+
+    def enable(enabled: bool) -> None:
+        switch(way, enabled)
+
+    def is_enabled() -> bool:
+        return way in ways().allowed
+
+    enable.__name__ = enable.__qualname__ = f"enable_{name}_sdp"
+    enable.__doc__ = f"Allow attention to be computed as {way.name}, or not; RuntimeError if ``enabled`` is no bool."
+    is_enabled.__name__ = is_enabled.__qualname__ = f"{name}_sdp_enabled"
+    is_enabled.__doc__ = f"Whether attention may be computed as {way.name}; True at first."
+    return enable, is_enabled
 
 
-def mem_efficient_sdp_enabled() -> bool:
-    """What :func:`enable_mem_efficient_sdp` was told last; True at first."""
-    return _efficient
-
-
-def math_sdp_enabled() -> bool:
-    """What :func:`enable_math_sdp` was told last; True at first."""
-    return _math
-
-
-def cudnn_sdp_enabled() -> bool:
-    """What :func:`enable_cudnn_sdp` was told last; True at first."""
-    return _cudnn
-
-
-def enable_flash_sdp(enabled: bool) -> None:
-    """Kept for :func:`flash_sdp_enabled`."""
-    global _flash
-    _flash = enabled
-
-
-def enable_mem_efficient_sdp(enabled: bool) -> None:
-    """Kept for :func:`mem_efficient_sdp_enabled`."""
-    global _efficient
-    _efficient = enabled
-
-
-def enable_math_sdp(enabled: bool) -> None:
-    """Kept for :func:`math_sdp_enabled`."""
-    global _math
-    _math = enabled
-
-
-def enable_cudnn_sdp(enabled: bool) -> None:
-    """Kept for :func:`cudnn_sdp_enabled`."""
-    global _cudnn
-    _cudnn = enabled
+enable_flash_sdp, flash_sdp_enabled = _switch("flash", SDPBackend.FLASH_ATTENTION)
+enable_mem_efficient_sdp, mem_efficient_sdp_enabled = _switch("mem_efficient", SDPBackend.EFFICIENT_ATTENTION)
+enable_math_sdp, math_sdp_enabled = _switch("math", SDPBackend.MATH)
+enable_cudnn_sdp, cudnn_sdp_enabled = _switch("cudnn", SDPBackend.CUDNN_ATTENTION)
 
 
 def sdp_kernel(
     enable_flash: bool = True, enable_math: bool = True, enable_mem_efficient: bool = True, enable_cudnn: bool = True
 ) -> AbstractContextManager[None]:
-    """Other answers of the functions above inside a ``with`` block."""
-    return switched(
-        __name__, _flash=enable_flash, _math=enable_math, _efficient=enable_mem_efficient, _cudnn=enable_cudnn
-    )
+    """The old form of ``torch.nn.attention.sdpa_kernel``, a switch for each way."""
+    switches = {
+        SDPBackend.FLASH_ATTENTION: enable_flash, SDPBackend.EFFICIENT_ATTENTION: enable_mem_efficient,
+        SDPBackend.MATH: enable_math, SDPBackend.CUDNN_ATTENTION: enable_cudnn,
+    }  # fmt: skip
+    return sdpa_kernel([way for way, on in switches.items() if on])
 
 
 def allow_fp16_bf16_reduction_math_sdp(enabled: bool) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
+from flambeau.compat.flags import Silent
 from flambeau.compat.unchanged import no
 
 __all__ = ["VERBOSE_OFF", "VERBOSE_ON", "is_available", "verbose"]
@@ -12,15 +11,11 @@ VERBOSE_OFF, VERBOSE_ON = 0, 1
 is_available = no
 
 
-class verbose(AbstractContextManager["verbose"]):  # PyTorch's name
-    """A block in which the library would tell what it does; RuntimeError at its begin unless it is to be silent."""
+class verbose(Silent):  # PyTorch's name
+    """A block in which MKL would tell what it does; RuntimeError unless it is to be silent."""
+
+    library = "MKL"
 
     def __init__(self, enable: int):
+        super().__init__(enable)
         self.enable = enable
-
-    def __enter__(self) -> verbose:
-        if self.enable != VERBOSE_OFF:
-            raise RuntimeError("torch.backends.mkl.verbose: MKL is not used, and cannot tell anything")
-        return self
-
-    __exit__ = nullcontext.__exit__

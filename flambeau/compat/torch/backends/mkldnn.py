@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 
-from flambeau.compat.flags import switched
+from flambeau.compat.flags import Silent, switched
 from flambeau.compat.unchanged import no
 
 __all__ = [
@@ -33,15 +33,7 @@ def flags(
     )
 
 
-class verbose(AbstractContextManager["verbose"]):  # PyTorch's name
-    """A block in which the library would tell what it does; RuntimeError at its begin unless it is to be silent."""
+class verbose(Silent):  # PyTorch's name
+    """A block in which oneDNN would tell what it does; RuntimeError unless it is to be silent."""
 
-    def __init__(self, level: int):
-        self.level = level
-
-    def __enter__(self) -> verbose:
-        if self.level != VERBOSE_OFF:
-            raise RuntimeError("torch.backends.mkldnn.verbose: oneDNN is not used, and cannot tell anything")
-        return self
-
-    __exit__ = nullcontext.__exit__
+    library = "oneDNN"

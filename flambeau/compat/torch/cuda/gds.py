@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from flambeau.accelerator.of_type import absent, absent_class
+from flambeau.accelerator.absent import absent_class
+from flambeau.compat.unchanged import lacking
 
 __all__ = ["GdsFile", "gds_deregister_buffer", "gds_register_buffer"]
 
 _WHY = "files are read and written by the host"
-gds_register_buffer = absent("torch.cuda.gds.gds_register_buffer", _WHY)
-gds_deregister_buffer = absent("torch.cuda.gds.gds_deregister_buffer", _WHY)
+gds_register_buffer = lacking("cuda.gds.gds_register_buffer", _WHY)
+gds_deregister_buffer = lacking("cuda.gds.gds_deregister_buffer", _WHY)
 GdsFile = absent_class("torch.cuda.gds.GdsFile", _WHY, "deregister_handle load_storage register_handle save_storage")

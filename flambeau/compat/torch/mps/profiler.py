@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from flambeau.accelerator.of_type import absent
-from flambeau.compat.unchanged import no
+from flambeau.compat.unchanged import lacking, no
 
 __all__ = ["is_capturing_metal", "is_metal_capture_enabled", "metal_capture", "profile", "start", "stop"]
 
 _WHY = "the driver's own profiler is not used; flambeau.profiler sees every device"
-start: Callable[..., None] = absent("torch.mps.profiler.start", _WHY)
-stop: Callable[..., None] = absent("torch.mps.profiler.stop", _WHY)
-_capture: Callable[..., None] = absent("torch.mps.profiler.metal_capture", _WHY)
+start: Callable[..., None] = lacking("mps.profiler.start", _WHY)
+stop: Callable[..., None] = lacking("mps.profiler.stop", _WHY)
+_capture: Callable[..., None] = lacking("mps.profiler.metal_capture", _WHY)
 is_capturing_metal = is_metal_capture_enabled = no
 
 
