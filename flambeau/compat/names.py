@@ -15,7 +15,8 @@ FOLDER: Final = Path(__file__).parent / "torch"
 #: Modules of torch whose private names are flambeau's at the same place.
 OPEN: Final = frozenset({
     "fx.graph_module", "fx.node", "nn.modules.module", "nn.modules.utils", "types", "utils._pytree",
-    "utils._python_dispatch",
+    "utils._python_dispatch", "utils.tensorboard._convert_np", "utils.tensorboard._embedding",
+    "utils.tensorboard._pytorch_graph", "utils.tensorboard._utils",
 })  # fmt: skip
 Place = tuple[str, str]
 

@@ -124,3 +124,9 @@ def identity_transform(T: Any) -> Any:
 def log_survival_function_of_what_is_outside(T: Any) -> Any:
     d = T.distributions.GeneralizedPareto(T.tensor(0.0), 1.0, -0.5)
     return d.log_survival_function(T.tensor(3.0))
+
+
+@case
+def concentrations_of_a_beta(T: Any) -> Any:
+    d = T.distributions.Beta(T.tensor([0.5, 2.0], requires_grad=True), T.tensor(3.0))
+    return [d.concentration1, d.concentration0, d.concentration1.requires_grad, d.concentration0.shape]

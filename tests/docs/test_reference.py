@@ -100,6 +100,7 @@ MODULES = (
     "flambeau.utils.serialization",
     "flambeau.utils.small",
     "flambeau.utils.tensorboard",
+    "flambeau.utils.tensorboard.summary",
     "flambeau.xpu",
 )
 

@@ -41,6 +41,21 @@ layers("LPPool1d", (2, 2, 7), lambda nn: nn.LPPool1d(2, 3), lambda nn: nn.LPPool
 layers("LPPool3d", (1, 2, 4, 3, 5), lambda nn: nn.LPPool3d(2, 2), lambda nn: nn.LPPool3d(4.0, (2, 1, 2), 1))
 
 
+#: Functions, each with the sizes of its input and with options.
+FUNCTIONS: dict[str, tuple[tuple[int, ...], tuple[dict[str, Any], ...]]] = {
+    "adaptive_avg_pool3d": ((2, 2, 4, 3, 5), ({"output_size": 2}, {"output_size": (3, None, 1)})),
+    "adaptive_max_pool3d": ((2, 2, 4, 3, 5), ({"output_size": 2}, {"output_size": (1, 2, 3), "return_indices": True})),
+    "lp_pool1d": ((2, 2, 7), ({"norm_type": 2, "kernel_size": 3}, {"norm_type": 3.0, "kernel_size": 2, "stride": 1})),
+    "lp_pool3d": ((1, 2, 4, 3, 5), ({"norm_type": 2, "kernel_size": (2, 1, 3), "ceil_mode": True},)),
+    "max_pool3d": ((1, 2, 4, 3, 5), ({"kernel_size": 2}, {"kernel_size": (2, 3, 1), "padding": 1, "stride": 1,
+                                                          "return_indices": False})),
+}  # fmt: skip
+for _name, (_shape, _options) in FUNCTIONS.items():
+    case(
+        _name, lambda T, a, n=_name, s=_shape, o=_options: [getattr(T.nn.functional, n)(a.distinct(*s), **k) for k in o]
+    )
+
+
 def _fractional(T: Any, a: Inputs, **options: Any) -> Any:
     samples = a.x(2, 3, 3, low=0.0, high=1.0, grad=False)
     m = T.nn.FractionalMaxPool3d((2, 1, 2), return_indices=True, _random_samples=samples, **options)

@@ -180,13 +180,17 @@ def test_the_bottleneck(tmp_path: Path) -> None:
     assert done.returncode == 0 and "aten::exp" in done.stdout and "cProfile output" in done.stdout
 
 
-def test_what_needs_another_package_says_so() -> None:
+def test_what_needs_another_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     from flambeau.utils import cpp_extension
+    from flambeau.utils.tensorboard._parts import pillow
 
     with pytest.raises(RuntimeError, match="no C\\+\\+ interface"):
         cpp_extension.load("x", ["x.cpp"])
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
-            fb.utils.tensorboard.SummaryWriter("log")
+    for name in {"tensorboard", "PIL", *sys.modules}:
+        if name.split(".")[0] in ("tensorboard", "PIL"):
+            monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
+        fb.utils.tensorboard.SummaryWriter("log")
+    assert not hasattr(fb.utils.tensorboard, "RecordWriter")
+    with pytest.raises(ModuleNotFoundError, match=r"a video needs the package pillow.*pip install pillow"):
+        pillow("Image", "a video")

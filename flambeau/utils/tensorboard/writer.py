@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-import io
 import os
 import socket
 import time
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from flambeau.core.tensor import Tensor
-from flambeau.utils.host import host_array
-from flambeau.utils.tensorboard.summaries import bucketed, hparam_summaries, part, tiled
+from flambeau.utils.tensorboard import _embedding, summary
+from flambeau.utils.tensorboard._convert_np import make_np
+from flambeau.utils.tensorboard._curves import MAX_THRESHOLDS, default_bins
+from flambeau.utils.tensorboard._parts import part
+from flambeau.utils.tensorboard._pytorch_graph import graph
+from flambeau.utils.tensorboard._utils import figure_to_image
 
 __all__ = ["FileWriter", "SummaryWriter"]
-
-
-def _array(value: Any) -> np.ndarray[Any, Any]:
-    return host_array(value) if isinstance(value, Tensor) else np.asarray(value)
 
 
 class FileWriter:
@@ -32,8 +27,8 @@ class FileWriter:
     def __init__(
         self, log_dir: str | os.PathLike[str], max_queue: int = 10, flush_secs: int = 120, filename_suffix: str = ""
     ):
-        files = part("tensorboard.summary.writer.event_file_writer")
-        self.event_writer = files.EventFileWriter(os.fspath(log_dir), max_queue, flush_secs, filename_suffix)
+        self._settings = (os.fspath(log_dir), max_queue, flush_secs, filename_suffix)
+        self.reopen()
 
     def get_logdir(self) -> str:
         """The folder."""
@@ -52,6 +47,13 @@ class FileWriter:
         event = part("tensorboard.compat.proto.event_pb2").Event(summary=summary)
         self.add_event(event, global_step, walltime)
 
+    def add_graph(self, graph_profile: tuple[Any, Any], walltime: float | None = None) -> None:
+        """The graph of a model and the record of its run, as protobufs."""
+        kinds = part("tensorboard.compat.proto.event_pb2")
+        nodes, run = (proto.SerializeToString() for proto in graph_profile)
+        self.add_event(kinds.Event(graph_def=nodes), None, walltime)
+        self.add_event(kinds.Event(tagged_run_metadata=kinds.TaggedRunMetadata(tag="step1", run_metadata=run)))
+
     def flush(self) -> None:
         """Put onto the disk what was written."""
         self.event_writer.flush()
@@ -59,6 +61,10 @@ class FileWriter:
     def close(self) -> None:
         """End the file."""
         self.event_writer.close()
+
+    def reopen(self) -> None:
+        """Begin another file in the folder."""
+        self.event_writer = part("tensorboard.summary.writer.event_file_writer").EventFileWriter(*self._settings)
 
 
 class SummaryWriter:
@@ -86,7 +92,8 @@ class SummaryWriter:
         self._settings = (max_queue, flush_secs, filename_suffix)
         self.file_writer: FileWriter | None = None
         self.all_writers: dict[str, FileWriter] = {}
-        self._summaries = part("tensorboard.compat.proto.summary_pb2")
+        self.default_bins = default_bins()
+        self._projector = part("tensorboard.plugins.projector.projector_config_pb2").ProjectorConfig()
         writer = self._get_file_writer()
         if purge_step is not None:
             events = part("tensorboard.compat.proto.event_pb2")
@@ -103,25 +110,13 @@ class SummaryWriter:
         """The folder."""
         return self.log_dir
 
-    def _add(self, step: int | None, walltime: float | None, tag: str, **value: Any) -> None:
-        summary = self._summaries.Summary(value=[self._summaries.Summary.Value(tag=tag, **value)])
-        self._get_file_writer().add_summary(summary, step, walltime)
-
     def add_scalar(
         self, tag: str, scalar_value: Any, global_step: int | None = None, walltime: float | None = None,
         new_style: bool = False, double_precision: bool = False,
     ) -> None:  # fmt: skip
-        """One number; with ``new_style`` as a tensor, which may then be of ``double_precision``."""
-        value = _array(scalar_value)
-        if value.size != 1:
-            raise ValueError(f"add_scalar: scalar_value must be one number, got {value.size} of them")
-        number = float(value.reshape(()).item())
-        if not new_style:
-            self._add(global_step, walltime, tag, simple_value=number)
-            return
-        exact = np.array(number, np.float64 if double_precision else np.float32)
-        proto = part("tensorboard.util.tensor_util").make_tensor_proto(exact)
-        self._add(global_step, walltime, tag, tensor=proto, metadata=self._metadata("scalars"))
+        """One number; ``new_style`` as a tensor, then with ``double_precision`` of float64."""
+        made = summary.scalar(tag, scalar_value, None, new_style, double_precision)
+        self._get_file_writer().add_summary(made, global_step, walltime)
 
     def add_scalars(
         self, main_tag: str, tag_scalar_dict: Mapping[str, Any], global_step: int | None = None,
@@ -129,101 +124,215 @@ class SummaryWriter:
     ) -> None:  # fmt: skip
         """Several numbers, to be shown together: each in a folder of its own."""
         for tag, value in tag_scalar_dict.items():
-            folder = os.path.join(self.log_dir, f"{main_tag}_{tag}".replace("/", "_"))
+            folder = f"{self.log_dir}/{main_tag.replace('/', '_')}_{tag}"
             if folder not in self.all_writers:
                 self.all_writers[folder] = FileWriter(folder, *self._settings)
-            entry = self._summaries.Summary.Value(tag=main_tag, simple_value=float(_array(value).reshape(()).item()))
-            self.all_writers[folder].add_summary(self._summaries.Summary(value=[entry]), global_step, walltime)
+            self.all_writers[folder].add_summary(summary.scalar(main_tag, value), global_step, walltime)
 
     def add_tensor(
         self, tag: str, tensor: Tensor, global_step: int | None = None, walltime: float | None = None
     ) -> None:
         """A tensor of numbers."""
-        proto = part("tensorboard.util.tensor_util").make_tensor_proto(_array(tensor))
-        self._add(global_step, walltime, tag, tensor=proto, metadata=self._metadata("tensor"))
+        self._get_file_writer().add_summary(summary.tensor_proto(tag, tensor), global_step, walltime)
 
     def add_histogram(
         self, tag: str, values: Any, global_step: int | None = None, bins: str | Any = "tensorflow",
         walltime: float | None = None, max_bins: int | None = None,
     ) -> None:  # fmt: skip
-        """How values are spread; ``bins`` as numpy's ``histogram`` takes them, or "tensorflow" for those around 0.
+        """How values are spread.
 
-        Of more than ``max_bins`` bins several are put together.
+        Args:
+            tag, values: a name, and numbers.
+            bins: "tensorflow" for limits from 1e-12 to 1e20, each by a tenth further from 0 than the last, or what
+                numpy's ``histogram`` takes.
+            max_bins: about how many bins there may be at most.
+            global_step, walltime: number of the step, and seconds since 1970.
         """
-        flat = _array(values).astype(np.float64).reshape(-1)
-        if not flat.size:
-            raise ValueError("add_histogram: values must have elements")
-        limits, counts = bucketed(flat, bins, max_bins)
-        made = self._summaries.HistogramProto(
-            min=flat.min(), max=flat.max(), num=flat.size, sum=flat.sum(), sum_squares=float(flat @ flat),
-            bucket_limit=limits, bucket=counts,
-        )  # fmt: skip
-        self._add(global_step, walltime, tag, histo=made)
+        limits = self.default_bins if isinstance(bins, str) and bins == "tensorflow" else bins
+        self._get_file_writer().add_summary(summary.histogram(tag, values, limits, max_bins), global_step, walltime)
+
+    def add_histogram_raw(
+        self, tag: str, min: float, max: float, num: float, sum: float, sum_squares: float,
+        bucket_limits: Sequence[float], bucket_counts: Sequence[float], global_step: int | None = None,
+        walltime: float | None = None,
+    ) -> None:  # fmt: skip
+        """A histogram that was counted before: of each bucket the upper limit, and how many are in it."""
+        made = summary.histogram_raw(tag, min, max, num, sum, sum_squares, bucket_limits, bucket_counts)
+        self._get_file_writer().add_summary(made, global_step, walltime)
 
     def add_image(
         self, tag: str, img_tensor: Any, global_step: int | None = None, walltime: float | None = None,
         dataformats: str = "CHW",
     ) -> None:  # fmt: skip
         """A picture: bytes, or numbers from 0 to 1; ``dataformats`` names the axes."""
-        pixels = _pixels(_array(img_tensor), dataformats)
-        height, width, channels = pixels.shape
-        image = self._summaries.Summary.Image(
-            height=height, width=width, colorspace=channels, encoded_image_string=_png(pixels)
-        )
-        self._add(global_step, walltime, tag, image=image)
+        made = summary.image(tag, img_tensor, dataformats=dataformats)
+        self._get_file_writer().add_summary(made, global_step, walltime)
 
     def add_images(
         self, tag: str, img_tensor: Any, global_step: int | None = None, walltime: float | None = None,
         dataformats: str = "NCHW",
     ) -> None:  # fmt: skip
         """Several pictures in rows of eight."""
-        array = np.moveaxis(_array(img_tensor), dataformats.index("N"), 0)
-        axes = dataformats.replace("N", "")
-        grid = tiled(np.stack([_pixels(a, axes) for a in array]))
-        self.add_image(tag, grid, global_step, walltime, "HWC")
+        self.add_image(tag, img_tensor, global_step, walltime, dataformats)
+
+    def add_image_with_boxes(
+        self, tag: str, img_tensor: Any, box_tensor: Any, global_step: int | None = None,
+        walltime: float | None = None, rescale: float = 1, dataformats: str = "CHW",
+        labels: str | Sequence[str] | None = None,
+    ) -> None:  # fmt: skip
+        """A picture with boxes, (n, 4): left, top, right, bottom in pixels; one label is for all of them."""
+        made = summary.image_boxes(tag, img_tensor, box_tensor, rescale, dataformats, labels)
+        self._get_file_writer().add_summary(made, global_step, walltime)
 
     def add_figure(
         self, tag: str, figure: Any, global_step: int | None = None, close: bool = True, walltime: float | None = None
     ) -> None:
-        """A figure of matplotlib."""
-        file = io.BytesIO()
-        figure.savefig(file, format="png")
-        width, height = (int(v) for v in figure.get_size_inches() * figure.dpi)
-        image = self._summaries.Summary.Image(
-            height=height, width=width, colorspace=4, encoded_image_string=file.getvalue()
-        )
-        self._add(global_step, walltime, tag, image=image)
-        if close:
-            importlib.import_module("matplotlib.pyplot").close(figure)
+        """A figure of matplotlib, or a list of them."""
+        formats = "NCHW" if isinstance(figure, (list, tuple)) else "CHW"
+        self.add_image(tag, figure_to_image(figure, close), global_step, walltime, formats)
+
+    def add_video(
+        self, tag: str, vid_tensor: Any, global_step: int | None = None, fps: float = 4, walltime: float | None = None
+    ) -> None:
+        """Videos in a grid, (n, time, channel, height, width): bytes, or numbers from 0 to 1."""
+        self._get_file_writer().add_summary(summary.video(tag, vid_tensor, fps), global_step, walltime)
+
+    def add_audio(
+        self, tag: str, snd_tensor: Any, global_step: int | None = None, sample_rate: int = 44100,
+        walltime: float | None = None,
+    ) -> None:  # fmt: skip
+        """Sound of one channel: numbers from -1 to 1, of shape (length,) or (1, length)."""
+        self._get_file_writer().add_summary(summary.audio(tag, snd_tensor, sample_rate), global_step, walltime)
 
     def add_text(
         self, tag: str, text_string: str, global_step: int | None = None, walltime: float | None = None
     ) -> None:
-        """A text."""
-        proto = part("tensorboard.util.tensor_util").make_tensor_proto(np.array([text_string.encode()], object))
-        self._add(global_step, walltime, f"{tag}/text_summary", tensor=proto, metadata=self._metadata("text"))
+        """A text in Markdown."""
+        self._get_file_writer().add_summary(summary.text(tag, text_string), global_step, walltime)
 
-    def _metadata(self, plugin: str) -> Any:
-        """Which part of TensorBoard shows an entry."""
-        about = self._summaries.SummaryMetadata.PluginData(plugin_name=plugin)
-        return self._summaries.SummaryMetadata(plugin_data=about)
+    def add_graph(
+        self, model: Any, input_to_model: Any = None, verbose: bool = False, use_strict_trace: bool = True
+    ) -> None:
+        """The ops of a model's forward pass, by module, with shapes and edges: it runs once, in evaluation.
+
+        Args:
+            model: a module.
+            input_to_model: a tensor, or a tuple or list of what forward takes.
+            verbose: print the nodes.
+            use_strict_trace: accepted for PyTorch's sake: forward may give containers of any kind.
+
+        Raises:
+            TypeError: the model is no module, or its forward does not take these inputs.
+            RuntimeError: the forward pass raises.
+            ValueError: there are no inputs, or the pass gives no tensor.
+        """
+        self._get_file_writer().add_graph(graph(model, input_to_model, verbose, use_strict_trace))
+
+    def add_embedding(
+        self, mat: Any, metadata: Any = None, label_img: Any = None, global_step: int | None = None,
+        tag: str = "default", metadata_header: Sequence[str] | None = None,
+    ) -> None:  # fmt: skip
+        """Points for the projector.
+
+        Args:
+            mat: of shape (n, length).
+            metadata: what each is called; with ``metadata_header`` a list of each, of the columns that it names.
+            label_img: a square picture of each, (n, channel, height, width).
+            global_step, tag: number of the step, and a name.
+        """
+        pictures = None if label_img is None else make_np(label_img)
+        below = _embedding.folder_of(tag, global_step)
+        folder = f"{self._get_file_writer().get_logdir()}/{below}"
+        _embedding.write_embedding(folder, make_np(mat), metadata, pictures, metadata_header)
+        info = _embedding.get_embedding_info(metadata, pictures, below, global_step, tag)
+        self._projector.embeddings.append(info)
+        contents = part("google.protobuf.text_format").MessageToString(self._projector)
+        _embedding.write_pbtxt(self.log_dir, contents)
+
+    def add_pr_curve(
+        self, tag: str, labels: Any, predictions: Any, global_step: int | None = None,
+        num_thresholds: int = MAX_THRESHOLDS, weights: Any = None, walltime: float | None = None,
+    ) -> None:  # fmt: skip
+        """Precision and recall of a classifier at thresholds between 0 and 1.
+
+        Args:
+            tag, labels: a name, and 0 or 1 for each.
+            predictions: how likely each is 1.
+            num_thresholds: at most 127.
+            weights: of each, or one number.
+            global_step, walltime: number of the step, and seconds since 1970.
+        """
+        made = summary.pr_curve(tag, labels, predictions, num_thresholds, weights)
+        self._get_file_writer().add_summary(made, global_step, walltime)
+
+    def add_pr_curve_raw(
+        self, tag: str, true_positive_counts: Any, false_positive_counts: Any, true_negative_counts: Any,
+        false_negative_counts: Any, precision: Any, recall: Any, global_step: int | None = None,
+        num_thresholds: int = MAX_THRESHOLDS, weights: Any = None, walltime: float | None = None,
+    ) -> None:  # fmt: skip
+        """Precision and recall that were computed before; how many thresholds there are is how many each has."""
+        made = summary.pr_curve_raw(
+            tag, true_positive_counts, false_positive_counts, true_negative_counts, false_negative_counts, precision,
+            recall, num_thresholds, weights,
+        )  # fmt: skip
+        self._get_file_writer().add_summary(made, global_step, walltime)
+
+    def add_custom_scalars_multilinechart(
+        self, tags: Sequence[str], category: str = "default", title: str = "untitled"
+    ) -> None:
+        """Have several scalars shown in one chart."""
+        self.add_custom_scalars({category: {title: ["Multiline", tags]}})
+
+    def add_custom_scalars_marginchart(
+        self, tags: Sequence[str], category: str = "default", title: str = "untitled"
+    ) -> None:
+        """Have a scalar shown between two others: ``tags`` of its value, the lower and the upper bound."""
+        self.add_custom_scalars({category: {title: ["Margin", tags]}})
+
+    def add_custom_scalars(self, layout: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
+        """Which scalars are shown together: by category and title ``["Multiline", tags]`` or ``["Margin", tags]``.
+
+        TensorBoard shows the one that was written last.
+        """
+        self._get_file_writer().add_summary(summary.custom_scalars(layout))
+
+    def add_mesh(
+        self, tag: str, vertices: Any, colors: Any = None, faces: Any = None,
+        config_dict: Mapping[str, Any] | None = None, global_step: int | None = None, walltime: float | None = None,
+    ) -> None:  # fmt: skip
+        """A mesh in space, or points.
+
+        Args:
+            tag, vertices: a name, and points of shape (batch, n, 3).
+            colors: of these, from 0 to 255.
+            faces: triangles of the points' numbers, (batch, m, 3).
+            config_dict: for the classes of three.js that show it.
+            global_step, walltime: number of the step, and seconds since 1970.
+        """
+        made = summary.mesh(tag, vertices, colors, faces, config_dict)
+        self._get_file_writer().add_summary(made, global_step, walltime)
 
     def add_hparams(
-        self, hparam_dict: Mapping[str, Any], metric_dict: Mapping[str, Any], hparam_domain_discrete: Any = None,
-        run_name: str | None = None, global_step: int | None = None,
+        self, hparam_dict: Mapping[str, Any], metric_dict: Mapping[str, Any],
+        hparam_domain_discrete: Mapping[str, Sequence[Any]] | None = None, run_name: str | None = None,
+        global_step: int | None = None,
     ) -> None:  # fmt: skip
-        """Settings of a run and what it reached, to be compared: a folder ``run_name``, by default the time.
+        """Hyperparameters and what a run reached with them, in a folder of the run's own.
 
-        ``hparam_domain_discrete`` lists the values that a setting may have.
+        Args:
+            hparam_dict: bool, str, numbers, tensors of one number; None is left out.
+            metric_dict: numbers, which are written as scalars too.
+            hparam_domain_discrete: what a hyperparameter may be, by name.
+            run_name: of the folder; by default the time.
+            global_step: number of the step.
         """
-        if not isinstance(hparam_dict, dict) or not isinstance(metric_dict, dict):
-            raise TypeError("add_hparams: hparam_dict and metric_dict must be dicts")
-        summaries = hparam_summaries(hparam_dict, metric_dict, hparam_domain_discrete)
-        with SummaryWriter(os.path.join(self.log_dir, run_name or str(time.time()))) as inner:
-            for summary in summaries:
-                inner._get_file_writer().add_summary(summary, global_step)
+        made = summary.hparams(hparam_dict, metric_dict, hparam_domain_discrete)
+        folder = f"{self.log_dir}/{str(time.time()) if run_name is None else run_name}"
+        with SummaryWriter(folder, "", None, *self._settings) as run:
+            for one in made:
+                run._get_file_writer().add_summary(one, global_step)
             for name, value in metric_dict.items():
-                inner.add_scalar(name, value, global_step)
+                run.add_scalar(name, value, global_step)
 
     def flush(self) -> None:
         """Put onto the disk what was written."""
@@ -243,27 +352,3 @@ class SummaryWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _pixels(array: np.ndarray[Any, Any], dataformats: str) -> np.ndarray[Any, Any]:
-    """Bytes with the axes height, width and channel, of which there are 3 or 4."""
-    if sorted(dataformats) not in (sorted("HW"), sorted("CHW")) or array.ndim != len(dataformats):
-        raise ValueError(f"add_image: dataformats {dataformats!r} does not fit an array of shape {array.shape}")
-    ordered = np.transpose(array, [dataformats.index(a) for a in "HWC" if a in dataformats])
-    if ordered.ndim == 2:
-        ordered = ordered[..., None]
-    if ordered.dtype != np.uint8:
-        ordered = (np.clip(ordered, 0, 1) * 255).astype(np.uint8)
-    return np.repeat(ordered, 3, axis=2) if ordered.shape[2] == 1 else np.ascontiguousarray(ordered)
-
-
-def _png(pixels: np.ndarray[Any, Any]) -> bytes:
-    """A PNG file (https://www.w3.org/TR/png/): 8 bits a channel, rows without a filter."""
-    height, width, channels = pixels.shape
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-
-    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes((8, {3: 2, 4: 6}[channels], 0, 0, 0))
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
