@@ -15,25 +15,57 @@ N = TypeVar("N", int, float)
 T = TypeVar("T")
 
 
-class SymInt:
-    """A size that is not known before a program runs; ``node`` is what knows of it."""
+class _Symbolic:
+    """A number that a compiler knows by a node; what is asked of it is asked of the node."""
 
-    def __init__(self, node: object):
+    def __init__(self, node: Any):  # Any: a node of a compiler; flambeau makes none
         self.node = node
 
-
-class SymFloat:
-    """A number that is not known before a program runs; ``node`` is what knows of it."""
-
-    def __init__(self, node: object):
-        self.node = node
+    def __hash__(self) -> int:
+        return hash(self.node)
 
 
-class SymBool:
-    """A condition that is not known before a program runs; ``node`` is what knows of it."""
+class SymInt(_Symbolic):
+    """A size that is not known yet; here every size is, and no number is one of these."""
 
-    def __init__(self, node: object):
-        self.node = node
+    def __int__(self) -> int:
+        return int(self.node.guard_int("", 0))
+
+    __index__ = __int__
+
+    def as_integer_ratio(self) -> tuple[SymInt, int]:
+        """Itself, over 1."""
+        return self, 1
+
+
+class SymFloat(_Symbolic):
+    """A float that is not known yet; no number is one of these."""
+
+    def __float__(self) -> float:
+        return float(self.node.guard_float("", 0))
+
+    def is_integer(self) -> bool:
+        """Whether it is whole."""
+        return float(self).is_integer()
+
+    def as_integer_ratio(self) -> tuple[int, int]:
+        """Two integers whose quotient it is."""
+        return float(self).as_integer_ratio()
+
+    def conjugate(self) -> SymFloat:
+        """Itself."""
+        return self
+
+    def hex(self) -> str:
+        """Its digits to the base 16, as text."""
+        return float(self).hex()
+
+
+class SymBool(_Symbolic):
+    """A condition that is not known yet; no bool is one of these."""
+
+    def __bool__(self) -> bool:
+        return bool(self.node.guard_bool("", 0))
 
 
 def sym_int(a: float) -> int:

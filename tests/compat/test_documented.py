@@ -54,8 +54,8 @@ def test_symbolic_numbers_ask_their_node() -> None:
         def guard_bool(self, file: str, line: int) -> bool:
             return True
 
-    size, number = symbolic.SymInt(Node()), symbolic.SymFloat(Node())
-    assert int(size) == 3 and size.as_integer_ratio() == (size, 1) and bool(symbolic.SymBool(Node()))
+    size, number = fb.SymInt(Node()), fb.SymFloat(Node())
+    assert int(size) == 3 and size.as_integer_ratio() == (size, 1) and bool(fb.SymBool(Node()))
     assert number.as_integer_ratio() == (5, 2) and not number.is_integer() and number.conjugate() is number
     assert number.hex() == (2.5).hex()
 

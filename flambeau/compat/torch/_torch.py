@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from flambeau.compat import amp
 from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
-from flambeau.compat.symbolic import SymBool, SymFloat, SymInt, Tag
+from flambeau.compat.symbolic import Tag
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
 from flambeau.compat.torch._classes import classes
 from flambeau.compat.torch._compile import compile
@@ -36,15 +35,11 @@ from flambeau.overrides import _assert as _assert
 __version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
     "AcceleratorError", "Future", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction",
-    "ScriptModule", "SymBool", "SymFloat", "SymInt", "Tag", "TypedStorage", "UntypedStorage",
-    "are_deterministic_algorithms_enabled",
-    "autocast", "classes", "clear_autocast_cache", "compile", "compiled_with_cxx11_abi", "get_autocast_cpu_dtype",
-    "get_autocast_dtype", "get_autocast_gpu_dtype", "get_deterministic_debug_mode", "get_device_module",
-    "get_float32_matmul_precision", "has_lapack", "has_mkl", "has_openmp", "has_spectral",
-    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
-    "is_deterministic_algorithms_warn_only_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
-    "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_deterministic_debug_mode",
-    "set_float32_matmul_precision", "set_flush_denormal", "typename", "use_deterministic_algorithms",
+    "ScriptModule", "Tag", "TypedStorage", "UntypedStorage", "autocast", "classes", "clear_autocast_cache", "compile",
+    "compiled_with_cxx11_abi", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype",
+    "get_device_module", "has_lapack", "has_mkl", "has_openmp", "has_spectral", "is_autocast_cache_enabled",
+    "is_autocast_cpu_enabled", "is_autocast_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
+    "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "typename",
 ]  # fmt: skip
 
 globals().update(_FOREACH)
@@ -79,14 +74,17 @@ def is_autocast_cpu_enabled() -> bool:
     return False
 
 
+_cache = [True]
+
+
 def is_autocast_cache_enabled() -> bool:
     """What :func:`set_autocast_cache_enabled` was told last; True at first."""
-    return _switches["cache"]
+    return _cache[0]
 
 
 def set_autocast_cache_enabled(enabled: bool) -> None:
     """Kept for :func:`is_autocast_cache_enabled`; there is no cache."""
-    _switches["cache"] = enabled
+    _cache[0] = enabled
 
 
 def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -> None:
@@ -112,62 +110,6 @@ def clear_autocast_cache() -> None:
 has_lapack = has_spectral = True  # linear algebra and Fourier transforms, by numpy and flambeau's own kernels
 has_mkl = has_openmp = False
 is_vulkan_available = no
-
-
-# -- switches ----------------------------------------------------------------------------------------------------
-_switches = {"cache": True, "deterministic": False, "warn_only": False}
-_precision = ["highest"]
-
-
-def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Kept for :func:`are_deterministic_algorithms_enabled`: flambeau's kernels give the same bits each time anyway."""
-    _switches["deterministic"], _switches["warn_only"] = bool(mode), bool(mode and warn_only)
-
-
-def are_deterministic_algorithms_enabled() -> bool:
-    """What :func:`use_deterministic_algorithms` was told last; False at first."""
-    return _switches["deterministic"]
-
-
-def is_deterministic_algorithms_warn_only_enabled() -> bool:
-    """Whether :func:`use_deterministic_algorithms` was told to warn only."""
-    return _switches["warn_only"]
-
-
-def set_deterministic_debug_mode(debug_mode: int | str) -> None:
-    """:func:`use_deterministic_algorithms` by one word: "default" (0), "warn" (1) or "error" (2)."""
-    words = ("default", "warn", "error")
-    if debug_mode not in (*words, 0, 1, 2):
-        raise RuntimeError(
-            f"set_deterministic_debug_mode: expected one of {', '.join(words)} or 0 to 2, got {debug_mode!r}"
-        )
-    level = words.index(debug_mode) if isinstance(debug_mode, str) else debug_mode
-    use_deterministic_algorithms(level > 0, warn_only=level == 1)
-
-
-def get_deterministic_debug_mode() -> int:
-    """0, 1 or 2, as :func:`set_deterministic_debug_mode` counts."""
-    return 0 if not _switches["deterministic"] else 1 if _switches["warn_only"] else 2
-
-
-def set_float32_matmul_precision(precision: str) -> None:
-    """Kept for :func:`get_float32_matmul_precision`: float32 products are computed in float32."""
-    if precision not in ("highest", "high", "medium"):
-        warnings.warn(
-            f"set_float32_matmul_precision: expected highest, high or medium, got {precision!r}", stacklevel=2
-        )
-        return
-    _precision[0] = precision
-
-
-def get_float32_matmul_precision() -> str:
-    """What :func:`set_float32_matmul_precision` was told last; "highest" at first."""
-    return _precision[0]
-
-
-def set_flush_denormal(mode: bool) -> bool:
-    """False: numpy's kernels keep denormal numbers."""
-    return False
 
 
 def compiled_with_cxx11_abi() -> bool:
