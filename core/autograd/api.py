@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, ValuesView
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from flambeau.core.autograd.engine import accumulate, run_backward
@@ -17,15 +17,15 @@ from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
 #: What a gradient is taken of, or by.
-Roots: TypeAlias = Tensor | GradientEdge | Sequence[Tensor | GradientEdge]
-Gradients: TypeAlias = Tensor | Sequence[Tensor | None] | None
+Roots: TypeAlias = Tensor | GradientEdge | Iterable[Tensor | GradientEdge]
+Gradients: TypeAlias = Tensor | Iterable[Tensor | None] | None
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
-    """One or several, as a tuple; an edge, itself a tuple, is one."""
+    """One or several, in any iterable, as a tuple; a tensor and an edge are one."""
     if value.__class__ is tuple:
         return value
-    several = isinstance(value, (tuple, list, ValuesView)) and not isinstance(value, GradientEdge)
+    several = isinstance(value, Iterable) and not isinstance(value, (Tensor, GradientEdge, str))
     return tuple(value) if several else (value,)
 
 
