@@ -119,7 +119,9 @@ def _go_back(
 def _target(t: Any, i: int, where: str) -> Any:
     if isinstance(t, GradientEdge):
         return t.edge
-    edge = edge_of(t) if isinstance(t, Tensor) else None
+    if not isinstance(t, Tensor):
+        raise GradientError(f"{where}: all inputs have to be Tensors or GradientEdges, but got {type(t).__name__}")
+    edge = edge_of(t)
     if edge is None:
         raise GradientError(f"{where}: input {i} does not require grad; call requires_grad_() on it before computing")
     return edge
@@ -143,6 +145,8 @@ def grad(
             "grad: materialize_grads=True gives zeros for unused inputs, so allow_unused must not be False"
         )
     outs, ins = as_tuple(outputs), as_tuple(inputs)
+    if not ins:
+        raise GradientError("grad: inputs must not be empty")
     grads = (None,) * len(outs) if grad_outputs is None else as_tuple(grad_outputs)
     targets = [_target(t, i, "grad") for i, t in enumerate(ins)]
     keep = create_graph if retain_graph is None else retain_graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from tests.core.leaves import gradient, leaf
@@ -23,6 +24,13 @@ CASES: dict[str, Case] = {
     "grad_of_a_set": lambda T, x: T.autograd.grad((x * x).sum(), {x}),
     "grad_of_an_iterator": lambda T, x, y: T.autograd.grad(iter([(x * y).sum()]), (v for v in (x, y))),
     "grad_of_a_dict": lambda T, x: T.autograd.grad((x * x).sum(), {"x": x}),
+    "grad_of_a_dict_unused": lambda T, x, y: T.autograd.grad(
+        x.sum(), {"b": y, "a": x}, allow_unused=True, materialize_grads=True
+    ),
+    "grad_of_an_empty_dict": lambda T, x: T.autograd.grad(x.sum(), {}),
+    "grad_of_nothing": lambda T, x: T.autograd.grad(x.sum(), ()),
+    "grad_of_a_mapping": lambda T, x: T.autograd.grad(x.sum(), OrderedDict(x=x)),
+    "grad_of_a_word": lambda T, x: T.autograd.grad(x.sum(), ["x"]),
     "backward_of_a_set": lambda T, x: [T.autograd.backward({(x * x).sum()}, inputs={x}), x.grad],
     "grad_none_req": lambda T: T.autograd.grad((leaf(T, 1) * 2).sum(), T.ones(2)),
     "grad_unused": lambda T, x, y: T.autograd.grad(x.sum(), (x, y)),
