@@ -268,8 +268,10 @@ def test_the_host_does_not_run_far_ahead(opencl):
 
 @pytest.mark.device("opencl")
 @pytest.mark.skipif(os.name == "nt", reason="signals as on POSIX")
-def test_a_wait_can_be_interrupted(opencl):
+def test_a_wait_can_be_interrupted(opencl, request):
     """Ctrl-C comes through while a read waits, and the device goes on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     x = fb.rand(1200, 1200, device="opencl")
     (x @ x).sum().item()
     sent = []

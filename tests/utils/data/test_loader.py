@@ -570,7 +570,8 @@ def test_an_interrupt_ends_the_program(tmp_path, everyone):
     """Ctrl-C, which reaches the workers too, in the middle of an epoch."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import time\nimport flambeau as fb\n"
+        "import signal, time\nimport flambeau as fb\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it\n"
         "class Slow:\n"
         "    def __len__(self): return 1000\n"
         "    def __getitem__(self, i): time.sleep(0.2); return i\n"
