@@ -115,8 +115,10 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
         for axis, n in enumerate(shape, shift):
             if n != 1 and result[axis] != n:
                 if result[axis] != 1:
-                    sizes = f"sizes {result[axis]} and {n} at axis {axis - ndim}"
-                    raise LayoutError(f"shapes {', '.join(map(str, shapes))} do not broadcast: {sizes}")
+                    raise LayoutError(  # in torch's words, which packages look for
+                        f"shapes {' and '.join(map(str, shapes))} do not broadcast: the size of tensor a "
+                        f"({result[axis]}) must match the size of tensor b ({n}) at non-singleton dimension {axis}"
+                    )
                 result[axis] = n
     return tuple(result)
 

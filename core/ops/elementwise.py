@@ -46,14 +46,10 @@ Shape = tuple[int, ...]
 
 def broadcast(*shapes: Shape | None) -> Shape:
     """The common shape of the operands; ShapeError names them."""
-    present = [tuple(s) for s in shapes if s is not None]
     try:
-        return layout.broadcast_shapes(*present)
-    except ValueError:
-        listing = " and ".join(str(s) for s in present)
-        raise ShapeError(
-            f"shapes {listing} do not broadcast: sizes must be equal or 1 along each dimension, counted from the last"
-        ) from None
+        return layout.broadcast_shapes(*[tuple(s) for s in shapes if s is not None])
+    except ValueError as error:
+        raise ShapeError(str(error)) from None
 
 
 def _named(name: str) -> Infer:

@@ -47,7 +47,8 @@ def _expanded_shape(name: str, old: Shape, sizes: Shape) -> Shape:
             raise ShapeError(f"{name}: sizes must not be negative, got {sizes}")
         elif have is not None and have not in (1, n):
             raise ShapeError(
-                f"{name}: shape {old} does not expand to {sizes}: dimension {i - front} has size {have}, not 1 or {n}"
+                f"{name}: shape {old} does not expand to {sizes}: the expanded size of the tensor ({n}) must match the "
+                f"existing size ({have}) at non-singleton dimension {i}"
             )
     return tuple(new)
 

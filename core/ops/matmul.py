@@ -40,11 +40,8 @@ def _product_shape(x: Shape, y: Shape) -> Shape:
         )
     try:
         batch = layout.broadcast_shapes(tuple(x[:-2]), tuple(y[:-2]))
-    except ValueError:
-        raise ShapeError(
-            f"matmul: batch dimensions {tuple(x[:-2])} of input and {tuple(y[:-2])} of other do not broadcast, "
-            f"in shapes {tuple(x)} and {tuple(y)}"
-        ) from None
+    except ValueError as error:
+        raise ShapeError(f"matmul of {tuple(x)} and {tuple(y)}: of the batches, {error}") from None
     return (*batch, x[-2], y[-1])
 
 

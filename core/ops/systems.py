@@ -40,8 +40,8 @@ def system(name: str) -> Callable[..., Shape]:
             raise ShapeError(f"{name}: B of shape {tuple(b)} must have as many rows as A of shape {tuple(a)}")
         try:
             batch = layout.broadcast_shapes(tuple(a[:-2]), tuple(b[:-2]))
-        except ValueError:
-            raise ShapeError(f"{name}: the batches of A {tuple(a)} and B {tuple(b)} do not broadcast") from None
+        except ValueError as error:
+            raise ShapeError(f"{name} of A {tuple(a)} and B {tuple(b)}: of the batches, {error}") from None
         return (*batch, *b[-2:])
 
     return infer

@@ -165,3 +165,22 @@ def test_constants_of_files_and_batches() -> None:
     assert serialization.MAGIC_NUMBER == 119547037146038801333356 and serialization.PROTOCOL_VERSION == 1001
     assert (serialization.DEFAULT_PROTOCOL, serialization.LONG_SIZE, serialization.STORAGE_KEY_SEPARATOR) == (2, 4, ",")
     assert collate.np_str_obj_array_pattern.search("<U3") and not collate.np_str_obj_array_pattern.search("<f4")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fb.ones(2, 3) + fb.ones(4),
+        lambda: fb.where(fb.ones(3, 2, 1) > 0, fb.ones(3, 2), fb.ones(3, 2)),
+        lambda: fb.ones(2, 1, 3) @ fb.ones(4, 3, 2),
+        lambda: fb.broadcast_tensors(fb.ones(2), fb.ones(3)),
+    ],
+)
+def test_packages_find_torchs_words_of_sizes(call: Any) -> None:
+    """Pyro, for one, looks for them to say what was wrong."""
+    with pytest.raises(
+        RuntimeError, match=r"size of tensor a \(\d\) must match the size of tensor b \(\d\) at non-sin"
+    ):
+        call()
+    with pytest.raises(RuntimeError, match=r"expanded size of the tensor \(4\) must match the existing size \(3\) at"):
+        fb.ones(3).expand(2, 4)
