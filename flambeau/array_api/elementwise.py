@@ -89,7 +89,7 @@ atan, atanh, ceil, conj, cos, cosh = e.atan_p, e.atanh_p, e.ceil_p, e.conj_p, e.
 exp, floor, isnan, log, log1p, log2 = e.exp_p, e.floor_p, e.isnan_p, e.log_p, e.log1p_p, e.log2_p
 log10, logical_not, negative, positive = e.log10_p, e.logical_not_p, e.neg_p, e.positive_p
 reciprocal, signbit, sin, sinh, sqrt = e.reciprocal_p, e.signbit_p, e.sin_p, e.sinh_p, e.sqrt_p
-square, tan, tanh, trunc, bitwise_invert = e.square_p, e.tan_p, e.tanh_p, e.trunc_p, e.bitwise_not_p
+square, tan, trunc, bitwise_invert = e.square_p, e.tan_p, e.trunc_p, e.bitwise_not_p
 isfinite, isinf, real, imag = special.isfinite, special.isinf, views.real, views.imag
 
 
@@ -123,6 +123,20 @@ def sign(x: Tensor, /) -> Tensor:
     if x.dtype.category == dt.COMPLEX:
         return e.where(x == 0, creation.zeros_like(x), x / abs(x))
     return e.where(isnan(x), x, e.sign_p(x)) if x.dtype.category == dt.FLOATING else e.sign_p(x)
+
+
+def tanh(x: Tensor, /) -> Tensor:
+    """The hyperbolic tangent; of a complex number that is infinite to the right or left its limit, ``±1 ± 0j``.
+
+    >>> fb.array_api.tanh(fb.tensor([0.0]))
+    tensor([0.])
+    """
+    found = e.tanh_p(x)
+    if x.dtype.category < dt.COMPLEX:
+        return found
+    across, up = real(x), imag(x)
+    limit = e.copysign_p(creation.zeros_like(up), up)
+    return construct.from_parts(real(found), e.where(isinf(across) & isfinite(up), limit, imag(found)))
 
 
 def expm1(x: Tensor, /) -> Tensor:

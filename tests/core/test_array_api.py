@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import subprocess
 import sys
@@ -128,6 +129,17 @@ def test_names(name: str) -> None:
 def test_names_of_extensions(name: str) -> None:
     extension, short = name.split(".")
     assert short in getattr(xp, extension).__all__ and inspect.getdoc(getattr(getattr(xp, extension), short))
+
+
+def test_limits_of_the_hyperbolic_tangent() -> None:
+    """The standard's table of special cases, where C and numpy let the sign of the zero turn with the angle."""
+    inf = math.inf
+    z = fb.tensor([complex(inf, 2), complex(inf, -2), complex(-inf, 2), complex(-inf, -2), complex(inf, 1e154)],
+                  dtype=fb.complex128)  # fmt: skip
+    found = fb.array_api.tanh(z)
+    assert fb.array_api.real(found).tolist() == [1, 1, -1, -1, 1]
+    assert fb.array_api.signbit(fb.array_api.imag(found)).tolist() == [False, True, False, True, False]
+    assert fb.array_api.isnan(fb.array_api.imag(fb.array_api.tanh(fb.tensor([complex(1, inf)])))).tolist() == [True]
 
 
 def test_strict_operators() -> None:
