@@ -109,6 +109,8 @@ def run(
         variables = {"PYTHONPATH": str(HERE / "plugin"), "OUTCOMES": str(outcomes), "SEEDS": str(seeds)}
         command = [str(python), "-m", "pytest", "-q", "--tb=no", "-p", "outcomes", "-p", "no:cacheprovider", "-rN",
                    "--timeout=900", *suite.options, *tests]  # fmt: skip
+        if suite.repository:
+            command += ["--rootdir", "."]  # ids do not follow from what files of settings a checkout has
         if processes > 1:
             command += ["-n", str(processes), "--dist", "worksteal"]
         own = {name: value.format(folder=folder) for name, value in suite.variables.items()}
