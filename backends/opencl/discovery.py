@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -65,7 +66,9 @@ def _order(found: Found, cl: Raw) -> tuple[Any, ...]:
     named = wanted is not None and wanted.lower() in found.label.lower()
     kinds = (cl.device_type.GPU, cl.device_type.ACCELERATOR, cl.device_type.CPU)
     kind = next((i for i, k in enumerate(kinds) if found.device.type & k), len(kinds))
-    return found.reason is not None, not named, kind, found.label, found.platform, found.number
+    platform = found.device.platform
+    newest = tuple(-int(n) for n in re.findall(r"\d+", platform.version)[:4])  # of OpenCL, and of the driver
+    return (found.reason is not None, not named, kind, platform.name, newest, found.label, found.platform, found.number)
 
 
 def _why_none(found: list[Found]) -> str:

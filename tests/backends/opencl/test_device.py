@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -291,3 +292,16 @@ def test_a_wait_can_be_interrupted(opencl, request):
     timer.join()
     assert fb.ones(3, device="opencl").sum().item() == 3
     assert (x @ x).cpu().shape == (1200, 1200)
+
+
+def test_the_newest_of_one_drivers_versions_comes_first():
+    """PoCL of pip is older than many systems' own, and does not know the newest processors."""
+    cl = SimpleNamespace(device_type=SimpleNamespace(GPU=4, ACCELERATOR=8, CPU=2))
+
+    def found(version, label, platform):
+        own = SimpleNamespace(name="Portable Computing Language", version=version)
+        return discovery.Found(SimpleNamespace(name=label, type=2, platform=own), platform, 0, None, False)
+
+    pip, system = found("OpenCL 3.0 PoCL 3.0-rc2  Linux", "a", 0), found("OpenCL 3.0 PoCL 3.1+debian  Linux", "b", 1)
+    newer = found("OpenCL 3.0 PoCL 10.0  Linux", "c", 2)
+    assert sorted([pip, system, newer], key=lambda f: discovery._order(f, cl)) == [newer, system, pip]
