@@ -288,7 +288,7 @@ def test_a_wait_can_be_interrupted(opencl, request):
             for _ in range(3):
                 y = x @ x
             y.cpu()
-    assert time.perf_counter() - sent[0] < 1.0  # about 0.2 s on a machine with nothing else to do
+    assert time.perf_counter() - sent[0] < 5.0  # about 0.2 s on a machine with nothing else to do
     timer.join()
     assert fb.ones(3, device="opencl").sum().item() == 3
     assert (x @ x).cpu().shape == (1200, 1200)
