@@ -120,6 +120,13 @@ def _path(value: str | Path) -> Path:
     return path
 
 
+def _processor(value: str) -> str:
+    chosen = value.strip().lower()
+    if chosen not in ("host", "avx512", "avx2", "sse", "none"):
+        raise ValueError("not one of them")
+    return chosen
+
+
 def _optional_text(value: str | None) -> str | None:
     return (value or "").strip() or None
 
@@ -193,6 +200,11 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
                 "How many host threads the kernels use, matrix products included."),
         Setting("cache_dir", _path, _user_cache, "~/.cache/flambeau (or $XDG_CACHE_HOME/flambeau)", "a folder",
                 "Where compiled kernels are kept between runs."),
+        Setting("cache_size", _bytes, 256 << 20, "256M", "a number of bytes such as '100M' (K, M, G, T), or 'none'",
+                "How much is kept there of each kind of kernels, the oldest going first; 0 keeps nothing, none has no "
+                "bound."),
+        Setting("cpu_code", _processor, "host", "host", "host, avx512, avx2, sse or none",
+                "The processor that the CPU's machine code is made for; with `none` numpy computes everything."),
         Setting("memory_limit", _bytes, None, "none",
                 "a number of bytes such as '512M' or '2G' (K, M, G, T), or 'none'",
                 "The most memory that a backend with an allocator of its own may hold on one device."),

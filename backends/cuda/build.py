@@ -6,25 +6,24 @@ so NVRTC is asked directly.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
-from pathlib import Path
 from typing import Final
 
 from flambeau.backends.launched.device import Raw
+from flambeau.backends.store import Store
 
 #: Results do not depend on how a compiler contracts products and sums; subnormal numbers, division and square roots
 #: are IEEE's, which is NVRTC's default.
 OPTIONS: Final = ("--fmad=false", "--std=c++14")
 
+store: Final = Store("cuda", ".cubin")
+
 
 class Compiler:
     """Compiles for one device; ``nvrtc`` is CuPy's module, ``capability`` 90 for compute capability 9.0."""
 
-    def __init__(self, nvrtc: Raw, capability: int, folder: Path):
-        self.nvrtc, self.capability, self.folder = nvrtc, capability, folder
+    def __init__(self, nvrtc: Raw, capability: int):
+        self.nvrtc, self.capability = nvrtc, capability
         self.version: tuple[int, ...] = tuple(nvrtc.getVersion())
         known = [int(a) for a in nvrtc.getSupportedArchs()]
         newest = max((a for a in known if a <= capability), default=capability)
@@ -35,21 +34,7 @@ class Compiler:
     def binary(self, text: str) -> bytes:
         """The program as the driver loads it, from the cache if it was compiled before."""
         key = hashlib.sha256(f"{self.version}\n{self.options}\n{text}".encode()).hexdigest()
-        path = self.folder / f"{key}.cubin"
-        with contextlib.suppress(OSError):
-            return path.read_bytes()
-        made = self.compile(text)
-        with contextlib.suppress(OSError):  # a folder that cannot be written costs the next start the compilation
-            self._keep(path, made)
-        return made
-
-    def _keep(self, path: Path, made: bytes) -> None:
-        """Other processes see the whole file or none."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(made)
-        os.replace(name, path)
+        return store.get(key, lambda: self.compile(text))
 
     def compile(self, text: str) -> bytes:
         """The program; RuntimeError with NVRTC's log where it does not compile."""

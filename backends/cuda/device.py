@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,6 @@ from flambeau.backends.cuda.memory import Block, Memory
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Plan, Raw
 from flambeau.backends.strided import StridedArray
-from flambeau.core import config
 from flambeau.core.dtype import DType
 
 TARGET: Final = Target("cuda", cpu=False, fp64=True, int64_atomics=True)
@@ -40,7 +38,7 @@ class CudaDevice(Device):
         self.cupy = cupy
         self.units = int(facts["multiProcessorCount"])
         capability = 10 * int(facts["major"]) + int(facts["minor"])
-        self.compiler = Compiler(cupy.cuda.nvrtc, capability, Path(config.get("cache_dir")) / "cuda")
+        self.compiler = Compiler(cupy.cuda.nvrtc, capability)
         self.null = cupy.cuda.Stream.null
         self.has_streams = False  # whether somebody made a stream beside the default one
         self.pool = Memory(self)
