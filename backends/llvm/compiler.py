@@ -127,6 +127,11 @@ def compiler_for(target: Target) -> Compiler:
     return Compiler(target)
 
 
+def load(module: Module, names: Iterable[str]) -> dict[str, int]:
+    """The addresses of functions of a module, compiled for its target."""
+    return compiler_for(module.target).load(module, names)
+
+
 @cache
 def unavailable() -> str | None:
     """Why no machine code can be made here; None where it can."""
@@ -134,10 +139,10 @@ def unavailable() -> str | None:
         target = targets.chosen()
         if target is None:
             return "the setting cpu_code is none"
-        module = Module()
+        module = Module(target)
         f = Function(module, "canary", [I64], I64)
         f.ret(f.args[0] + 1)
-        address = compiler_for(target).load(module, ["canary"])["canary"]
+        address = load(module, ["canary"])["canary"]
         if ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address)(41) != 42:
             return "llvmlite makes code that computes wrong"
     except config.ConfigError:

@@ -1,6 +1,6 @@
 """A builder of LLVM IR: values with operators, variables, loops and branches as Python's own blocks.
 
-    module = Module()
+    module = Module(host())
     f = Function(module, "scale", [PTR, F32, I64])
     x, factor, count = f.args
     for i in f.range(0, count):
@@ -221,6 +221,7 @@ class Function:
         self, module: Module, name: str, params: Sequence[Type], result: Type = VOID, *, internal: bool = False
     ):
         self.module, self.symbol, self.result, self.internal = module, name, result, internal
+        self.target = module.target
         self.lines: list[str] = []
         self.entry: list[str] = []
         self._names = 0

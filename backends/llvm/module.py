@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import Type, literal
 
 #: Metadata that instructions point to: stores past the caches, branches that are nearly always or never taken.
@@ -23,9 +24,10 @@ class Defined(Protocol):
 
 
 class Module:
-    """What is compiled together. ``externals`` are bound when the code is loaded: no address stands in the text."""
+    """What is compiled together, for a target. ``externals`` are bound at loading: no address stands in the text."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.functions: dict[str, Defined] = {}
         self.externals: dict[str, int] = {}
         self._declared: dict[str, None] = {}

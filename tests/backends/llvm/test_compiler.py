@@ -18,6 +18,7 @@ from flambeau.backends.llvm import target as targets
 from flambeau.backends.llvm.compiler import Compiler
 from flambeau.backends.llvm.ir import Function
 from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64
 from flambeau.core import config
 
@@ -28,8 +29,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "llvm"
 
 
-def plus(number: int) -> Module:
-    module = Module()
+def plus(number: int, target: Target | None = None) -> Module:
+    module = Module(target or targets.host())
     f = Function(module, "plus", [I64], I64)
     f.ret(f.args[0] + number)
     return module
@@ -50,7 +51,7 @@ def test_the_disk_serves_the_next_process(folder: Path) -> None:
 
 def test_every_target_has_files_of_its_own(folder: Path) -> None:
     for target in targets.runnable():
-        assert called(Compiler(target), plus(2), 1) == 3
+        assert called(Compiler(target), plus(2, target), 1) == 3
     assert len(list(folder.iterdir())) == len(targets.runnable())
 
 
@@ -79,7 +80,7 @@ def test_the_text_is_the_same_in_every_process() -> None:
 
 def test_names_outside_are_bound_when_the_code_is_loaded() -> None:
     cell = ctypes.c_int64(40)
-    module = Module()
+    module = Module(targets.host())
     f = Function(module, "plus", [I64], I64)
     f.ret(f.load(I64, f.outside("cell", ctypes.addressof(cell))) + f.args[0])
     assert hex(ctypes.addressof(cell))[2:] not in module.text()

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flambeau.backends.llvm.compiler import Compiler, compiler_for
+from flambeau.backends.llvm.compiler import Compiler, load
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.module import Module
-from flambeau.backends.llvm.target import ELSEWHERE, Target, runnable
+from flambeau.backends.llvm.target import ELSEWHERE, Target, host, runnable
 from flambeau.backends.llvm.types import BF16, F16, F32, F64, I1, I8, I32, I64, PTR, Type, literal
 
 NUMPY = {"float": "f4", "double": "f8", "i32": "i4", "i64": "i8", "i8": "i1"}
@@ -25,7 +25,7 @@ def run(target: Target, body: Callable[..., Value], *arrays: Any, out: Type) -> 
     types = [{v: k for k, v in NUMPY.items()}[a.dtype.str[1:]] for a in arrays]
     scalars = {"float": F32, "double": F64, "i32": I32, "i64": I64, "i8": I8}
     lanes = target.lanes(F64)
-    module = Module()
+    module = Module(target)
     f = Function(module, "kernel", [PTR] * (len(arrays) + 1) + [I64])
     *ins, result, count = f.args
     main = count - count % lanes
@@ -35,7 +35,7 @@ def run(target: Target, body: Callable[..., Value], *arrays: Any, out: Type) -> 
     rest = (f.load_masked(scalars[t].vector(lanes), p, main, mask, 1) for t, p in zip(types, ins, strict=True))
     f.store_masked(body(f, *rest), result, main, mask)
     f.ret()
-    address = compiler_for(target).load(module, ["kernel"])["kernel"]
+    address = load(module, ["kernel"])["kernel"]
     found = np.zeros(arrays[0].shape, NUMPY[out.name])
     call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (len(arrays) + 1), ctypes.c_int64)(address)
     call(*(a.ctypes.data for a in (*arrays, found)), found.size)
@@ -110,10 +110,10 @@ def test_conversions(target: Target) -> None:
 @every_width
 def test_a_sum_over_lanes_is_in_one_order(target: Target) -> None:
     x = np.linspace(0, 1, 16, dtype="f4") ** 3
-    module = Module()
+    module = Module(target)
     f = Function(module, "total", [PTR], F32)
     f.ret(f.reduce(f.load(F32.vector(16), f.args[0]), lambda a, b: a + b))
-    address = compiler_for(target).load(module, ["total"])["total"]
+    address = load(module, ["total"])["total"]
     wanted = x
     while wanted.size > 1:
         wanted = wanted[: wanted.size // 2] + wanted[wanted.size // 2 :]
@@ -150,10 +150,10 @@ def squares(module: Module) -> None:
 
 @every_width
 def test_loops_branches_and_calls(target: Target) -> None:
-    module = Module()
+    module = Module(target)
     collatz(module)
     squares(module)
-    found = compiler_for(target).load(module, ["collatz", "squares"])
+    found = load(module, ["collatz", "squares"])
     number = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
     assert [number(found["collatz"])(n) for n in (1, 6, 27)] == [0, 8, 111]
     assert [number(found["squares"])(n) for n in (0, 2, 3)] == [0, 500, 499]
@@ -168,12 +168,12 @@ def test_masked_lanes_touch_no_memory(target: Target) -> None:
     start = libc.mmap(None, ctypes.c_size_t(2 * page), 3, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, ctypes.c_long(0))
     assert libc.mprotect(ctypes.c_void_p(start + page), page, 0) == 0
     lanes = target.lanes(F32)
-    module = Module()
+    module = Module(target)
     f = Function(module, "double", [PTR, I64])
     mask = f.below(f.args[1], lanes)
     f.store_masked(f.load_masked(F32.vector(lanes), f.args[0], 0, mask) * 2.0, f.args[0], 0, mask)
     f.ret()
-    address = compiler_for(target).load(module, ["double"])["double"]
+    address = load(module, ["double"])["double"]
     for count in range(lanes):
         at = start + page - 4 * count
         values = (ctypes.c_float * count).from_address(at)
@@ -185,7 +185,7 @@ def test_masked_lanes_touch_no_memory(target: Target) -> None:
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
 def test_the_same_text_compiles_elsewhere(target: Target) -> None:
-    module = Module()
+    module = Module(target)
     collatz(module)
     squares(module)
     f = Function(module, "triple", [PTR])
@@ -211,7 +211,7 @@ def test_literals(type: Type, value: Any, text: str) -> None:
 
 
 def test_wrong_uses_say_what_is_wrong() -> None:
-    module = Module()
+    module = Module(host())
     f, g = Function(module, "f", [F32, I64]), Function(module, "g", [F32])
     x, n = f.args
     with pytest.raises(TypeError, match="f: expected float, got i64"):

@@ -1,0 +1,56 @@
+"""Work in chunks: a function of generated code that does one, and what runs it over all of them.
+
+A job is written once, for chunk number ``chunk``; how large a chunk is depends on the operands alone, never on the
+number of threads, so that results are the same for any number of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from flambeau.backends.llvm.compiler import load
+from flambeau.backends.llvm.ir import Function, Value
+from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.types import F32, F64, I32, I64, PTR, Type
+
+_CODES: Final = {PTR: "Q", I64: "q", I32: "i", F32: "f", F64: "d"}
+
+
+class JobFunction(Function):
+    """A job being written: ``values`` are what the caller passes, ``chunk`` the number of the chunk.
+
+    ``thread`` is the number of the thread that does it, from 0, for memory that is each thread's own.
+    """
+
+    def __init__(self, module: Module, name: str, params: Sequence[Type]):
+        super().__init__(module, name, [PTR, I64, I64])
+        packed, self.chunk, self.thread = self.args
+        self.params = tuple(params)
+        self.values: list[Value] = [self.load(t, packed + 8 * i) for i, t in enumerate(params)]
+
+
+class Job:
+    """A job in memory: call it with the number of chunks and the values of its parameters, pointers as integers.
+
+    The interpreter's lock is given up meanwhile; the caller keeps the arrays alive and unchanged.
+    """
+
+    def __init__(self, address: int, params: Sequence[Type]):
+        self.address = address
+        self._pack = struct.Struct("<" + "".join(_CODES[t] + "x" * (8 - t.bytes) for t in params)).pack
+
+    def __call__(self, chunks: int, *values: int | float) -> None:
+        packed = self._pack(*values)
+        call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(self.address)
+        for chunk in range(chunks):
+            call(packed, chunk, 0)
+
+
+def jobs(*functions: JobFunction) -> list[Job]:
+    """Compile the module of some jobs, and load them."""
+    (module,) = {f.module for f in functions}
+    found = load(module, [f.symbol for f in functions])
+    return [Job(found[f.symbol], f.params) for f in functions]
