@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -41,7 +42,6 @@ def cores() -> int:
 
 def facts() -> dict[str, Any]:
     """The machine, the commit and the versions behind the figures of a run."""
-    torch, flambeau = torch_or_none(), importlib.import_module("flambeau")
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": _processor(),
@@ -49,8 +49,7 @@ def facts() -> dict[str, Any]:
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "system": platform.system(),
         "commit": _commit(),
-        "flambeau": flambeau.__version__,
-        "torch": None if torch is None else torch.__version__,
+        "torch": importlib.metadata.version("torch") if importlib.util.find_spec("torch") else None,
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
