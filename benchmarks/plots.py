@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.measure import Row
 from benchmarks.report import Run
 
+TICKS = [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 5)]
 COLOURS = ("#2a6f97", "#e07a5f", "#81b29a", "#6d597a")
 
 
@@ -26,12 +27,12 @@ def draw(folder: Path, run: Run) -> list[Path]:
 
 def _picture(path: Path, suite: str, rows: list[Row], facts: dict[str, Any]) -> Path:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     names = list(dict.fromkeys(row.name for row in rows))
     counts = sorted({row.threads for row in rows})
     height = 0.8 / len(counts)
-    figure = Figure(figsize=(9, 1.6 + len(names) * (0.16 + 0.12 * len(counts))), layout="constrained")
+    figure = Figure(figsize=(9, 1.6 + len(names) * (0.1 + 0.08 * len(counts))), layout="constrained")
     axes = figure.subplots()
     for k, threads in enumerate(counts):
         chosen = [(row, ratio) for row in rows if row.threads == threads and (ratio := row.ratio) is not None]
@@ -44,13 +45,15 @@ def _picture(path: Path, suite: str, rows: list[Row], facts: dict[str, Any]) -> 
         )  # fmt: skip
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
+    first, last = axes.get_xlim()
+    axes.set_xticks([t for t in TICKS if first <= t <= last], minor=False)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.grid(axis="x", which="both", linewidth=0.3)
+    axes.grid(axis="x", linewidth=0.4)
     axes.set_axisbelow(True)
-    axes.set_xlabel("flambeau / PyTorch (left of 1: flambeau takes less); whiskers: quartiles of the rounds")
+    axes.set_xlabel("flambeau over PyTorch, below 1 flambeau takes less; whiskers are quartiles", fontsize=9)
     axes.set_title(f"{suite}: {facts['processor']}, commit {facts['commit']}", fontsize=10)
     if len(counts) > 1:
         axes.legend(fontsize=8)
