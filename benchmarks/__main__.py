@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import frameworks, memory, models, ops, overhead, page, plots, report, startup
+from benchmarks.measure import Row
 from benchmarks.suite import Settings, Suite
 
 SUITES: dict[str, Suite] = {
@@ -63,12 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(options.rounds, options.seconds, options.threads, lambda name: options.part in name)
     suites = {name: suite for name, suite in SUITES.items() if name in options.suites or not options.suites}
     facts = frameworks.facts() | {"note": options.note}
-    rows, status = report.show(settings, suites, {} if options.part else overhead.MEAN_LIMITS)
-    run = report.Run(facts, rows, settings.failures)
-    if options.json:
-        report.write(options.json, run)
+
+    def keep(rows: list[Row]) -> None:
+        if options.json:
+            report.write(options.json, report.Run(facts, rows, settings.failures))
+
+    rows, status = report.show(settings, suites, {} if options.part else overhead.MEAN_LIMITS, keep)
     if options.plots:
-        for path in plots.draw(options.plots, run):
+        for path in plots.draw(options.plots, report.Run(facts, rows, settings.failures)):
             print(path)
     return status or int(startup.late(rows))
 

@@ -121,7 +121,10 @@ def _cell(words: str) -> str:
 
 def _swept(rows: list[Row]) -> list[str]:
     """The sweep over all ops in short."""
-    parts = ["## Every op\n", "Ops of the op database that PyTorch has too, at three sizes, on one thread.\n"]
+    parts = [
+        "## Every op\n",
+        "Ops of the op database that PyTorch has too, at three sizes, on one thread, as many as its time was enough for.\n",
+    ]
     lines = ["| size | ops | geometric mean of the ratios | the largest ratios |", "|---|--:|--:|---|"]
     for size in sweep.SIZES:
         chosen = [row for row in rows if row.suite == sweep.suite_of(size)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,13 @@ def line(row: Row) -> str:
 
 
 def show(
-    settings: Settings, suites: Mapping[str, Suite], mean_limits: Mapping[str, float] | None = None
+    settings: Settings,
+    suites: Mapping[str, Suite],
+    mean_limits: Mapping[str, float] | None = None,
+    keep: Callable[[list[Row]], None] = lambda rows: None,
 ) -> tuple[list[Row], int]:
     """Run suites and print their rows as they come: all rows, and the exit status, 1 for a limit that was exceeded
-    and for results that are not PyTorch's.
+    and for results that are not PyTorch's. ``keep`` gets the rows so far after every suite.
     """
     enough(settings.rounds)
     print(frameworks.described(frameworks.facts()))
@@ -92,6 +95,7 @@ def show(
                 beside = "" if limit is None else f"{'':16}{limit:8.2f}{'  over' if missed else ''}"
                 print(f"{'geometric mean':60}{threads:>7}{'':24}{middle:8.2f}{beside}")
         found += rows
+        keep(found)
     for text in settings.failures:
         print(f"failed: {text}", file=sys.stderr)
     return found, int(over or bool(settings.failures))

@@ -71,9 +71,10 @@ def test_a_run_comes_back_from_json(tmp_path: Path) -> None:
 
 def test_suites_are_shown_with_means_limits_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(modules=[flambeau], failures=["an op: wrong"])
-    rows, status = report.show(settings, {"ops": lambda _: iter(ROWS[:3])})
+    kept: list[Row] = []
+    rows, status = report.show(settings, {"ops": lambda _: iter(ROWS[:3])}, keep=kept.extend)
     shown = capsys.readouterr()
-    assert rows == ROWS[:3] and status == 1 and "failed: an op: wrong" in shown.err
+    assert rows == kept == ROWS[:3] and status == 1 and "failed: an op: wrong" in shown.err
     assert frameworks.WITHOUT_TORCH in shown.out and "geometric mean" in shown.out
     assert report.show(Settings(modules=[flambeau] * 2), {"ops": lambda _: iter(ROWS[:2])}, {"ops": 0.6})[1] == 0
     assert report.show(Settings(modules=[flambeau] * 2), {"ops": lambda _: iter(ROWS[:2])}, {"ops": 0.3})[1] == 1
