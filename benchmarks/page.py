@@ -123,7 +123,7 @@ def _swept(rows: list[Row]) -> list[str]:
     """The sweep over all ops in short."""
     parts = [
         "## Every op\n",
-        "Ops of the op database that PyTorch has too, at three sizes, on one thread, as many as its time was enough for.\n",
+        "Ops of the op database that PyTorch has too, at three sizes, on one thread: as many as there was time for.\n",
     ]
     lines = ["| size | ops | geometric mean of the ratios | the largest ratios |", "|---|--:|--:|---|"]
     for size in sweep.SIZES:

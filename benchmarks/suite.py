@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ Suite = Callable[[Settings], Iterator[Row]]
 
 
 def measured(
-    settings: Settings, suite: str, name: str, programs: list[Program], *, threads: int = 1, per: int = 1,
+    settings: Settings, suite: str, name: str, programs: Sequence[Program], *, threads: int = 1, per: int = 1,
     unit: str = "s", burst: float = 0.004, limit: float | None = None,
 ) -> Row:  # fmt: skip
     """The row of a case: of its program on flambeau and, if there are two, on PyTorch. A call is of ``per`` units."""
