@@ -37,7 +37,8 @@ class JobFunction(Function):
 class Job:
     """A job in memory: call it with the number of chunks and the values of its parameters, pointers as integers.
 
-    Several chunks are spread over the threads of :mod:`~flambeau.backends.llvm.threads`. The interpreter's lock is given up meanwhile; the caller keeps the arrays alive and unchanged.
+    Several chunks are spread over the threads of :mod:`~flambeau.backends.llvm.threads`. The interpreter's lock is
+    given up meanwhile; the caller keeps the arrays alive and unchanged.
     """
 
     def __init__(self, address: int, params: Sequence[Type]):

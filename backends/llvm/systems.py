@@ -16,7 +16,7 @@ from typing import Final
 from flambeau.backends.llvm import atomics
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import I8, I16, I32, I64, PTR, Type
+from flambeau.backends.llvm.types import I8, I16, I32, I64, PTR, VOID, Type
 
 #: Bytes of a thread's stack, the same everywhere: macOS would give half a megabyte.
 _STACK: Final = 4 << 20
@@ -67,9 +67,11 @@ class System(ABC):
     def starting(self, f: Function, run: Value) -> AbstractContextManager[Callable[[Value], Value]]:
         """A context whose value starts a thread with ``run(seat)``, and says whether that failed."""
 
+    @abstractmethod
     def christen(self, f: Function) -> None:
         """Give the thread that runs this a name for debuggers and ``top``."""
 
+    @abstractmethod
     def prepare(self, f: Function, seat: Value) -> None:
         """Make a seat fit to sleep on, once."""
 
@@ -101,9 +103,9 @@ class Posix(System):
         self.call(f, "pthread_sigmask", how, before, f.constant(PTR, 0))
 
     def christen(self, f: Function) -> None:
-        name = f.table(I8, [*_NAME.encode(), 0])
         if not self.has("pthread_setname_np"):
             return
+        name = f.table(I8, [*_NAME.encode(), 0])
         if "linux" in self.target.triple:
             self.call(f, "pthread_setname_np", self.call(f, "pthread_self", result=I64), name)
         elif "apple" in self.target.triple:
@@ -112,6 +114,9 @@ class Posix(System):
 
 class Futex(Posix):
     """Linux: a thread sleeps on the word itself."""
+
+    def prepare(self, f: Function, seat: Value) -> None:
+        """Nothing: a word of 0 is ready."""
 
     def _futex(self, f: Function, seat: Value, op: int, value: int) -> None:
         nothing = f.constant(PTR, 0)
@@ -166,12 +171,15 @@ class Windows(System):
             name = f.table(I16, [*_NAME.encode(), 0])
             self.call(f, "SetThreadDescription", self.call(f, "GetCurrentThread", result=PTR), name)
 
+    def prepare(self, f: Function, seat: Value) -> None:
+        """Nothing: a word of 0 is ready."""
+
     def sleep(self, f: Function, seat: Value) -> None:
         forever = f.constant(I32, -1)
         self.call(f, "WaitOnAddress", seat, f.table(I64, [1]), 8, forever)
 
     def wake(self, f: Function, seat: Value) -> None:
-        self.call(f, "WakeByAddressSingle", seat)
+        self.call(f, "WakeByAddressSingle", seat, result=VOID)
 
 
 def system_for(target: Target, find: Find = here) -> System:

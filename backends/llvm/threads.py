@@ -38,7 +38,7 @@ from flambeau.backends.llvm.compiler import compiler_for
 from flambeau.backends.llvm.ir import Function, Operand, Value
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.systems import System, system_for
-from flambeau.backends.llvm.types import I1, I64, PTR
+from flambeau.backends.llvm.types import I64, PTR
 from flambeau.core import config
 from flambeau.core.locks import fork_safe
 
@@ -185,8 +185,8 @@ def _spread(module: Module, system: System, wait: Function, work: Function) -> F
     atomics.store(f, (number << 32) | chunks, state + CLAIMS)
     atomics.store(f, number, state + JOBS)
     f.fence()
-    for i in f.range(1, f.minimum(threads, chunks)):
-        _ring(f, system, state + SEATS + i * _SEAT)
+    for other in f.range(1, f.minimum(threads, chunks)):
+        _ring(f, system, state + SEATS + other * _SEAT)
     f.call(work, state, 0)
     with f.loop() as leave:
         pending = atomics.load(f, state + PENDING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -11,34 +12,25 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from flambeau.backends.llvm import atomics, systems, threads
+from flambeau.backends.llvm import systems, threads
 from flambeau.backends.llvm.compiler import Compiler, load
 from flambeau.backends.llvm.ir import Function
-from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
+from flambeau.backends.llvm.jobs import jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import ELSEWHERE, Target, host
 from flambeau.backends.llvm.types import I64, PTR
 from flambeau.core import config
+from tests.backends.llvm.told_jobs import SYSTEMS, counted, counting, job, meeting, met, nesting, pool_of
 from tests.backends.test_forks import in_child
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-
-SYSTEMS = {"own": systems.system_for} if sys.platform == "win32" else {
-    "own": systems.system_for, "condition": systems.Condition,
-}  # fmt: skip
-
-
-@cache
-def pool_of(system: str) -> threads.Pool:
-    return threads.Pool(SYSTEMS[system](host()))
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -46,57 +38,6 @@ def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(threads, "_pool", pool_of(request.param))
     with config.override(num_threads=2):
         yield pool_of(request.param)
-
-
-# -- jobs ------------------------------------------------------------------------------------------
-def counting(module: Module) -> JobFunction:
-    """Adds 1 to the chunk's element of the first array, and writes its thread into the second, after some work."""
-    f = JobFunction(module, "count", [PTR, PTR, I64])
-    counts, numbers, work = f.values
-    for _ in f.range(0, work):
-        atomics.pause(f)
-    f.store(f.load(I64, counts, f.chunk) + 1, counts, f.chunk)
-    f.store(f.thread, numbers, f.chunk)
-    f.ret()
-    return f
-
-
-def meeting(module: Module) -> JobFunction:
-    """No chunk ends before all are begun, each in a thread of its own; some seconds later they give up."""
-    f = JobFunction(module, "meet", [PTR, PTR])
-    missing, numbers = f.values
-    f.store(f.thread, numbers, f.chunk)
-    atomics.update(f, "sub", missing, 1)
-    patience = f.variable(I64, 1 << 28)
-    with f.loop() as leave:
-        leave((atomics.load(f, missing) <= 0) | (patience.now < 0))
-        atomics.pause(f)
-        patience.set(patience.now - 1)
-    with f.when(patience.now < 0):
-        f.store(f.constant(I64, -1), numbers, f.chunk)
-    f.ret()
-    return f
-
-
-@cache
-def job(make: Any) -> Job:
-    (made,) = jobs(make(Module(host())))
-    return made
-
-
-def counted(chunks: int, work: int = 0) -> set[int]:
-    """The numbers of the threads that did the chunks, each once."""
-    counts, numbers = np.zeros(chunks, "i8"), np.full(chunks, -1)
-    job(counting)(chunks, counts.ctypes.data, numbers.ctypes.data, work)
-    assert (counts == 1).all()
-    return set(numbers.tolist())
-
-
-def met(count: int) -> list[int]:
-    """The numbers of the threads that did ``count`` chunks at the same time."""
-    missing, numbers = np.array([count]), np.full(count, -1)
-    job(meeting)(count, missing.ctypes.data, numbers.ctypes.data)
-    return sorted(numbers.tolist())
 
 
 # -- what is done ----------------------------------------------------------------------------------
@@ -177,19 +118,6 @@ def test_who_finds_it_in_use_waits_for_nobody(pool: threads.Pool) -> None:
     assert found == {0} and sorted(numbers.tolist()) == [0, 1]
 
 
-def nesting(module: Module) -> JobFunction:
-    """Each chunk runs a job of five chunks, which count."""
-    inner = counting(module)
-    f = JobFunction(module, "nest", [PTR, PTR])
-    packed = f.buffer(24)
-    for i, place in enumerate(f.values):
-        f.store(place + f.chunk * 40, packed, i)
-    f.store(f.constant(I64, 5), packed, 2)
-    threads.parallel(f, inner, packed, 5)
-    f.ret()
-    return f
-
-
 def test_a_job_inside_a_job_is_done_by_the_thread_that_runs_into_it(pool: threads.Pool) -> None:
     (nest,) = jobs(nesting(Module(host())))
     for chunks in (1, 2, 9):
@@ -232,7 +160,11 @@ def test_work_goes_on_where_no_thread_starts(monkeypatch: pytest.MonkeyPatch) ->
     tries: list[int] = []
     kind = ctypes.PYFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)
     create = kind(systems.here("pthread_create"))
-    some = kind(lambda *args: tries.append(1) or (create(*args) if len(tries) < 3 else 11))
+
+    @kind
+    def some(*args: int) -> int:
+        tries.append(1)
+        return create(*args) if len(tries) < 3 else errno.EAGAIN
 
     def find(name: str) -> int:
         return (ctypes.cast(some, ctypes.c_void_p).value or 0) if name == "pthread_create" else systems.here(name)
@@ -339,46 +271,40 @@ def test_a_child_of_a_busy_process_is_right(pool: threads.Pool) -> None:
 
 
 # -- processes of their own ------------------------------------------------------------------------
-def python(program: str, *, system: str = "own", **keywords: Any) -> subprocess.Popen[str]:
-    """A process that runs a program with two threads and the functions of this file."""
+def python(program: str, system: str = "own") -> subprocess.Popen[str]:
+    """A process that runs a program with two threads and the functions of ``told_jobs``."""
     preface = f"""
-        import faulthandler, os, signal, sys, threading, time
+        import faulthandler, os, threading, time
         from flambeau.backends.llvm import threads
         from flambeau.core import config
-        from tests.backends.llvm.test_threads import *
+        from tests.backends.llvm.told_jobs import *
         faulthandler.enable()
         config.set(num_threads=2)
         threads._pool = pool_of({system!r})
     """
     text = textwrap.dedent(preface) + textwrap.dedent(program)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", text], **pipes, **keywords)
+    command, pipe = [sys.executable, "-c", text], subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
 ENDS = {
-    "spinning": "assert met(2) == [0, 1]",
+    "spinning": "import atexit; atexit.register(counted, 300); assert met(2) == [0, 1]",
     "asleep": "assert met(2) == [0, 1]; time.sleep(0.05)",
-    "at_exit": "import atexit; atexit.register(met, 2); atexit.register(counted, 300)",
     "long_job": """
         def long(): counted(1000, 10_000_000)
         assert met(2) == [0, 1]
         threading.Thread(target=long, daemon=True).start(); time.sleep(0.1)
     """,
-    "tiny_jobs": """
+    "short_jobs": """
+        (nest,) = jobs(nesting(Module(host())))
         def tiny():
             while True: counted(3)
-        for _ in range(3): threading.Thread(target=tiny, daemon=True).start()
-        time.sleep(0.1)
-    """,
-    "asking": """
-        (nest,) = jobs(nesting(Module(host())))
-        def ask():
+        def nested():
             counts, numbers = np.zeros((9, 5), "i8"), np.full((9, 5), -1)
             while True: nest(9, counts.ctypes.data, numbers.ctypes.data)
-        for _ in range(3): threading.Thread(target=ask, daemon=True).start()
+        for work in (tiny, nested, tiny): threading.Thread(target=work, daemon=True).start()
         time.sleep(0.1)
     """,
-    "error": "met(2); sys.exit(0)",
 }
 
 
@@ -393,13 +319,14 @@ def test_a_process_ends_whatever_its_threads_do(system: str) -> None:
 @linux
 def test_one_thread_starts_none() -> None:
     program = """
+        def names():
+            return [open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")]
         with config.override(num_threads=1):
             assert counted(100) == {0}
         assert threads.pool().started == 1
-        assert "flambeau" not in [task["Name"] for task in task_status()]
-        counted(100)
-        assert threads.pool().started == 2
-        assert [task["Name"] for task in task_status()].count("flambeau") == 1
+        assert "flambeau" not in names()
+        assert met(2) == [0, 1] and threads.pool().started == 2
+        assert names().count("flambeau") == 1
     """
     process = python(program)
     assert process.communicate(timeout=100)[1] == "" and process.returncode == 0
@@ -412,7 +339,7 @@ def test_an_interrupted_job_ends_first() -> None:
         job(counting)
         try:
             print("begun", flush=True)
-            job(counting)(400, counts.ctypes.data, numbers.ctypes.data, 200_000)
+            job(counting)(400, counts.ctypes.data, numbers.ctypes.data, 50_000)
             time.sleep(60)
         except KeyboardInterrupt:
             print(counts.sum(), met(2), flush=True)
