@@ -65,8 +65,8 @@ def define(module: Module, system: System, cell: int) -> None:
     worker = _worker(module, system, wait, work)
     _open(module, system, cell)
     _grow(module, system, worker)
-    all_of_it = _parallel_for(module, cell, _spread(module, system, wait, work))
-    _parallel(module, cell, all_of_it)
+    parallel_for = _parallel_for(module, cell, _spread(module, system, wait, work))
+    _parallel(module, _wanted(module, cell), parallel_for)
 
 
 def _spin(module: Module) -> Function:
@@ -213,20 +213,30 @@ def _parallel_for(module: Module, cell: int, spread: Function) -> Function:
     return f
 
 
-def _parallel(module: Module, cell: int, parallel_for: Function) -> None:
-    """The same with as many threads as are wanted now."""
+def _wanted(module: Module, cell: int) -> Function:
+    """How many threads a job of so many chunks may have.
+
+    One where the pool is in use, without asking Python: within a job, whose caller may hold Python's lock and wait for
+    the thread that runs this.
+    """
+    f = Function(module, "wanted", [I64], I64)
+    (chunks,) = f.args
+    place = f.outside("cell", cell)
+    state, function = atomics.load(f, place + _STATE), atomics.load(f, place + _WANTED)
+    with f.when((chunks <= 1) | function.eq(0)):
+        f.ret(1)
+    with f.when(state.ne(0)), f.when(atomics.load(f, state.pointer() + BUSY).ne(0)):
+        f.ret(1)
+    f.ret(f.call(function.pointer(), result=I64))
+    return f
+
+
+def _parallel(module: Module, wanted: Function, parallel_for: Function) -> None:
+    """Run all chunks with as many threads as are wanted now."""
     f = Function(module, "parallel", [PTR, PTR, I64])
     job, packed, chunks = f.args
-    f.call(parallel_for, job, packed, chunks, _wanted(f, chunks, f.outside("cell", cell)))
+    f.call(parallel_for, job, packed, chunks, f.call(wanted, chunks))
     f.ret()
-
-
-def _wanted(f: Function, chunks: Operand, cell: Value) -> Value:
-    threads = f.variable(I64, 1)
-    function = atomics.load(f, cell + _WANTED)
-    with f.when((f.value(I64, chunks) > 1) & function.ne(0)):
-        threads.set(f.call(function.pointer(), result=I64))
-    return threads.now
 
 
 # -- the pool --------------------------------------------------------------------------------------
@@ -243,7 +253,7 @@ class Pool:
         module = Module(target)
         define(module, system or system_for(target), self._cell)
         self._compiler = compiler_for(target)  # keeps the code
-        found = self._compiler.load(module, ["spin", "open", "grow", "parallel_for", "parallel"])
+        found = self._compiler.load(module, ["spin", "open", "grow", "parallel_for", "wanted", "parallel"])
         whole, pointer = ctypes.c_int64, ctypes.c_void_p
         self._parallel_for = ctypes.CFUNCTYPE(None, pointer, ctypes.c_char_p, whole, whole)(found["parallel_for"])
         # these keep Python's lock, so that no fork falls into them
@@ -344,9 +354,10 @@ def pool() -> Pool:
 def wanted(f: Function, chunks: Operand) -> Value:
     """Write the call that says how many threads a job of so many chunks may have; it starts them at first use.
 
-    It needs Python's lock, and takes it for the moment: written where that is held, it waits for nobody.
+    It takes Python's lock for the moment: written where that is held, it waits for nobody.
     """
-    return _wanted(f, chunks, f.outside("flambeau_cell", pool()._cell))
+    function = f.outside("flambeau_wanted", pool().addresses["wanted"])
+    return f.call(function, f.value(I64, chunks), result=I64)
 
 
 def parallel(f: Function, job: Function, packed: Value, chunks: Operand, threads: Operand | None = None) -> None:

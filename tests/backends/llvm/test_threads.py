@@ -126,6 +126,21 @@ def test_a_job_inside_a_job_is_done_by_the_thread_that_runs_into_it(pool: thread
         assert (counts == 1).all() and (chunks == 1 or (numbers == 0).all())
 
 
+def test_a_job_inside_a_job_never_waits_for_pythons_lock(pool: threads.Pool) -> None:
+    """Which the caller of the outer one keeps, here."""
+    module = Module(host())
+    nest = nesting(module)
+    f = Function(module, "start", [PTR, I64])
+    threads.parallel(f, nest, f.args[0], f.args[1])
+    f.ret()
+    start = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(load(module, ["start"])["start"])
+    for _ in range(100):
+        counts, numbers = np.zeros((9, 5), "i8"), np.full((9, 5), -1)
+        values = np.array([counts.ctypes.data, numbers.ctypes.data])
+        start(values.ctypes.data, 9)
+        assert (counts == 1).all()
+
+
 @pytest.mark.parametrize("ask", [True, False], ids=["asked-before", "asked-inside"])
 def test_generated_code_uses_it_too(pool: threads.Pool, ask: bool) -> None:
     module = Module(host())
@@ -144,10 +159,8 @@ def test_generated_code_uses_it_too(pool: threads.Pool, ask: bool) -> None:
             assert sorted(numbers.tolist()) == list(range(number))
             assert start(values.ctypes.data, 0) is None
     with config.override(num_threads=1):
-        numbers = np.full(9, -1)
-        values = np.array([np.array([0]).ctypes.data, numbers.ctypes.data])
-        missing = np.array([0])
-        values[0] = missing.ctypes.data
+        missing, numbers = np.array([0]), np.full(9, -1)  # nobody to wait for
+        values = np.array([missing.ctypes.data, numbers.ctypes.data])
         start(values.ctypes.data, 9)
         assert set(numbers.tolist()) == {0}
 
