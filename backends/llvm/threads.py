@@ -248,11 +248,11 @@ class Pool:
     """
 
     def __init__(self, system: System | None = None):
-        target = targets.chosen() or targets.host()
+        system = system or system_for(targets.chosen() or targets.host())
         self._cell = _forever(_LINE)
-        module = Module(target)
-        define(module, system or system_for(target), self._cell)
-        self._compiler = compiler_for(target)  # keeps the code
+        module = Module(system.target)
+        define(module, system, self._cell)
+        self._compiler = compiler_for(system.target)  # keeps the code
         found = self._compiler.load(module, ["spin", "open", "grow", "parallel_for", "wanted", "parallel"])
         whole, pointer = ctypes.c_int64, ctypes.c_void_p
         self._parallel_for = ctypes.CFUNCTYPE(None, pointer, ctypes.c_char_p, whole, whole)(found["parallel_for"])
@@ -329,7 +329,7 @@ class Pool:
 
 
 def _forever(size: int) -> int:
-    """Zeroed memory that nothing frees, at the begin of a cache line: threads use it until the process is gone."""
+    """Zeroed memory that nothing frees, at the start of a cache line: threads use it until the process is gone."""
     calloc = ctypes.pythonapi.PyMem_RawCalloc
     calloc.restype, calloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
     found = calloc(1, size + _LINE)
