@@ -1,0 +1,384 @@
+"""Built-in functions of generated code: a call of a small kernel that costs what a call of CPython's own costs.
+
+A built-in looks at its arguments in the fields of the array objects. What it does not serve it passes on unchanged
+to its fallback, so that it stands in for that function: same results, same errors.
+
+    module = Module(host())
+    f = elementwise_builtin(module, "add", lambda f, x, y: x + y, (dt.float32, dt.float32), dt.float32)
+    (add,) = builtins({f: np.add})
+
+The interpreter's lock is held but for large arrays. Other threads then see arrays that are being written, as they do
+with numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.backends.llvm import cpython
+from flambeau.backends.llvm.compiler import load
+from flambeau.backends.llvm.ir import Function, Value, Variable
+from flambeau.backends.llvm.jobs import JobFunction
+from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.target import Target
+from flambeau.backends.llvm.types import F16, F32, F64, I1, I8, I16, I32, I64, PTR, Type
+from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
+
+unavailable = cpython.unavailable
+
+#: What a function computes from vectors, all of as many lanes.
+Body = Callable[..., Value]
+#: Elements of an elementwise kernel's chunk: above, the interpreter's lock is given up, and threads share the work.
+CHUNK: Final = 32768
+
+#: How numbers stand in memory; bool, bfloat16 and float16 are computed with as :data:`_COMPUTED` says.
+_STORED: Final[dict[DType, Type]] = {
+    dt.bool_: I8, dt.uint8: I8, dt.int8: I8, dt.uint16: I16, dt.int16: I16, dt.uint32: I32, dt.int32: I32,
+    dt.uint64: I64, dt.int64: I64, dt.float16: F16, dt.bfloat16: I16, dt.float32: F32, dt.float64: F64,
+}  # fmt: skip
+_COMPUTED: Final[dict[DType, Type]] = {**_STORED, dt.bool_: I1, dt.float16: F32, dt.bfloat16: F32}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayArgument:
+    """An argument that is known to be an array: its fields."""
+
+    function: BuiltinFunction
+    object: Value
+    data: Value
+    ndim: Value
+    shape: Value
+    strides: Value
+
+    def extent(self, axis: Value | int) -> Value:
+        """How many elements there are along an axis."""
+        return self.function.load(I64, self.shape, axis)
+
+    def stride(self, axis: Value | int) -> Value:
+        """How many bytes the next element along an axis is away."""
+        return self.function.load(I64, self.strides, axis)
+
+
+class BuiltinFunction(Function):
+    """A built-in being written: ``args`` are the fallback, the arguments, their number, and names of keywords.
+
+    Each ``require`` hands the call to the fallback if it is not met; nothing may have been changed before the last.
+    It returns an object whose reference the caller owns, or null with an error set. ``signature`` is what
+    :mod:`inspect` and :func:`help` say of it, such as ``(x, y, /, out=None)``.
+    """
+
+    def __init__(self, module: Module, name: str, signature: str | None = None):
+        super().__init__(module, name, [PTR, PTR, I64, PTR], PTR)
+        self.signature = signature
+        _, self.arguments, self.count, keywords = self.args
+        self._fallback, start = self.name("fallback"), self.name("start")
+        self.write(f"br label {start}")
+        self.label(self._fallback)
+        answer = self.call(self.api("PyObject_Vectorcall"), *self.args, result=PTR)
+        self.write(f"ret ptr {answer.text}")
+        self.label(start)
+        self.require(keywords.eq(0))
+
+    def doc(self, fallback: Callable[..., Any]) -> str | None:
+        """The fallback's documentation, behind the signature in the form in which CPython finds it."""
+        if self.signature is None:
+            return fallback.__doc__
+        return f"{self.symbol}{self.signature}\n--\n\n{fallback.__doc__ or ''}"
+
+    def api(self, name: str) -> Value:
+        """The address of a function of CPython."""
+        return self.outside(name, cpython.function(name))
+
+    def require(self, condition: Value) -> None:
+        """Go on if a condition is true; the fallback serves the call if not."""
+        on = self.name("on")
+        self.write(f"br i1 {condition.text}, label {on}, label {self._fallback}, !prof !1")
+        self.label(on)
+
+    # -- arrays --------------------------------------------------------------------------------
+    def array(self, index: int, dtype: DType, *, dense: bool = True, written: bool = False) -> ArrayArgument:
+        """An argument that must be a numpy.ndarray itself of a dtype, aligned, dense in C's order and writeable."""
+        found = self.load(PTR, self.arguments, index)
+        self.require(self.load(PTR, found + cpython.TYPE).eq(self._ndarray()))
+        self.require(self.load(PTR, found + cpython.DESCRIPTOR).eq(self._descriptor(dtype)))
+        wanted = cpython.ALIGNED
+        looked_at = wanted = wanted | (cpython.C_CONTIGUOUS if dense else 0) | (cpython.WRITEABLE if written else 0)
+        if written:
+            looked_at |= cpython.WARN_ON_WRITE
+        flags = self.load(I32, found + cpython.FLAGS).zext(I64)
+        self.require((flags & looked_at).eq(wanted))
+        pointers = (self.load(PTR, found + at) for at in (cpython.DATA, cpython.SHAPE, cpython.STRIDES))
+        data, shape, strides = pointers
+        return ArrayArgument(self, found, data, self.load(I32, found + cpython.NDIM).zext(I64), shape, strides)
+
+    def _ndarray(self) -> Value:
+        return self.outside("numpy_ndarray", id(np.ndarray))
+
+    def _descriptor(self, dtype: DType) -> Value:
+        """The dtype's one object of the machine's byte order; numpy can make others, which are not equal to it here."""
+        return self.outside(f"numpy_dtype_{dtype.name}", id(dtype.numpy))
+
+    def size(self, x: ArrayArgument) -> Value:
+        """How many elements an array has."""
+        found = self.variable(I64, 1)
+        for axis in self.range(0, x.ndim):
+            found.set(found.now * x.extent(axis))
+        return found.now
+
+    def same_shape(self, a: ArrayArgument, b: ArrayArgument) -> Value:
+        """Whether two arrays have one shape."""
+        same = self.variable(I1, a.ndim.eq(b.ndim))
+        with self.when(same.now, likely=True):
+            for axis in self.range(0, a.ndim):
+                same.set(same.now & a.extent(axis).eq(b.extent(axis)))
+        return same.now
+
+    def apart(self, a: Value, a_bytes: Value, b: Value, b_bytes: Value) -> Value:
+        """Whether two pieces of memory share no byte."""
+        a, b = a.address(), b.address()
+        return (a + a_bytes).compare("ule", b) | (b + b_bytes).compare("ule", a)
+
+    def empty(self, dtype: DType, like: ArrayArgument) -> Value:
+        """A new array in the shape of another, dense, with anything in it; leaves with the error if there is none."""
+        new = cpython.new_array()
+        if new is None:
+            maker = self.outside(f"empty_{dtype.name}", cpython.empty(dtype.numpy))
+            made = self.call(self.api("PyObject_CallOneArg"), maker, like.object, result=PTR)
+        else:
+            descriptor, null = self._descriptor(dtype), self.constant(PTR, 0)
+            self.take(descriptor)  # which numpy keeps
+            given = (self._ndarray(), descriptor, like.ndim.trunc(I32), like.shape, null, null, self.constant(I32, 0))
+            made = self.call(self.outside("PyArray_NewFromDescr", new), *given, null, result=PTR)
+        with self.when(made.eq(0), likely=False):
+            self.ret(made)
+        return made
+
+    def data(self, array: Value) -> Value:
+        """Where the elements of an array are."""
+        return self.load(PTR, array + cpython.DATA)
+
+    # -- the interpreter -----------------------------------------------------------------------
+    def take(self, object: Value) -> None:
+        """Own one more reference to an object."""
+        self.call(self.api("Py_IncRef"), object)
+
+    @contextmanager
+    def unlocked(self) -> Iterator[None]:
+        """The block runs without the interpreter's lock: it touches no object."""
+        state = self.call(self.api("PyEval_SaveThread"), result=PTR)
+        yield
+        self.call(self.api("PyEval_RestoreThread"), state)
+
+
+def builtins(functions: Mapping[BuiltinFunction, Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """Compile the module of some built-ins, and make them, each with its fallback.
+
+    Their ``__doc__`` is the fallback's, their ``__self__`` the fallback itself.
+    """
+    (module,) = {f.module for f in functions}
+    found = load(module, [f.symbol for f in functions])
+    return [cpython.builtin(found[f.symbol], f.symbol, f.doc(fallback), fallback) for f, fallback in functions.items()]
+
+
+def _parallel(f: Function, job: JobFunction, packed: Value, chunks: Value) -> None:
+    """Do a job's chunks."""
+    for chunk in f.range(0, chunks):
+        f.call(job, packed, chunk, 0)
+
+
+# -- elementwise -------------------------------------------------------------------------------
+def elementwise_builtin(
+    module: Module,
+    name: str,
+    body: Body,
+    inputs: Sequence[DType],
+    out: DType,
+    *,
+    chunk: int = CHUNK,
+    zero_dims: bool = False,
+) -> BuiltinFunction:
+    """A built-in ``name(*arrays[, out])`` that computes ``body(f, *vectors) -> vector`` for each element.
+
+    It serves dense arrays of one shape, any of them instead of one element, which is then used for all; ``out`` has
+    that shape and is an input or apart from them. ``body`` gets float32 for float16 and bfloat16 and gives it, and
+    masks for bool; integers without a sign are of the same types as those with one. It is also called for single
+    elements (vectors of one lane).
+
+    Args:
+        chunk: elements in a chunk of the work; more are done without the interpreter's lock.
+        zero_dims: return a 0-d array for 0-d operands; as numpy's functions return a number, their fallback serves
+            these unless this is set.
+
+    Raises:
+        ValueError: for a dtype in which this target cannot compute: complex ones, and float16 where no instruction
+            converts it.
+    """
+    for dtype in (*inputs, out):
+        _check(module.target, dtype)
+    job = _elementwise_job(module, f"{name}_chunk", body, inputs, out, chunk)
+    names = [f"x{i}, " for i in range(1, len(inputs) + 1)]
+    f = BuiltinFunction(module, name, f"({''.join(names)}/, out=None)")
+    has_out = f.count.eq(len(inputs) + 1)
+    f.require(f.count.eq(len(inputs)) | has_out)
+    arrays = [f.array(i, dtype) for i, dtype in enumerate(inputs)]
+    operands = _Operands(f, arrays, inputs)
+    count = f.size(operands.model)
+    result, data = f.variable(PTR), f.variable(PTR)
+    with f.when(has_out):
+        given = f.array(len(inputs), out, written=True)
+        f.require(f.same_shape(given, operands.model))
+        operands.require_apart(given, count, out)
+        f.take(given.object)
+        result.set(given.object)
+        data.set(given.data)
+    with f.unless(has_out):
+        if not zero_dims:
+            f.require(operands.model.ndim.ne(0))
+        made = f.empty(out, operands.model)
+        result.set(made)
+        data.set(f.data(made))
+    values = [*(p.now for p in operands.pointers), *(s.now for s in operands.steps), data.now, count]
+    packed = f.buffer(8 * len(values), 8)
+    for i, value in enumerate(values):
+        f.store(value, packed + 8 * i)
+    small = count <= chunk
+    with f.when(small, likely=True):
+        f.call(job, packed, 0, 0)
+    with f.unless(small, likely=False), f.unlocked():
+        _parallel(f, job, packed, (count + (chunk - 1)) // chunk)
+    f.ret(result)
+    return f
+
+
+def _check(target: Target, dtype: DType) -> None:
+    if dtype not in _STORED:
+        raise ValueError(f"elementwise_builtin: no vectors of {dtype}")
+    if dtype is dt.float16 and not target.half:
+        raise ValueError(f"elementwise_builtin: {target.name} has no instruction that converts float16")
+
+
+class _Operands:
+    """Where the numbers of each input are, and how far the next is: of one element copies fill a vector, step 0."""
+
+    def __init__(self, f: BuiltinFunction, arrays: list[ArrayArgument], dtypes: Sequence[DType]):
+        self.function, self.dtypes = f, dtypes
+        self.pointers = [f.variable(PTR, x.data) for x in arrays]
+        self.steps = [f.variable(I64, 1) for _ in arrays]
+        first = arrays[0]
+        chosen = [f.variable(v.type, v) for v in (first.object, first.ndim, first.shape)]
+        same = f.constant(I1, True)
+        for x in arrays[1:]:
+            same = same & f.same_shape(first, x)
+        if len(arrays) > 1:
+            with f.unless(same, likely=False):
+                self._broadcast(arrays, chosen)
+        object, ndim, shape = (v.now for v in chosen)
+        self.model = ArrayArgument(f, object, first.data, ndim, shape, first.strides)
+
+    def _broadcast(self, arrays: list[ArrayArgument], chosen: list[Variable]) -> None:
+        """Choose the array whose shape the result has; the others have it too, or one element and no more axes."""
+        f = self.function
+        sizes = [f.size(x) for x in arrays]
+        model, size = arrays[0], sizes[0]
+        for x, n in zip(arrays[1:], sizes[1:], strict=True):
+            take = size.eq(1) & (model.ndim <= x.ndim)
+            fields = zip((x.object, x.ndim, x.shape), (model.object, model.ndim, model.shape), strict=True)
+            object, ndim, shape = (f.select(take, yes, no) for yes, no in fields)
+            model = ArrayArgument(f, object, model.data, ndim, shape, model.strides)
+            size = f.select(take, n, size)
+        for value, variable in zip((model.object, model.ndim, model.shape), chosen, strict=True):
+            variable.set(value)
+        for i, (x, n) in enumerate(zip(arrays, sizes, strict=True)):
+            whole = f.same_shape(x, model)
+            f.require(whole | (n.eq(1) & (x.ndim <= model.ndim)))
+            with f.unless(whole):
+                self._spread(i, x)
+
+    def _spread(self, number: int, x: ArrayArgument) -> None:
+        f, t = self.function, _STORED[self.dtypes[number]]
+        copies = t.vector(f.target.lanes(t))
+        room = f.buffer(copies.bytes)
+        f.store(f.value(copies, f.load(t, x.data)), room)
+        self.pointers[number].set(room)
+        self.steps[number].set(0)
+
+    def require_apart(self, out: ArrayArgument, count: Value, dtype: DType) -> None:
+        """Each input's memory is that of ``out``, element for element, or apart from it."""
+        f = self.function
+        for pointer, step, given in zip(self.pointers, self.steps, self.dtypes, strict=True):
+            read = pointer.now
+            good = f.apart(read, step.now * count * given.itemsize, out.data, count * dtype.itemsize)
+            if given.itemsize == dtype.itemsize:
+                good = good | read.eq(out.data)
+            f.require(good)
+
+
+def _elementwise_job(
+    module: Module, name: str, body: Body, inputs: Sequence[DType], out: DType, chunk: int
+) -> JobFunction:
+    """The job of one chunk: pointers and steps of the inputs, where the results go, and how many there are."""
+    n = len(inputs)
+    f = JobFunction(module, name, [PTR] * n + [I64] * n + [PTR, I64])
+    pointers, steps, (result, count) = f.values[:n], f.values[n : 2 * n], f.values[2 * n :]
+    used = (*inputs, out)
+    lanes = min(f.target.lanes(_STORED[d]) for d in used)
+
+    def element(i: Value, lanes: int, mask: Value | None = None) -> None:
+        loaded = []
+        for pointer, step, dtype in zip(pointers, steps, inputs, strict=True):
+            t = _STORED[dtype].vector(lanes)
+            at = i * step
+            # no zero in the lanes that are not used: an integer divided by it would kill the process
+            x = f.load(t, pointer, at) if mask is None else f.load_masked(t, pointer, at, mask, 1)
+            loaded.append(_read(x, dtype))
+        answer = _written(f.value(_COMPUTED[out].vector(lanes), body(f, *loaded)), out)
+        if mask is None:
+            f.store(answer, result, i)
+        else:
+            f.store_masked(answer, result, i, mask)
+
+    start = f.chunk * chunk
+    end = f.minimum(start + chunk, count)
+    main = end - (end - start) % lanes
+    for i in f.range(start, main, lanes):
+        element(i, lanes)
+    if _has_masks(f.target, used):
+        with f.when(main < end):
+            element(main, lanes, f.below(end - main, lanes))
+    else:
+        for i in f.range(main, end):
+            element(i, 1)
+    f.ret()
+    return f
+
+
+def _has_masks(target: Target, dtypes: Sequence[DType]) -> bool:
+    """Whether vectors of these are loaded and stored in part by one instruction each."""
+    return target.register == 64 or (target.register == 32 and all(d.itemsize >= 4 for d in dtypes))
+
+
+def _read(x: Value, dtype: DType) -> Value:
+    """Numbers from memory as they are computed with."""
+    if dtype is dt.bool_:
+        return x.ne(0)
+    if dtype is dt.bfloat16:
+        return (x.zext(I32) << 16).bitcast(F32)
+    return x.convert("fpext", F32) if dtype is dt.float16 else x
+
+
+def _written(x: Value, dtype: DType) -> Value:
+    """What was computed as it stands in memory, rounded to nearest, ties to even."""
+    if dtype is dt.bool_:
+        return x.zext(I8)
+    if dtype is dt.bfloat16:
+        bits = x.bitcast(I32)
+        high = bits >> 16
+        rounded = (bits + 0x7FFF + (high & 1)) >> 16
+        return x.function.select(x.is_nan(), high | 0x40, rounded).trunc(I16)
+    return x.convert("fptrunc", F16) if dtype is dt.float16 else x
