@@ -186,10 +186,11 @@ def builtins(functions: Mapping[BuiltinFunction, Callable[..., Any]]) -> list[Ca
     return [cpython.builtin(found[f.symbol], f.symbol, f.doc(fallback), fallback) for f, fallback in functions.items()]
 
 
-def _parallel(f: Function, job: JobFunction, packed: Value, chunks: Value) -> None:
-    """Do a job's chunks."""
-    for chunk in f.range(0, chunks):
-        f.call(job, packed, chunk, 0)
+def _spread(f: BuiltinFunction, job: JobFunction, packed: Value, chunks: Value) -> None:
+    """Do a job's chunks without the interpreter's lock."""
+    with f.unlocked():
+        for chunk in f.range(0, chunks):
+            f.call(job, packed, chunk, 0)
 
 
 # -- elementwise -------------------------------------------------------------------------------
@@ -250,8 +251,8 @@ def elementwise_builtin(
     small = count <= chunk
     with f.when(small, likely=True):
         f.call(job, packed, 0, 0)
-    with f.unless(small, likely=False), f.unlocked():
-        _parallel(f, job, packed, (count + (chunk - 1)) // chunk)
+    with f.unless(small, likely=False):
+        _spread(f, job, packed, (count + (chunk - 1)) // chunk)
     f.ret(result)
     return f
 

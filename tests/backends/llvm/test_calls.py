@@ -109,6 +109,17 @@ def test_out_may_be_an_operand(target: Target) -> None:
                 assert same(args[position], wanted), f"{kernel.name} {position}"
 
 
+def test_out_of_another_size_may_not_start_where_an_operand_does() -> None:
+    x = numbers(dt.float64, 40)
+    truth = x.view(bool)[:40]
+    with pytest.raises(NotServed):
+        refusing(host())["lt"](x, x, truth)
+    wide = np.empty(40)
+    n = wide.view("i4")[:40]
+    with pytest.raises(NotServed):
+        refusing(host())["mixed"](n, F[:1], wide)
+
+
 @every_width
 def test_one_element_may_be_part_of_out(target: Target) -> None:
     x = numbers(dt.float32, 50)
@@ -149,7 +160,7 @@ class Sub(np.ndarray[Any, Any]):
     [
         (), (F,), (F, F, F.copy(), F), (None, F), (F, None), (F, 1.0), (F, np.float32(1)), ([1.0], F), ("a", F),
         (F, F[:11]), (F, F.reshape(3, 4)), (F.reshape(3, 4), F[:4]), (F.reshape(12, 1), F), (F, F.reshape(1, 12)),
-        (F[:1].reshape(1, 1), F), (F[::2], F[:6]), (F[::-1], F), (F.reshape(3, 4).T, F.reshape(4, 3)),
+        (F[:1].reshape(1, 1), F), (F, F[:1].reshape(1, 1)), (F[::2], F[:6]), (F[::-1], F), (F.reshape(3, 4).T, F.reshape(4, 3)),
         (F.astype("f8"), F), (F, F.astype(">f4")), (F, F.view("i4")), (F, pickle.loads(pickle.dumps(F))),
         (F.view(Sub), F), (F, F.view(np.matrix)), (F, np.ma.masked_array(F)), (BROADCAST, BROADCAST),
         (BROADCAST[0], BROADCAST[0]), (F, F, None), (F, F, LOCKED), (F, F, [0.0] * 12), (F, F, F[::-1]),

@@ -38,14 +38,15 @@ class Overriding(np.ndarray[Any, Any]):
 
 # -- a call as data, from which it is built twice ----------------------------------------------------
 SHAPES = [(), (0,), (1,), (2,), (7,), (8,), (16,), (33,), (64,), (3, 5), (1, 1), (8, 1), (1, 9), (2, 0, 3), (2, 3, 4)]
-#: How an operand lies in memory, or what else it is; dense ones most often, so that much is served.
-LAYOUTS = ["dense"] * 12 + [
+#: How an operand lies in memory, or what else it is.
+LAYOUTS = [
     "transposed", "reversed", "gaps", "odd", "swapped", "locked", "repeated", "matrix", "masked", "sub", "overriding",
     "list", "float", "int", "huge", "bool", "numpy number", "text", "None", "object", "type", "unpickled", "wider",
     "narrower", "larger", "f4", "f8", "i4", "i8", "c8", "O", "U3", "?",
 ]  # fmt: skip
 ONES = ["zero dims", "one", "ones", "more ones", "locked zero dims"]
-OUTS = ["absent"] * 6 + ["dense"] * 4 + ["operand"] * 3 + ["shifted"] * 3
+OUTS = ["absent", "absent", "dense", "operand", "shifted"]
+EXTRAS = ["out", "nonsense", "where", "dtype", "few", "many"]
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,20 @@ class Call:
 
 @st.composite
 def some_calls(draw: st.DrawFn) -> Call:
+    """Calls with one thing that is odd, with none, or with everything so."""
     kernel = draw(st.sampled_from(KERNELS))
-    layout = st.sampled_from(LAYOUTS + ONES * 2 + ["first"])
+    odd = draw(st.sampled_from(["nothing", "nothing", "operand", "operand", "out", "rest", "all"]))
+    position = draw(st.integers(0, len(kernel.inputs) - 1))
+    plain, strange = st.sampled_from(["dense"] * 5 + ONES[:-2] + ["first"]), st.sampled_from(LAYOUTS + ONES)
+    layouts = [
+        draw(strange if odd == "all" or (odd == "operand" and i == position) else plain)
+        for i in range(len(kernel.inputs))
+    ]
+    out = st.sampled_from(LAYOUTS + ONES if odd in ("all", "out") else OUTS)
+    extra = st.sampled_from(EXTRAS if odd in ("all", "rest") else ["nothing"])
+    shift = draw(st.one_of(st.just(0), st.integers(-9, 9)))
     return Call(
-        kernel,
-        draw(st.sampled_from(SHAPES)),
-        tuple(draw(layout) for _ in kernel.inputs),
-        draw(st.sampled_from(OUTS + LAYOUTS[11:] + ONES)),
-        draw(st.integers(-9, 9)),
-        draw(st.sampled_from(["nothing"] * 8 + ["out", "nonsense", "where", "dtype", "few", "many"])),
-        draw(st.integers(0, 5)),
+        kernel, draw(st.sampled_from(SHAPES)), tuple(layouts), draw(out), shift, draw(extra), draw(st.integers(0, 5))
     )
 
 
