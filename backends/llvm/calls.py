@@ -16,16 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 
 from flambeau.backends.llvm import cpython
 from flambeau.backends.llvm.compiler import load
-from flambeau.backends.llvm.ir import Function, Value, Variable
+from flambeau.backends.llvm.ir import Function, Operand, Value, Variable
 from flambeau.backends.llvm.jobs import JobFunction
 from flambeau.backends.llvm.module import Module
-from flambeau.backends.llvm.target import Target
+from flambeau.backends.llvm.target import Target, host
 from flambeau.backends.llvm.types import F16, F32, F64, I1, I8, I16, I32, I64, PTR, Type
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
@@ -36,6 +37,10 @@ unavailable = cpython.unavailable
 Body = Callable[..., Value]
 #: Elements of an elementwise kernel's chunk: above, the interpreter's lock is given up, and threads share the work.
 CHUNK: Final = 32768
+#: The most inputs of an elementwise kernel.
+MOST: Final = 8
+#: Bytes of the widest vector: room for copies of one element.
+_ROOM: Final = 64
 
 #: How numbers stand in memory; bool, bfloat16 and float16 are computed with as :data:`_COMPUTED` says.
 _STORED: Final[dict[DType, Type]] = {
@@ -70,17 +75,18 @@ class BuiltinFunction(Function):
 
     Each ``require`` hands the call to the fallback if it is not met; nothing may have been changed before the last.
     It returns an object whose reference the caller owns, or null with an error set. ``signature`` is what
-    :mod:`inspect` and :func:`help` say of it, such as ``(x, y, /, out=None)``.
+    :mod:`inspect` and :func:`help` say of it, such as ``(x, y, /, out=None)``. What only other built-ins call may have
+    ``more`` arguments.
     """
 
-    def __init__(self, module: Module, name: str, signature: str | None = None):
-        super().__init__(module, name, [PTR, PTR, I64, PTR], PTR)
+    def __init__(self, module: Module, name: str, signature: str | None = None, more: Sequence[Type] = ()):
+        super().__init__(module, name, [PTR, PTR, I64, PTR, *more], PTR)
         self.signature = signature
-        _, self.arguments, self.count, keywords = self.args
+        _, self.arguments, self.count, keywords = called = self.args[:4]
         self._fallback, start = self.name("fallback"), self.name("start")
         self.write(f"br label {start}")
         self.label(self._fallback)
-        answer = self.call(self.api("PyObject_Vectorcall"), *self.args, result=PTR)
+        answer = self.call(self.api("PyObject_Vectorcall"), *called, result=PTR)
         self.write(f"ret ptr {answer.text}")
         self.label(start)
         self.require(keywords.eq(0))
@@ -102,27 +108,32 @@ class BuiltinFunction(Function):
         self.label(on)
 
     # -- arrays --------------------------------------------------------------------------------
-    def array(self, index: int, dtype: DType, *, dense: bool = True, written: bool = False) -> ArrayArgument:
+    def array(self, index: Operand, dtype: DType, *, dense: bool = True, written: bool = False) -> ArrayArgument:
         """An argument that must be a numpy.ndarray itself of a dtype, aligned, dense in C's order and writeable."""
+        return self.array_of(index, self.descriptor(dtype), dense=dense, written=written)
+
+    def array_of(self, index: Operand, descriptor: Value, *, dense: bool, written: bool) -> ArrayArgument:
+        """The same for the dtype object at an address."""
         found = self.load(PTR, self.arguments, index)
         self.require(self.load(PTR, found + cpython.TYPE).eq(self._ndarray()))
-        self.require(self.load(PTR, found + cpython.DESCRIPTOR).eq(self._descriptor(dtype)))
-        wanted = cpython.ALIGNED
-        looked_at = wanted = wanted | (cpython.C_CONTIGUOUS if dense else 0) | (cpython.WRITEABLE if written else 0)
-        if written:
-            looked_at |= cpython.WARN_ON_WRITE
-        flags = self.load(I32, found + cpython.FLAGS).zext(I64)
-        self.require((flags & looked_at).eq(wanted))
-        pointers = (self.load(PTR, found + at) for at in (cpython.DATA, cpython.SHAPE, cpython.STRIDES))
-        data, shape, strides = pointers
-        return ArrayArgument(self, found, data, self.load(I32, found + cpython.NDIM).zext(I64), shape, strides)
+        self.require(self.load(PTR, found + cpython.DESCRIPTOR).eq(descriptor))
+        wanted = cpython.ALIGNED | (cpython.C_CONTIGUOUS if dense else 0) | (cpython.WRITEABLE if written else 0)
+        looked_at = wanted | (cpython.WARN_ON_WRITE if written else 0)
+        self.require((self.load(I32, found + cpython.FLAGS).zext(I64) & looked_at).eq(wanted))
+        return self.fields(found)
+
+    def fields(self, array: Value) -> ArrayArgument:
+        """The fields of what is known to be an array."""
+        ndim = self.load(I32, array + cpython.NDIM).zext(I64)
+        data, shape, strides = (self.load(PTR, array + at) for at in (cpython.DATA, cpython.SHAPE, cpython.STRIDES))
+        return ArrayArgument(self, array, data, ndim, shape, strides)
+
+    def descriptor(self, dtype: DType) -> Value:
+        """The dtype's one object of the machine's byte order; an equal one that is another is not served."""
+        return self.outside(f"numpy_dtype_{dtype.name}", id(dtype.numpy))
 
     def _ndarray(self) -> Value:
         return self.outside("numpy_ndarray", id(np.ndarray))
-
-    def _descriptor(self, dtype: DType) -> Value:
-        """The dtype's one object of the machine's byte order; numpy can make others, which are not equal to it here."""
-        return self.outside(f"numpy_dtype_{dtype.name}", id(dtype.numpy))
 
     def size(self, x: ArrayArgument) -> Value:
         """How many elements an array has."""
@@ -146,15 +157,21 @@ class BuiltinFunction(Function):
 
     def empty(self, dtype: DType, like: ArrayArgument) -> Value:
         """A new array in the shape of another, dense, with anything in it; leaves with the error if there is none."""
+        known = cpython.new_array() is not None
+        maker = None if known else self.outside(f"empty_{dtype.name}", cpython.empty(dtype.numpy))
+        return self.empty_of(self.descriptor(dtype), maker, like)
+
+    def empty_of(self, descriptor: Value, maker: Value | None, like: ArrayArgument) -> Value:
+        """The same for the dtype object at an address; by a function of Python where numpy's own is not known."""
         new = cpython.new_array()
         if new is None:
-            maker = self.outside(f"empty_{dtype.name}", cpython.empty(dtype.numpy))
+            assert maker is not None
             made = self.call(self.api("PyObject_CallOneArg"), maker, like.object, result=PTR)
         else:
-            descriptor, null = self._descriptor(dtype), self.constant(PTR, 0)
             self.take(descriptor)  # which numpy keeps
-            given = (self._ndarray(), descriptor, like.ndim.trunc(I32), like.shape, null, null, self.constant(I32, 0))
-            made = self.call(self.outside("PyArray_NewFromDescr", new), *given, null, result=PTR)
+            null, dense = self.constant(PTR, 0), self.constant(I32, 0)
+            given = (self._ndarray(), descriptor, like.ndim.trunc(I32), like.shape, null, null, dense, null)
+            made = self.call(self.outside("PyArray_NewFromDescr", new), *given, result=PTR)
         with self.when(made.eq(0), likely=False):
             self.ret(made)
         return made
@@ -186,13 +203,6 @@ def builtins(functions: Mapping[BuiltinFunction, Callable[..., Any]]) -> list[Ca
     return [cpython.builtin(found[f.symbol], f.symbol, f.doc(fallback), fallback) for f, fallback in functions.items()]
 
 
-def _spread(f: BuiltinFunction, job: JobFunction, packed: Value, chunks: Value) -> None:
-    """Do a job's chunks without the interpreter's lock."""
-    with f.unlocked():
-        for chunk in f.range(0, chunks):
-            f.call(job, packed, chunk, 0)
-
-
 # -- elementwise -------------------------------------------------------------------------------
 def elementwise_builtin(
     module: Module,
@@ -218,42 +228,18 @@ def elementwise_builtin(
 
     Raises:
         ValueError: for a dtype in which this target cannot compute: complex ones, and float16 where no instruction
-            converts it.
+            converts it; for more than :data:`MOST` inputs, or none.
     """
     for dtype in (*inputs, out):
         _check(module.target, dtype)
+    if not 0 < len(inputs) <= MOST:
+        raise ValueError(f"elementwise_builtin: {name} has {len(inputs)} inputs; there can be 1 to {MOST}")
     job = _elementwise_job(module, f"{name}_chunk", body, inputs, out, chunk)
     names = [f"x{i}, " for i in range(1, len(inputs) + 1)]
     f = BuiltinFunction(module, name, f"({''.join(names)}/, out=None)")
-    has_out = f.count.eq(len(inputs) + 1)
-    f.require(f.count.eq(len(inputs)) | has_out)
-    arrays = [f.array(i, dtype) for i, dtype in enumerate(inputs)]
-    operands = _Operands(f, arrays, inputs)
-    count = f.size(operands.model)
-    result, data = f.variable(PTR), f.variable(PTR)
-    with f.when(has_out):
-        given = f.array(len(inputs), out, written=True)
-        f.require(f.same_shape(given, operands.model))
-        operands.require_apart(given, count, out)
-        f.take(given.object)
-        result.set(given.object)
-        data.set(given.data)
-    with f.unless(has_out):
-        if not zero_dims:
-            f.require(operands.model.ndim.ne(0))
-        made = f.empty(out, operands.model)
-        result.set(made)
-        data.set(f.data(made))
-    values = [*(p.now for p in operands.pointers), *(s.now for s in operands.steps), data.now, count]
-    packed = f.buffer(8 * len(values), 8)
-    for i, value in enumerate(values):
-        f.store(value, packed + 8 * i)
-    small = count <= chunk
-    with f.when(small, likely=True):
-        f.call(job, packed, 0, 0)
-    with f.unless(small, likely=False):
-        _spread(f, job, packed, (count + (chunk - 1)) // chunk)
-    f.ret(result)
+    plan = f.outside(f"{name}_plan", cpython.words(_plan(inputs, out, chunk, zero_dims)))
+    serve = f.outside("flambeau_elementwise", _elementwise())
+    f.ret(f.call(serve, *f.args, Value(f, PTR, f"@{job.symbol}"), plan, result=PTR))
     return f
 
 
@@ -264,60 +250,132 @@ def _check(target: Target, dtype: DType) -> None:
         raise ValueError(f"elementwise_builtin: {target.name} has no instruction that converts float16")
 
 
+#: What the function that serves all elementwise built-ins knows of one, in bytes from the start of its plan: numbers,
+#: then itemsize and dtype of the result and of each input.
+_INPUTS, _CHUNK, _ZERO_DIMS, _MAKER, _DTYPES = 0, 8, 16, 24, 32
+
+
+def _plan(inputs: Sequence[DType], out: DType, chunk: int, zero_dims: bool) -> list[int]:
+    maker = cpython.empty(out.numpy) if cpython.new_array() is None else 0
+    return [len(inputs), chunk, zero_dims, maker, *(n for d in (out, *inputs) for n in (d.itemsize, id(d.numpy)))]
+
+
+@cache
+def _elementwise() -> int:
+    """The address of the function that serves all elementwise built-ins: it is large, and no part of it is theirs."""
+    module = Module(host())
+    return load(module, [write_elementwise(module).symbol])["elementwise"]
+
+
+def write_elementwise(module: Module) -> BuiltinFunction:
+    """Write the function that serves all elementwise built-ins: it looks at the arguments and runs the job."""
+    f = BuiltinFunction(module, "elementwise", more=[PTR, PTR])
+    job, plan = f.args[4:]
+    operands = _Operands(f, plan)
+    inputs, model = operands.count, operands.model
+    has_out = f.count.eq(inputs + 1)
+    size = f.size(model)
+    itemsize, descriptor = f.load(I64, plan + _DTYPES), f.load(PTR, plan + (_DTYPES + 8))
+    result, data = f.variable(PTR), f.variable(PTR)
+    with f.when(has_out):
+        given = f.array_of(inputs, descriptor, dense=True, written=True)
+        f.require(f.same_shape(given, model))
+        operands.require_apart(given, size, itemsize)
+        f.take(given.object)
+        result.set(given.object)
+        data.set(given.data)
+    with f.unless(has_out):
+        f.require(model.ndim.ne(0) | f.load(I64, plan + _ZERO_DIMS).ne(0))
+        made = f.empty_of(descriptor, f.load(PTR, plan + _MAKER), model)
+        result.set(made)
+        data.set(f.data(made))
+    f.store(data.now, operands.packed, inputs * 2)
+    f.store(size, operands.packed, inputs * 2 + 1)
+    chunk = f.load(I64, plan + _CHUNK)
+    small = size <= chunk
+    with f.when(small, likely=True):
+        f.call(job, operands.packed, f.constant(I64, 0), f.constant(I64, 0))
+    with f.unless(small, likely=False):
+        _spread(f, job, operands.packed, (size + (chunk - 1)) // chunk)
+    f.ret(result)
+    return f
+
+
+def _spread(f: BuiltinFunction, job: Value, packed: Value, chunks: Value) -> None:
+    """Do a job's chunks without the interpreter's lock."""
+    with f.unlocked():
+        for chunk in f.range(0, chunks):
+            f.call(job, packed, chunk, f.constant(I64, 0))
+
+
 class _Operands:
-    """Where the numbers of each input are, and how far the next is: of one element copies fill a vector, step 0."""
+    """The inputs, as an elementwise job wants them: in ``packed`` where each is and how far its next element.
 
-    def __init__(self, f: BuiltinFunction, arrays: list[ArrayArgument], dtypes: Sequence[DType]):
-        self.function, self.dtypes = f, dtypes
-        self.pointers = [f.variable(PTR, x.data) for x in arrays]
-        self.steps = [f.variable(I64, 1) for _ in arrays]
-        first = arrays[0]
-        chosen = [f.variable(v.type, v) for v in (first.object, first.ndim, first.shape)]
-        same = f.constant(I1, True)
-        for x in arrays[1:]:
-            same = same & f.same_shape(first, x)
-        if len(arrays) > 1:
-            with f.unless(same, likely=False):
-                self._broadcast(arrays, chosen)
-        object, ndim, shape = (v.now for v in chosen)
-        self.model = ArrayArgument(f, object, first.data, ndim, shape, first.strides)
+    ``model`` is the one whose shape the result has. One element for all is copied into a vector of it, with steps of 0.
+    """
 
-    def _broadcast(self, arrays: list[ArrayArgument], chosen: list[Variable]) -> None:
+    def __init__(self, f: BuiltinFunction, plan: Value):
+        self.function, self.plan = f, plan
+        self.count = f.load(I64, plan + _INPUTS)
+        f.require(f.count.eq(self.count) | f.count.eq(self.count + 1))
+        self.packed = f.buffer(8 * (2 * MOST + 2), 8)
+        self.rooms = f.buffer(_ROOM * MOST)
+        first = self._take(0)
+        same = f.variable(I1, True)
+        for i in f.range(1, self.count):
+            same.set(same.now & f.same_shape(first, self._take(i)))
+        chosen = f.variable(PTR, first.object)
+        with f.unless(same.now, likely=False):
+            self._broadcast(chosen)
+        self.model = f.fields(chosen.now)
+
+    def _itemsize(self, i: Value) -> Value:
+        return self.function.load(I64, self.plan + (_DTYPES + 16), i * 2)
+
+    def _take(self, i: Value | int) -> ArrayArgument:
+        f = self.function
+        number = f.value(I64, i)
+        descriptor = f.load(PTR, self.plan + (_DTYPES + 24), number * 2)
+        x = f.array_of(number, descriptor, dense=True, written=False)
+        f.store(x.data, self.packed, number)
+        f.store(f.constant(I64, 1), self.packed, self.count + number)
+        return x
+
+    def _broadcast(self, chosen: Variable) -> None:
         """Choose the array whose shape the result has; the others have it too, or one element and no more axes."""
         f = self.function
-        sizes = [f.size(x) for x in arrays]
-        model, size = arrays[0], sizes[0]
-        for x, n in zip(arrays[1:], sizes[1:], strict=True):
-            take = size.eq(1) & (model.ndim <= x.ndim)
-            fields = zip((x.object, x.ndim, x.shape), (model.object, model.ndim, model.shape), strict=True)
-            object, ndim, shape = (f.select(take, yes, no) for yes, no in fields)
-            model = ArrayArgument(f, object, model.data, ndim, shape, model.strides)
-            size = f.select(take, n, size)
-        for value, variable in zip((model.object, model.ndim, model.shape), chosen, strict=True):
-            variable.set(value)
-        for i, (x, n) in enumerate(zip(arrays, sizes, strict=True)):
+        for i in f.range(1, self.count):
+            model, x = f.fields(chosen.now), f.fields(f.load(PTR, f.arguments, i))
+            with f.when(f.size(model).eq(1) & (model.ndim <= x.ndim)):
+                chosen.set(x.object)
+        model = f.fields(chosen.now)
+        for i in f.range(0, self.count):
+            x = f.fields(f.load(PTR, f.arguments, i))
             whole = f.same_shape(x, model)
-            f.require(whole | (n.eq(1) & (x.ndim <= model.ndim)))
             with f.unless(whole):
-                self._spread(i, x)
+                f.require(f.size(x).eq(1) & (x.ndim <= model.ndim))
+                self._copy(i, x)
 
-    def _spread(self, number: int, x: ArrayArgument) -> None:
-        f, t = self.function, _STORED[self.dtypes[number]]
-        copies = t.vector(f.target.lanes(t))
-        room = f.buffer(copies.bytes)
-        f.store(f.value(copies, f.load(t, x.data)), room)
-        self.pointers[number].set(room)
-        self.steps[number].set(0)
+    def _copy(self, i: Value, x: ArrayArgument) -> None:
+        """Fill a vector with an element: a product puts copies of it side by side into 64 bits."""
+        f = self.function
+        bits = f.variable(I64)
+        for t in (I8, I16, I32, I64):
+            with f.when(self._itemsize(i).eq(t.bytes)):
+                bits.set(f.load(t, x.data).zext(I64) * sum(1 << at for at in range(0, 64, t.bits)))
+        room = self.rooms + i * _ROOM
+        for at in range(0, _ROOM, 8):
+            f.store(bits.now, room + at)
+        f.store(room, self.packed, i)
+        f.store(f.constant(I64, 0), self.packed, self.count + i)
 
-    def require_apart(self, out: ArrayArgument, count: Value, dtype: DType) -> None:
+    def require_apart(self, out: ArrayArgument, size: Value, itemsize: Value) -> None:
         """Each input's memory is that of ``out``, element for element, or apart from it."""
         f = self.function
-        for pointer, step, given in zip(self.pointers, self.steps, self.dtypes, strict=True):
-            read = pointer.now
-            good = f.apart(read, step.now * count * given.itemsize, out.data, count * dtype.itemsize)
-            if given.itemsize == dtype.itemsize:
-                good = good | read.eq(out.data)
-            f.require(good)
+        for i in f.range(0, self.count):
+            read, step, width = f.load(PTR, self.packed, i), f.load(I64, self.packed, self.count + i), self._itemsize(i)
+            same = read.eq(out.data) & width.eq(itemsize)
+            f.require(same | f.apart(read, step * size * width, out.data, size * itemsize))
 
 
 def _elementwise_job(
@@ -360,8 +418,8 @@ def _elementwise_job(
 
 
 def _has_masks(target: Target, dtypes: Sequence[DType]) -> bool:
-    """Whether vectors of these are loaded and stored in part by one instruction each."""
-    return target.register == 64 or (target.register == 32 and all(d.itemsize >= 4 for d in dtypes))
+    """Whether the rest of a vector is done faster by masks: for few lanes also where a mask is a branch for each."""
+    return target.register == 64 or all(d.itemsize >= 4 for d in dtypes)
 
 
 def _read(x: Value, dtype: DType) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -111,6 +111,13 @@ def empty(dtype: np.dtype[Any]) -> int:
 
     _kept.append(made)
     return id(made)
+
+
+def words(values: Sequence[int]) -> int:
+    """The address of numbers of 64 bits, for the life of the process."""
+    made = (ctypes.c_int64 * len(values))(*values)
+    _kept.append(made)
+    return ctypes.addressof(made)
 
 
 def builtin(address: int, name: str, doc: str | None, fallback: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,18 +14,19 @@ import sysconfig
 import threading
 import tracemalloc
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from flambeau.backends.llvm import calls, cpython
-from flambeau.backends.llvm.calls import builtins, elementwise_builtin
+from flambeau.backends.llvm.calls import BuiltinFunction, builtins, elementwise_builtin
 from flambeau.backends.llvm.compiler import Compiler
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import ELSEWHERE, Target, host, level, runnable
-from flambeau.backends.llvm.types import I64
+from flambeau.backends.llvm.types import F64, I64
 from flambeau.core import dtype as dt
 from tests.backends.llvm.builtin_kernels import (
     Kernel,
@@ -43,6 +44,10 @@ pytestmark = pytest.mark.skipif(calls.unavailable() is not None, reason=str(call
 
 every_width = pytest.mark.parametrize("target", runnable(), ids=lambda t: t.name)
 SIZES = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 63, 64, 65, 100, 257]
+
+
+class Sub(np.ndarray[Any, Any]):
+    pass
 
 
 def operands(kernel: Kernel, count: int) -> list[Any]:
@@ -143,6 +148,33 @@ def test_numbers_for_operands_without_dimensions_or_arrays_if_wanted() -> None:
     assert refusing(host())["add"](x, x, out) is out and out == 4
 
 
+def twice(module: Module) -> BuiltinFunction:
+    """Twice a matrix, however it lies in memory."""
+    f = BuiltinFunction(module, "twice")
+    f.require(f.count.eq(1))
+    x = f.array(0, dt.float64, dense=False)
+    f.require(x.ndim.eq(2))
+    found = f.empty(dt.float64, x)
+    data, columns = f.data(found), x.extent(1)
+    for i in f.range(0, x.extent(0)):
+        for j in f.range(0, columns):
+            value = f.load(F64, x.data + (i * x.stride(0) + j * x.stride(1)))
+            f.store(value * 2.0, data, i * columns + j)
+    f.ret(found)
+    return f
+
+
+@every_width
+def test_a_kernel_of_ones_own_reads_by_strides(target: Target) -> None:
+    (f,) = builtins({twice(Module(target)): refuse})
+    base = numbers(dt.float64, 60).reshape(6, 10)
+    for view in (base, base.T, base[::-2, ::3], base[:, :0], np.broadcast_to(base[0], (4, 10))):
+        np.testing.assert_array_equal(f(view), view * 2, strict=True)
+    for wrong in (base[0], base.astype("f4"), base.view(Sub)):
+        with pytest.raises(NotServed):
+            f(wrong)
+
+
 # -- what is not -------------------------------------------------------------------------------------
 F = numbers(dt.float32, 12)
 BROADCAST = np.broadcast_to(np.float32(1), (1 << 16, 1 << 16))  # 2^32 elements in four bytes
@@ -151,16 +183,13 @@ LOCKED = F.copy()
 LOCKED.flags.writeable = False
 
 
-class Sub(np.ndarray[Any, Any]):
-    pass
-
-
 @pytest.mark.parametrize(
     "args",
     [
         (), (F,), (F, F, F.copy(), F), (None, F), (F, None), (F, 1.0), (F, np.float32(1)), ([1.0], F), ("a", F),
         (F, F[:11]), (F, F.reshape(3, 4)), (F.reshape(3, 4), F[:4]), (F.reshape(12, 1), F), (F, F.reshape(1, 12)),
-        (F[:1].reshape(1, 1), F), (F, F[:1].reshape(1, 1)), (F[::2], F[:6]), (F[::-1], F), (F.reshape(3, 4).T, F.reshape(4, 3)),
+        (F[:1].reshape(1, 1), F), (F, F[:1].reshape(1, 1)), (F[::2], F[:6]), (F[::-1], F),
+        (F.reshape(3, 4).T, F.reshape(4, 3)),
         (F.astype("f8"), F), (F, F.astype(">f4")), (F, F.view("i4")), (F, pickle.loads(pickle.dumps(F))),
         (F.view(Sub), F), (F, F.view(np.matrix)), (F, np.ma.masked_array(F)), (BROADCAST, BROADCAST),
         (BROADCAST[0], BROADCAST[0]), (F, F, None), (F, F, LOCKED), (F, F, [0.0] * 12), (F, F, F[::-1]),
@@ -215,8 +244,11 @@ def test_it_looks_like_what_it_stands_in_for() -> None:
 def test_the_text_has_no_address() -> None:
     module = Module(host())
     written(module, kernels(host())[0])
+    calls.write_elementwise(module)
     text = module.text()
-    assert "@numpy_ndarray" in text and hex(id(np.ndarray))[2:] not in text and str(id(np.ndarray)) not in text
+    assert "@numpy_ndarray" in text and "@add_plan" in text
+    for address in module.externals.values():
+        assert hex(address)[2:] not in text and str(address) not in text
 
 
 def test_it_outlives_what_it_was_made_from() -> None:
@@ -232,6 +264,7 @@ def test_it_compiles_elsewhere(target: Target) -> None:
     module = Module(target)
     for kernel in kernels(target):
         written(module, kernel)
+    calls.write_elementwise(module)
     assert b"choice" in Compiler(target).compile(module.text())
 
 
@@ -241,25 +274,36 @@ def test_dtypes_without_vectors_are_an_error() -> None:
     sse = level("sse", host().triple)
     with pytest.raises(ValueError, match="sse has no instruction that converts float16"):
         elementwise_builtin(Module(sse), "f", lambda f, x: x, (dt.float16,), dt.float16)
+    with pytest.raises(ValueError, match="f has 9 inputs; there can be 1 to 8"):
+        elementwise_builtin(Module(host()), "f", lambda f, *xs: xs[0], [dt.float32] * 9, dt.float32)
     with pytest.raises(TypeError, match="f_chunk: expected"):
         elementwise_builtin(Module(host()), "f", lambda f, x: x, (dt.float32,), dt.bool_)
 
 
-def test_without_numpys_own_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unknown_numpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A numpy whose functions are not known by their numbers."""
     monkeypatch.setattr(cpython, "new_array", lambda: None)
+    calls._elementwise.cache_clear()
+    yield monkeypatch
+    calls._elementwise.cache_clear()
+
+
+def test_without_numpys_own_allocation(unknown_numpy: pytest.MonkeyPatch) -> None:
     (f,) = builtins({written(Module(host()), kernels(host())[0]): refuse})
     x = F.reshape(2, 6)
     found = f(x, x)
     assert found.flags.owndata
     np.testing.assert_array_equal(found, x + x, strict=True)
+    (own,) = builtins({twice(Module(host())): refuse})
+    np.testing.assert_array_equal(own(np.eye(3)[::-1]), 2 * np.eye(3)[::-1], strict=True)
 
 
-def test_an_allocation_that_fails_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allocation_that_fails_raises(unknown_numpy: pytest.MonkeyPatch) -> None:
     def full(like: Any) -> Any:
         raise MemoryError("full")
 
-    monkeypatch.setattr(cpython, "new_array", lambda: None)
-    monkeypatch.setattr(cpython, "empty", lambda dtype: id(full))
+    unknown_numpy.setattr(cpython, "empty", lambda dtype: id(full))
     (f,) = builtins({written(Module(host()), kernels(host())[0]): refuse})
     with pytest.raises(MemoryError, match="full"):
         f(F, F)

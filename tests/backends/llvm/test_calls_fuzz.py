@@ -1,4 +1,4 @@
-"""Built-ins called with everything that there is: each call ends as the fallback's does, and writes what that writes."""
+"""Built-ins called with everything there is: each call ends as the fallback's does, and writes what that writes."""
 
 from __future__ import annotations
 
