@@ -138,6 +138,17 @@ def test_bits_that_are_no_truth_value_are_true(target: Target) -> None:
     np.testing.assert_array_equal(refusing(target)["both"](odd, np.ones(45, bool)).view("u1"), odd.view("u1") != 0)
 
 
+@every_width
+def test_integers_are_divided_by_nothing_but_operands(target: Target) -> None:
+    """Lanes behind the last element hold no 0, by which a division would kill the process."""
+    kernel = Kernel("quotient", (dt.int32, dt.int32), dt.int32, lambda f, x, y: x.sdiv(y), refuse)
+    (f,) = builtins({written(Module(target), kernel): refuse})
+    for count in SIZES:
+        x, y = np.arange(count, dtype="i4") * 7, np.arange(count, dtype="i4") % 5 + 1
+        np.testing.assert_array_equal(f(x, y), x // y)
+        np.testing.assert_array_equal(f(x[:1], y), x[0] // y)
+
+
 def test_numbers_for_operands_without_dimensions_or_arrays_if_wanted() -> None:
     x = np.array(2.0, "f4")
     (keeping,) = builtins({written(Module(host()), next(iter(kernels(host()))), zero_dims=True): refuse})
