@@ -70,32 +70,54 @@ class ArrayArgument:
         return self.function.load(I64, self.strides, axis)
 
 
-class BuiltinFunction(Function):
-    """A built-in being written: ``args`` are the fallback, the arguments, their number, and names of keywords.
+class Builtin(Function):
+    """What :func:`builtins` makes a built-in of; ``args`` are the fallback, the arguments, their number, the keywords.
 
-    Each ``require`` hands the call to the fallback if it is not met; nothing may have been changed before the last.
     It returns an object whose reference the caller owns, or null with an error set. ``signature`` is what
-    :mod:`inspect` and :func:`help` say of it, such as ``(x, y, /, out=None)``. What only other built-ins call may have
-    ``more`` arguments.
+    :mod:`inspect` and :func:`help` say of it, such as ``(x, y, /, out=None)``.
     """
 
     def __init__(self, module: Module, name: str, signature: str | None = None, more: Sequence[Type] = ()):
         super().__init__(module, name, [PTR, PTR, I64, PTR, *more], PTR)
         self.signature = signature
-        _, self.arguments, self.count, keywords = called = self.args[:4]
-        self._fallback, start = self.name("fallback"), self.name("start")
-        self.write(f"br label {start}")
-        self.label(self._fallback)
-        answer = self.call(self.api("PyObject_Vectorcall"), *called, result=PTR)
-        self.write(f"ret ptr {answer.text}")
-        self.label(start)
-        self.require(keywords.eq(0))
 
     def doc(self, fallback: Callable[..., Any]) -> str | None:
         """The fallback's documentation, behind the signature in the form in which CPython finds it."""
         if self.signature is None:
             return fallback.__doc__
         return f"{self.symbol}{self.signature}\n--\n\n{fallback.__doc__ or ''}"
+
+
+class BuiltinFunction(Builtin):
+    """A built-in that looks at its arguments, which are ``count`` in number.
+
+    Each ``require`` hands the call to the fallback if it is not met; nothing may have been changed before the last.
+    Keywords are the fallback's. With ``out`` the only keyword ``out`` counts as one more argument, the last, and
+    ``named`` says whether it came so.
+    """
+
+    def __init__(
+        self, module: Module, name: str, signature: str | None = None, more: Sequence[Type] = (), *, out: bool = False
+    ):
+        super().__init__(module, name, signature, more)
+        _, self.arguments, count, keywords = called = self.args[:4]
+        self._fallback, start = self.name("fallback"), self.name("start")
+        self.write(f"br label {start}")
+        self.label(self._fallback)
+        answer = self.call(self.api("PyObject_Vectorcall"), *called, result=PTR)
+        self.write(f"ret ptr {answer.text}")
+        self.label(start)
+        if not out:
+            self.require(keywords.eq(0))
+        self.named = keywords.ne(0)
+        with self.when(self.named, likely=False):
+            self._require_out(keywords)
+        self.count = count + self.named.zext(I64)
+
+    def _require_out(self, keywords: Value) -> None:
+        self.require(self.load(I64, keywords + cpython.LENGTH).eq(1))
+        name = self.load(PTR, keywords + cpython.ITEMS)
+        self.require(name.eq(self.outside("name_out", id(cpython.OUT))))
 
     def api(self, name: str) -> Value:
         """The address of a function of CPython."""
@@ -193,7 +215,7 @@ class BuiltinFunction(Function):
         self.call(self.api("PyEval_RestoreThread"), state)
 
 
-def builtins(functions: Mapping[BuiltinFunction, Callable[..., Any]]) -> list[Callable[..., Any]]:
+def builtins(functions: Mapping[Builtin, Callable[..., Any]]) -> list[Callable[..., Any]]:
     """Compile the module of some built-ins, and make them, each with its fallback.
 
     Their ``__doc__`` is the fallback's, their ``__self__`` the fallback itself.
@@ -213,13 +235,13 @@ def elementwise_builtin(
     *,
     chunk: int = CHUNK,
     zero_dims: bool = False,
-) -> BuiltinFunction:
+) -> Builtin:
     """A built-in ``name(*arrays[, out])`` that computes ``body(f, *vectors) -> vector`` for each element.
 
     It serves dense arrays of one shape, any of them instead of one element, which is then used for all; ``out`` has
-    that shape and is an input or apart from them. ``body`` gets float32 for float16 and bfloat16 and gives it, and
-    masks for bool; integers without a sign are of the same types as those with one. It is also called for single
-    elements (vectors of one lane).
+    that shape and is an input or apart from them; its keyword is served too. ``body`` gets float32 for float16 and
+    bfloat16 and gives it, and masks for bool; integers without a sign are of the same types as those with one. It is
+    also called for single elements (vectors of one lane).
 
     Args:
         chunk: elements in a chunk of the work; more are done without the interpreter's lock.
@@ -236,7 +258,7 @@ def elementwise_builtin(
         raise ValueError(f"elementwise_builtin: {name} has {len(inputs)} inputs; there can be 1 to {MOST}")
     job = _elementwise_job(module, f"{name}_chunk", body, inputs, out, chunk)
     names = [f"x{i}, " for i in range(1, len(inputs) + 1)]
-    f = BuiltinFunction(module, name, f"({''.join(names)}/, out=None)")
+    f = Builtin(module, name, f"({''.join(names)}/, out=None)")
     plan = f.outside(f"{name}_plan", cpython.words(_plan(inputs, out, chunk, zero_dims)))
     serve = f.outside("flambeau_elementwise", _elementwise())
     f.ret(f.call(serve, *f.args, Value(f, PTR, f"@{job.symbol}"), plan, result=PTR))
@@ -269,7 +291,7 @@ def _elementwise() -> int:
 
 def write_elementwise(module: Module) -> BuiltinFunction:
     """Write the function that serves all elementwise built-ins: it looks at the arguments and runs the job."""
-    f = BuiltinFunction(module, "elementwise", more=[PTR, PTR])
+    f = BuiltinFunction(module, "elementwise", more=[PTR, PTR], out=True)
     job, plan = f.args[4:]
     operands = _Operands(f, plan)
     inputs, model = operands.count, operands.model
@@ -317,7 +339,7 @@ class _Operands:
     def __init__(self, f: BuiltinFunction, plan: Value):
         self.function, self.plan = f, plan
         self.count = f.load(I64, plan + _INPUTS)
-        f.require(f.count.eq(self.count) | f.count.eq(self.count + 1))
+        f.require(f.count.eq(self.count + 1) | (f.count.eq(self.count) & ~f.named))
         self.packed = f.buffer(8 * (2 * MOST + 2), 8)
         self.rooms = f.buffer(_ROOM * MOST)
         first = self._take(0)

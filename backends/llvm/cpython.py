@@ -21,6 +21,10 @@ from flambeau.backends.llvm import compiler
 #: Where an object has its class, and an array its fields, in bytes from its start.
 TYPE: Final = 8
 DATA, NDIM, SHAPE, STRIDES, DESCRIPTOR, FLAGS = 16, 24, 32, 40, 56, 64
+#: Where a tuple has its length and its items.
+LENGTH, ITEMS = 16, tuple.__basicsize__
+#: The name of the keyword, the same object in all programs.
+OUT: Final = sys.intern("out")
 #: Bits of an array's flags; the last makes numpy warn when it writes to one, such as ``numpy.broadcast_arrays`` gives.
 C_CONTIGUOUS, ALIGNED, WRITEABLE, WARN_ON_WRITE = 0x1, 0x100, 0x400, 1 << 31
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.backends.llvm.calls import BuiltinFunction, builtins, elementwise_builtin
+from flambeau.backends.llvm.calls import Builtin, builtins, elementwise_builtin
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
@@ -65,7 +65,7 @@ def kernels(target: Target) -> list[Kernel]:
     return [k for k in KERNELS if target.half or dt.float16 not in k.inputs]
 
 
-def written(module: Module, kernel: Kernel, **options: Any) -> BuiltinFunction:
+def written(module: Module, kernel: Kernel, **options: Any) -> Builtin:
     """A kernel's built-in in a module."""
     return elementwise_builtin(
         module, kernel.name, kernel.body, kernel.inputs, kernel.out, chunk=kernel.chunk, **options

@@ -226,11 +226,28 @@ def test_the_fallback_gets_what_is_not_served(args: tuple[Any, ...]) -> None:
         seen.clear()
 
 
-def test_keywords_are_the_fallbacks() -> None:
-    out = np.empty(12, "f4")
-    assert made(host())["add"](F, F, out=out) is out
+def test_out_may_be_named() -> None:
+    f, out = refusing(host())["add"], np.empty(12, "f4")
+    assert f(F, F, out=out) is out
     np.testing.assert_array_equal(out, F + F)
-    np.testing.assert_array_equal(made(host())["add"](F, F, out, where=True, dtype="f4"), F + F)
+    made_name = "".join(("o", "ut"))  # another object than the name in programs
+    assert made(host())["add"](F, F, **{made_name: out}) is out
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ((F, F), {"where": True}), ((F, F), {"dtype": np.dtype("f4")}), ((F, F), {"out": None}),
+        ((F,), {"out": np.empty(12, "f4")}), ((F, F, F.copy()), {"out": F.copy()}), ((), {"out": F.copy()}),
+        ((F, F), {"out": np.empty(12, "f4"), "where": True}), ((F, F), {"x2": F}), ((F,), {"x2": F}),
+    ],
+)  # fmt: skip
+def test_other_keywords_are_the_fallbacks(args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    with pytest.raises(NotServed):
+        refusing(host())["add"](*args, **named)
+    (own,) = builtins({twice(Module(host())): refuse})
+    with pytest.raises(NotServed):
+        own(np.eye(2), **named)
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), RecursionError("deep")])
