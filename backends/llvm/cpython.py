@@ -50,9 +50,17 @@ class _MethodDef(ctypes.Structure):
 _kept: list[object] = []  # what generated code points to, for the life of the process
 
 
-@cache
 def unavailable() -> str | None:
-    """Why no built-ins can be made here; None where they can."""
+    """Why the CPU's kernels get no built-ins; None where they do.
+
+    ConfigError where the setting ``cpu_code`` names a processor that this one is not.
+    """
+    return unsuited() or compiler.unavailable()
+
+
+@cache
+def unsuited() -> str | None:
+    """Why built-ins cannot be made for this interpreter; None where they can."""
     if sys.implementation.name != "cpython":
         return f"the interpreter is {sys.implementation.name}, not CPython"
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
@@ -64,7 +72,7 @@ def unavailable() -> str | None:
         return f"the interpreter has no {missing[0]}"
     if not _fields_are_known():
         return f"numpy {np.__version__} has arrays of another layout"
-    return compiler.unavailable()
+    return None
 
 
 def _fields_are_known() -> bool:

@@ -27,6 +27,7 @@ from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import ELSEWHERE, Target, host, level, runnable
 from flambeau.backends.llvm.types import F64, I64
+from flambeau.core import config
 from flambeau.core import dtype as dt
 from tests.backends.llvm.builtin_kernels import (
     Kernel,
@@ -40,7 +41,7 @@ from tests.backends.llvm.builtin_kernels import (
     written,
 )
 
-pytestmark = pytest.mark.skipif(calls.unavailable() is not None, reason=str(calls.unavailable()))
+pytestmark = pytest.mark.skipif(cpython.unsuited() is not None, reason=str(cpython.unsuited()))
 
 every_width = pytest.mark.parametrize("target", runnable(), ids=lambda t: t.name)
 SIZES = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 63, 64, 65, 100, 257]
@@ -444,7 +445,7 @@ print("end")
 
 # -- where there are none ----------------------------------------------------------------------------
 def test_other_interpreters_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    look = cpython.unavailable.__wrapped__
+    look = cpython.unsuited.__wrapped__
     assert look() is None
     with monkeypatch.context() as patched:
         patched.setattr(sys, "implementation", types.SimpleNamespace(name="pypy"))
@@ -458,9 +459,15 @@ def test_other_interpreters_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patched:
         patched.setattr(cpython, "NDIM", cpython.FLAGS)
         assert look() == f"numpy {np.__version__} has arrays of another layout"
-    with monkeypatch.context() as patched:
-        patched.setattr(cpython.compiler, "unavailable", lambda: "no compiler")
-        assert look() == "no compiler"
+
+
+def test_the_setting_and_the_interpreter_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    with config.override(cpu_code="host"):
+        assert calls.unavailable() is None
+    with config.override(cpu_code="none"):
+        assert calls.unavailable() == "the setting cpu_code is none"
+    monkeypatch.setattr(cpython, "unsuited", lambda: "another interpreter")
+    assert calls.unavailable() == "another interpreter"
 
 
 def test_another_abi_of_numpy_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flambeau.backends.llvm import calls
+from flambeau.backends.llvm import cpython
 from flambeau.backends.llvm.target import Target, host, runnable
 from flambeau.core import dtype as dt
 from tests.backends.llvm.builtin_kernels import KERNELS, Kernel, kernels, made, numbers, same
 
-pytestmark = pytest.mark.skipif(calls.unavailable() is not None, reason=str(calls.unavailable()))
+pytestmark = pytest.mark.skipif(cpython.unsuited() is not None, reason=str(cpython.unsuited()))
 
 every_width = pytest.mark.parametrize("target", runnable(), ids=lambda t: t.name)
 
