@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.llvm import cpython
+from flambeau.backends.llvm import cpython, threads
 from flambeau.backends.llvm.compiler import load
 from flambeau.backends.llvm.ir import Function, Operand, Value, Variable
 from flambeau.backends.llvm.jobs import JobFunction
@@ -324,10 +324,10 @@ def write_elementwise(module: Module) -> BuiltinFunction:
 
 
 def _spread(f: BuiltinFunction, job: Value, packed: Value, chunks: Value) -> None:
-    """Do a job's chunks without the interpreter's lock."""
+    """Do a job's chunks with the threads, without the interpreter's lock."""
+    count = threads.wanted(f, chunks)
     with f.unlocked():
-        for chunk in f.range(0, chunks):
-            f.call(job, packed, chunk, f.constant(I64, 0))
+        threads.parallel(f, job, packed, chunks, count)
 
 
 class _Operands:
