@@ -365,8 +365,8 @@ def parallel(
 ) -> None:
     """Write a call into ``f`` that runs all chunks of a job of the same module, or of one at an address.
 
-    ``packed`` are its values in memory. Python's lock need not be held, and should not be for long work. ``threads`` is what :func:`wanted` found; without
-    it that is asked here, which takes Python's lock once more.
+    ``packed`` are its values in memory. Python's lock need not be held, and should not be for long work. ``threads``
+    is what :func:`wanted` found; without it that is asked here, which takes Python's lock once more.
     """
     address = job if isinstance(job, Value) else Value(f, PTR, f"@{job.symbol}")
     count = f.value(I64, chunks)
