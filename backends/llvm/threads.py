@@ -360,13 +360,15 @@ def wanted(f: Function, chunks: Operand) -> Value:
     return f.call(function, f.value(I64, chunks), result=I64)
 
 
-def parallel(f: Function, job: Function, packed: Value, chunks: Operand, threads: Operand | None = None) -> None:
-    """Write a call into ``f`` that runs all chunks of a job of the same module; ``packed`` are its values in memory.
+def parallel(
+    f: Function, job: Function | Value, packed: Value, chunks: Operand, threads: Operand | None = None
+) -> None:
+    """Write a call into ``f`` that runs all chunks of a job of the same module, or of one at an address.
 
-    Python's lock need not be held, and should not be for long work. ``threads`` is what :func:`wanted` found; without
-    it that is asked here, which takes Python's lock once more.
+    ``packed`` are its values in memory. Python's lock need not be held, and should not be for long work. ``threads``
+    is what :func:`wanted` found; without it that is asked here, which takes Python's lock once more.
     """
-    address = Value(f, PTR, f"@{job.symbol}")
+    address = job if isinstance(job, Value) else Value(f, PTR, f"@{job.symbol}")
     count = f.value(I64, chunks)
     if threads is None:
         f.call(f.outside("flambeau_parallel", pool().addresses["parallel"]), address, packed, count)
