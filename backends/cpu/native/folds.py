@@ -1,0 +1,221 @@
+"""The jobs of reductions: many numbers joined to one, where those lie next to each other, or in columns.
+
+What is added is added in float64, of float64 itself in pieces of some thousand: float32 values are first added by
+fours or eights (their error is below three roundings), then widened. That costs a third of adding each in float64, and
+has no error that grows with the length, which pairwise sums of float32 still have (N. J. Higham, "The accuracy of
+floating point summation", 1993).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from math import inf
+from typing import Final
+
+from flambeau.backends.cpu.native.lanes import Lanes, Span, lanes, tree
+from flambeau.backends.cpu.native import standin as maths
+from flambeau.backends.llvm.ir import Function, Operand, Value, Variable
+from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
+from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.target import Target
+from flambeau.backends.llvm.types import F64, I64, PTR, Type
+
+Join = Callable[[Function, Value, Value], Value]
+Lift = Callable[[Function, Value, Value | None], Value]
+
+#: Rows that are added before they are added to the sums so far.
+_ROWS: Final = 8
+#: The most columns that one chunk has.
+WIDEST: Final = 4096
+
+
+def _wider(f: Function, x: Value, centre: Value | None = None) -> Value:
+    return x.convert("fpext", F64) if x.type.bits < 64 else x
+
+
+def _square(f: Function, x: Value, centre: Value | None) -> Value:
+    x = _wider(f, x)
+    d = x if centre is None else x - centre
+    return d * d
+
+
+def _exp(f: Function, x: Value, centre: Value | None) -> Value:
+    assert centre is not None
+    return maths.exp_nonpositive(f, x - (centre.convert("fptrunc", x.type.scalar) if x.type.bits < 64 else centre))
+
+
+def _not_zero(f: Function, x: Value, centre: Value | None) -> Value:
+    return f.select(x.ne(0), f.constant(x.type, 1), 0)
+
+
+def nan_or(f: Function, join: str, a: Value, b: Value) -> Value:
+    """The larger or smaller of two, or the one that is nan."""
+    return f.select(a.is_nan(), a, f.maximum(a, b) if join == "max" else f.minimum(a, b))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What becomes of each number, and how two results become one; ``start`` changes nothing.
+
+    Args:
+        again: the fold of partial results.
+        wide: whether it computes in float64 whatever it reads.
+        other: what stands where nothing is read.
+        centred: whether there is a number of the result's type for each result, which :attr:`lift` gets.
+    """
+
+    again: str
+    lift: Lift
+    join: Join
+    start: float = 0.0
+    wide: bool = True
+    other: float = 0.0
+    centred: bool = False
+
+    def type(self, read: Lanes) -> Type:
+        """The type of a result."""
+        return F64 if self.wide else read.compute
+
+
+def _same(f: Function, x: Value, centre: Value | None) -> Value:
+    return x
+
+
+def _size(f: Function, x: Value, centre: Value | None) -> Value:
+    return f.apply("fabs", x)
+
+
+def _add(f: Function, a: Value, b: Value) -> Value:
+    return a + b
+
+
+def _max(f: Function, a: Value, b: Value) -> Value:
+    return nan_or(f, "max", a, b)
+
+
+def _min(f: Function, a: Value, b: Value) -> Value:
+    return nan_or(f, "min", a, b)
+
+
+FOLDS: Final = {
+    "sum": Fold("sum", _same, _add),
+    "sum_sizes": Fold("sum", _size, _add),
+    "sum_squares": Fold("sum", _square, _add),
+    "spread": Fold("sum", _square, _add, centred=True),
+    "sum_exp": Fold("sum", _exp, _add, other=-inf, centred=True),
+    "prod": Fold("prod", _wider, lambda f, a, b: a * b, 1.0),
+    "max": Fold("max", _same, _max, -inf, False, -inf),
+    "min": Fold("min", _same, _min, inf, False, inf),
+    "max_size": Fold("max", _size, _max, -inf, False),
+    "min_size": Fold("min", _size, _min, inf, False),
+    "any": Fold("max", _not_zero, _max, 0.0, False),
+    "all": Fold("min", _not_zero, _min, 1.0, False),
+}
+
+
+def joined(f: Function, fold: Fold, acc: Value, found: list[Value]) -> Value:
+    """What there was with what was found, which is joined by pairs, widened, and joined to it."""
+    more = tree(found, lambda a, b: fold.join(f, a, b))
+    return fold.join(f, more if more.type.bits == acc.type.bits else _wider(f, more), acc)
+
+
+def fold_span(f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: Variable, centre: Value | None) -> None:
+    """Join what stands next to each other at ``p`` to the lanes of ``acc``."""
+    for group in span.groups():
+        found = []
+        for i, mask in group:
+            x = fold.lift(f, read.load(f, p, i, mask, fold.other), centre)
+            found.append(x if mask is None else f.select(mask, x, fold.start))
+        acc.set(joined(f, fold, acc.now, found))
+
+
+def put(f: Function, to: Lanes, x: Value, out: Value, i: Operand, mask: Value | None = None) -> None:
+    """Write a result of any width."""
+    to.store(f, x.convert("fptrunc", to.compute) if x.type.bits > to.compute.bits else x, out, i, mask)
+
+
+def least(f: Function, a: Value, b: Operand) -> Value:
+    """The smaller of two counts."""
+    b = f.value(a.type, b)
+    return f.select(a < b, a, b)
+
+
+def outer(f: Function, o: Value, within: Value, steps: tuple[Value, Value]) -> Value:
+    """The bytes to number ``o`` of two outer dimensions, the second of ``within``."""
+    return (o // within) * steps[0] + (o % within) * steps[1]
+
+
+@cache
+def rows(target: Target, source: str, to: str, name: str) -> Job:
+    """Results of ``source`` numbers that lie next to each other, ``gone`` times ``count`` of them each.
+
+    (x, out, centre, results, results of a chunk, inner of two outer dimensions, their strides, gone and its stride,
+    count, most at a time, numbers from one inner outer one to the next, results for each centre)
+    """
+    f = JobFunction(Module(target), f"fold_rows_{name}_{source}_{to}", [PTR] * 3 + [I64] * 11)
+    x, out, centres, total, per, within, s1, s2, gone, step, count, most, far, each = f.values
+    read, fold, start = lanes(source), FOLDS[name], f.chunk * per
+    t = fold.type(read)
+    for o in f.range(start, least(f, start + per, total)):
+        p = x + outer(f, o, within, (s1, s2))
+        centre = None
+        if fold.centred:
+            centre = f.splat(f.load(t, centres, o // each), read.count)
+        acc = f.variable(t.vector(read.count), fold.start)
+        span = Span(f, least(f, count - (o % within) * far, most), read.count)
+        for r in f.range(0, gone):
+            fold_span(f, fold, read, p + r * step, span, acc, centre)
+        put(f, lanes(to), f.reduce(acc.now, lambda a, b: fold.join(f, a, b)), out, o)
+    f.ret()
+    return jobs(f)[0]
+
+
+@cache
+def columns(target: Target, source: str, to: str, name: str) -> Job:
+    """Results of numbers that lie in columns: a chunk is a block of columns and a piece of the rows.
+
+    (x, out, centre, columns, columns of a block, blocks, inner of two outer dimensions, their strides, gone and its
+    stride, rows and their stride, rows of a piece, pieces)
+    """
+    f = JobFunction(Module(target), f"fold_columns_{name}_{source}_{to}", [PTR] * 3 + [I64] * 12)
+    x, out, centres, width, block, blocks, within, s1, s2, gone, step, count, down, piece, pieces = f.values
+    read, fold = lanes(source), FOLDS[name]
+    t = fold.type(read)
+    vector = t.vector(read.count)
+    first, rest = f.chunk % blocks * block, f.chunk // blocks
+    top, o = rest % pieces * piece, rest // pieces
+    span = Span(f, least(f, width - first, block), read.count)
+    accs = f.buffer(WIDEST * t.bytes)
+    span.each(lambda j, mask: f.store(f.constant(vector, fold.start), accs, j))
+    base = x + outer(f, o, within, (s1, s2)) + first * read.memory.bytes
+    here = centres + (o * width + first) * t.bytes
+
+    def some(start: Value, number: int) -> None:
+        ps = [start + down * u for u in range(number)]
+
+        def body(j: Value, mask: Value | None) -> None:
+            centre = None
+            if fold.centred:
+                centre = f.load(vector, here, j) if mask is None else f.load_masked(vector, here, j, mask)
+            found = [fold.lift(f, read.load(f, p, j, mask, fold.other), centre) for p in ps]
+            f.store(joined(f, fold, f.load(vector, accs, j), found), accs, j)
+
+        span.each(body)
+
+    bottom = least(f, top + piece, count)
+    whole = top + ((bottom - top) & ~(_ROWS - 1))
+    for g in f.range(0, gone):
+        for r in f.range(top, whole, _ROWS):
+            some(base + g * step + r * down, _ROWS)
+        for r in f.range(whole, bottom):
+            some(base + g * step + r * down, 1)
+    results = rest * width + first
+
+    def write(j: Value, mask: Value | None) -> None:
+        put(f, lanes(to), f.load(vector, accs, j), out, results + j, mask)
+
+    span.each(write)
+    f.ret()
+    return jobs(f)[0]

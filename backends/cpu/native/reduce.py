@@ -1,0 +1,222 @@
+"""Reductions over any axes as machine code: what they lie like in memory, the jobs for that, and how they end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.backends.cpu.native import folds
+from flambeau.backends.cpu.native.lanes import served
+from flambeau.backends.cpu.native.layout import Axes, Layout, layout
+from flambeau.backends.cpu.storage import address
+from flambeau.backends.llvm.target import Target
+
+Array = np.ndarray[Any, Any]
+
+#: Elements of a chunk.
+_CHUNK: Final = 1 << 16
+#: Columns of a block, where rows are many; rows of a piece.
+_BLOCK: Final = 512
+_PIECE: Final = 256, 8192
+#: Columns fewer than this are taken several rows at a time.
+_NARROW: Final = 64
+
+
+def _axes(x: Array, axis: Axes) -> tuple[int, ...]:
+    return tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in axis)
+
+
+def _readable(target: Target, x: Array, axes: tuple[int, ...]) -> bool:
+    """Whether there is something to reduce that kernels can read."""
+    return bool(x.size) and any(x.shape[a] > 1 for a in axes) and served(x, target)
+
+
+# -- one fold --------------------------------------------------------------------------------------
+def fold(target: Target, name: str, where: Layout, to: str = "", centre: Array | None = None) -> Array:
+    """The flat results of a fold, in the dtype named ``to``, or else that of the fold's results.
+
+    ``centre`` has a number for each result, in the dtype of the fold's results.
+    """
+    to = to or _result(name, where.x.dtype)
+    done = _fold_rows if where.rows else _fold_columns
+    return done(target, name, where, to, centre)
+
+
+def _result(name: str, dtype: np.dtype[Any]) -> str:
+    """The dtype of a fold's results."""
+    return "float64" if folds.FOLDS[name].wide or dtype.itemsize == 8 else "float32"
+
+
+def _again(target: Target, name: str, partial: Array, to: str) -> Array:
+    """Partial results of the last axis, or of the last but one, joined."""
+    return fold(target, folds.FOLDS[name].again, layout(partial, (1,)), to)
+
+
+def _empty(count: int, name: str) -> Array:
+    from flambeau.core.dtype import dtype_named
+
+    return np.empty(count, dtype_named(name).numpy)
+
+
+def _two(kept: tuple[tuple[int, int], ...]) -> tuple[int, int, int]:
+    """The number of the inner of two outer dimensions, and their strides."""
+    (_, far), (within, near) = ((1, 0),) * (2 - len(kept)) + kept
+    return within, far, near
+
+
+def _at(x: Array | None) -> int:
+    return 0 if x is None else address(x)
+
+
+def _fold_rows(target: Target, name: str, where: Layout, to: str, centre: Array | None) -> Array:
+    x, size = where.x, where.x.itemsize
+    gone, step = where.gone[0] if where.gone else (1, 0)
+    kept, count, most, far, each = where.kept, where.inner, where.inner, 0, 1
+    if gone > 1 and len(kept) < 2 and where.outer * 4 < gone:  # a result for each of them first
+        each, kept, gone = gone, (*kept, (gone, step)), 1
+    elif gone == 1 and len(kept) < 2 and count > _CHUNK:
+        each, most, far = -(-count // _CHUNK), _CHUNK, _CHUNK
+        kept = (*kept, (each, _CHUNK * size))
+    total = where.outer * each
+    per = max(1, _CHUNK // (gone * most))
+    out = _empty(total, to if each == 1 else _result(name, x.dtype))
+    job = folds.rows(target, x.dtype.name, out.dtype.name, name)
+    job(
+        -(-total // per), where.address, address(out), _at(centre), total, per, *_two(kept), gone, step,
+        count, most, far, each,
+    )  # fmt: skip
+    return out if each == 1 else _again(target, name, out.reshape(-1, each), to)
+
+
+def _fold_columns(target: Target, name: str, where: Layout, to: str, centre: Array | None) -> Array:
+    x, size, width = where.x, where.x.itemsize, where.inner
+    gone, step = where.gone[0] if len(where.gone) > 1 else (1, 0)
+    count, down = where.gone[-1]
+    many = -(-_NARROW // width)
+    if width < _NARROW and gone == 1 and down == width * size and count >= 2 * many:
+        return _fold_narrow(target, name, where, to, centre, many)
+    block = min(max(_CHUNK // (count * gone), _BLOCK), folds.WIDEST) & ~15
+    blocks = -(-width // block)
+    piece = min(max((1 << 18) // min(width, block), _PIECE[0]), _PIECE[1])
+    pieces = -(-count // piece)
+    out = _empty(where.outer * pieces * width, to if pieces == 1 else _result(name, x.dtype))
+    job = folds.columns(target, x.dtype.name, out.dtype.name, name)
+    job(
+        where.outer * pieces * blocks, where.address, address(out), _at(centre), width, block, blocks, *_two(where.kept),
+        gone, step, count, down, piece, pieces,
+    )  # fmt: skip
+    return out if pieces == 1 else _again(target, name, out.reshape(-1, pieces, width), to)
+
+
+def _fold_narrow(target: Target, name: str, where: Layout, to: str, centre: Array | None, many: int) -> Array:
+    """Few columns: ``many`` rows are taken as one, and their results and those of the rows left are joined."""
+    width, outer, (count, down) = where.inner, where.outer, where.gone[-1]
+    whole = count // many
+    wide = replace(where, gone=((whole, down * many),), inner=width * many)
+    tiled = None if centre is None else np.tile(centre.reshape(outer, width), many)
+    parts = fold(target, name, wide, "", tiled).reshape(outer, many, width)
+    if whole * many < count:
+        rest = replace(where, gone=((count - whole * many, down),), skip=where.skip + whole * many * down)
+        left = fold(target, name, rest, "", centre).reshape(outer, 1, width)
+        parts = np.concatenate([parts, left], 1)
+    return _again(target, name, parts, to)
+
+
+# -- the reductions --------------------------------------------------------------------------------
+def _simple(name: str) -> Any:
+    """A reduction that is a fold and nothing more."""
+
+    def kernel(target: Target, x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array | None:
+        axes = _axes(x, axis)
+        if not _readable(target, x, axes):
+            return None
+        where = layout(x, axes)
+        return where.result(fold(target, name, where, x.dtype.name), axes, keepdims)
+
+    return kernel
+
+
+sum, prod, amax, amin = _simple("sum"), _simple("prod"), _simple("max"), _simple("min")
+
+
+def _truth(name: str) -> Any:
+    def kernel(target: Target, x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array | None:
+        axes = _axes(x, axis)
+        if not _readable(target, x, axes):
+            return None
+        where = layout(x, axes)
+        return where.result(fold(target, name, where) != 0, axes, keepdims)
+
+    return kernel
+
+
+any_, all_ = _truth("any"), _truth("all")
+
+
+def mean(target: Target, x: Array, *, axis: Axes, keepdims: bool) -> Array | None:
+    """The sum over the number of elements, divided before it is rounded."""
+    axes = _axes(x, axis)
+    if not _readable(target, x, axes):
+        return None
+    where = layout(x, axes)
+    total = fold(target, "sum", where)
+    total /= _count(x, axes)
+    return where.result(total.astype(x.dtype), axes, keepdims)
+
+
+def _count(x: Array, axes: tuple[int, ...]) -> int:
+    return math.prod(x.shape[a] for a in axes)
+
+
+def _spread(target: Target, x: Array, axis: Axes, correction: float) -> tuple[Layout, Array] | None:
+    """The variances: the sum of the squared distances from the mean, which was computed before."""
+    axes = _axes(x, axis)
+    if not _readable(target, x, axes):
+        return None
+    where, count = layout(x, axes), _count(x, axes)
+    centre = fold(target, "sum", where)
+    centre /= count
+    total = fold(target, "spread", where, "", centre)
+    total /= max(count - correction, 0)
+    return where, total
+
+
+def var(target: Target, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array | None:
+    """The mean squared distance from the mean, ``correction`` fewer elements counted."""
+    found = _spread(target, x, axis, correction)
+    return None if found is None else found[0].result(found[1].astype(x.dtype), _axes(x, axis), keepdims)
+
+
+def std(target: Target, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array | None:
+    """The root of :func:`var`."""
+    found = _spread(target, x, axis, correction)
+    return None if found is None else found[0].result(np.sqrt(found[1]).astype(x.dtype), _axes(x, axis), keepdims)
+
+
+_NORMS: Final = {1.0: "sum_sizes", 2.0: "sum_squares", math.inf: "max_size", -math.inf: "min_size"}
+
+
+def vector_norm(target: Target, x: Array, *, ord: float, axis: Axes, keepdims: bool) -> Array | None:
+    """The norms of order 1, 2, inf and -inf."""
+    axes, name = _axes(x, axis), _NORMS.get(ord)
+    if name is None or not _readable(target, x, axes):
+        return None
+    where = layout(x, axes)
+    found = fold(target, name, where)
+    return where.result((np.sqrt(found) if ord == 2 else found).astype(x.dtype), axes, keepdims)
+
+
+def logsumexp(target: Target, x: Array, *, axis: Axes, keepdims: bool) -> Array | None:
+    """log(sum(exp(x))), less the largest meanwhile so that nothing overflows."""
+    axes = _axes(x, axis)
+    if not _readable(target, x, axes):
+        return None
+    where = layout(x, axes)
+    largest = fold(target, "max", where).astype("f8")
+    centre = np.where(np.isfinite(largest), largest, 0)
+    total = np.log(fold(target, "sum_exp", where, "", centre))
+    total = np.where(np.isposinf(largest), largest, total + centre)
+    return where.result(total.astype(x.dtype), axes, keepdims)
