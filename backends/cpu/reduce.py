@@ -13,6 +13,7 @@ import numpy as np
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.chunks import along_axis
+from flambeau.backends.cpu.native.arrays import over
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import reduce as xp_reduce
 from flambeau.backends.xp import scan as xp_scan
@@ -24,6 +25,8 @@ from flambeau.core.dtype import DType
 Axes = tuple[int, ...] | None
 
 _LARGE: Final = 1 << 20  # elements
+#: Elements from which the native kernels are faster.
+_NATIVE: Final = 1 << 16
 _BLOCK: Final = 1 << 18
 #: Pieces in which an axis that stays is cut: of much, and of more than that.
 _PIECES: Final = 4, 16
@@ -45,6 +48,12 @@ def bind(table: KernelTable) -> None:
         _cut(table, name, getattr(xp_scan, name))
     for name in ("argsort", "sort", "topk"):
         _cut(table, name, getattr(xp_sort, name))
+    for name in ("sum", "prod", "mean", "var", "std", "vector_norm", "logsumexp"):
+        over(table, name, dt.FLOATS, "reduce", name, _NATIVE)
+    for name in ("max", "min", "any", "all"):
+        over(table, name, dt.FLOATS, "reduce", f"{name}_", _NATIVE)
+    for name in ("argmax", "argmin"):
+        over(table, name, dt.FLOATS, "args", name, _NATIVE)
 
 
 def _cut(table: KernelTable, name: str, body: Kernel) -> None:

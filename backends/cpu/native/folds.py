@@ -147,27 +147,60 @@ def outer(f: Function, o: Value, within: Value, steps: tuple[Value, Value]) -> V
     return (o // within) * steps[0] + (o % within) * steps[1]
 
 
+class Walk:
+    """Through two outer dimensions, the second of ``within``, without a division for each step."""
+
+    def __init__(self, f: Function, start: Value, within: Value, steps: tuple[Value, Value]):
+        self.f, self.within, self.steps = f, within, steps
+        self._far, self._near = f.variable(I64, start // within), f.variable(I64, start % within)
+
+    @property
+    def near(self) -> Value:
+        """The number in the second dimension."""
+        return self._near.now
+
+    @property
+    def far(self) -> Value:
+        """The number in the first dimension."""
+        return self._far.now
+
+    @property
+    def bytes(self) -> Value:
+        """How far it went."""
+        return self.far * self.steps[0] + self.near * self.steps[1]
+
+    def step(self) -> None:
+        """Go on to the next."""
+        near = self.near + 1
+        over = near.eq(self.within)
+        self._far.set(self.f.select(over, self.far + 1, self.far))
+        self._near.set(self.f.select(over, 0, near))
+
+
 @cache
-def rows(target: Target, source: str, to: str, name: str) -> Job:
+def rows(target: Target, source: str, to: str, name: str, cut: bool) -> Job:
     """Results of ``source`` numbers that lie next to each other, ``gone`` times ``count`` of them each.
 
     (x, out, centre, results, results of a chunk, inner of two outer dimensions, their strides, gone and its stride,
-    count, most at a time, numbers from one inner outer one to the next, results for each centre)
+    count, most). With ``cut`` the inner outer dimension is pieces of ``most`` of the ``count`` numbers.
     """
-    f = JobFunction(Module(target), f"fold_rows_{name}_{source}_{to}", [PTR] * 3 + [I64] * 11)
-    x, out, centres, total, per, within, s1, s2, gone, step, count, most, far, each = f.values
+    f = JobFunction(Module(target), f"fold_rows_{name}_{source}_{to}", [PTR] * 3 + [I64] * 9)
+    x, out, centres, total, per, within, s1, s2, gone, step, count, most = f.values
     read, fold, start = lanes(source), FOLDS[name], f.chunk * per
     t = fold.type(read)
+    span, walk = Span(f, count, read.count), Walk(f, start, within, (s1, s2))
     for o in f.range(start, least(f, start + per, total)):
-        p = x + outer(f, o, within, (s1, s2))
+        p = x + walk.bytes
         centre = None
         if fold.centred:
-            centre = f.splat(f.load(t, centres, o // each), read.count)
+            centre = f.splat(f.load(t, centres, walk.far if cut else o), read.count)
         acc = f.variable(t.vector(read.count), fold.start)
-        span = Span(f, least(f, count - (o % within) * far, most), read.count)
+        if cut:
+            span = Span(f, least(f, count - walk.near * most, most), read.count)
         for r in f.range(0, gone):
             fold_span(f, fold, read, p + r * step, span, acc, centre)
         put(f, lanes(to), f.reduce(acc.now, lambda a, b: fold.join(f, a, b)), out, o)
+        walk.step()
     f.ret()
     return jobs(f)[0]
 

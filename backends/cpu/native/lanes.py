@@ -16,6 +16,7 @@ import numpy as np
 from flambeau.backends.llvm.ir import Function, Operand, Value
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F16, F32, F64, I16, I32, Type
+from flambeau.core.dtype import dtype_named
 
 Array = np.ndarray[Any, Any]
 
@@ -91,10 +92,21 @@ def lanes(name: str) -> Lanes:
     return _ALL[name]
 
 
+@cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The name of a dtype, which numpy makes anew each time."""
+    return dtype.name
+
+
 def served(x: Array, target: Target) -> bool:
     """Whether kernels can read an array: plain floats of this machine's byte order, where they may stand."""
-    name = x.dtype.name
+    name = dtype_name(x.dtype)
     return name in _ALL and x.flags.aligned and x.dtype.isnative and (name != "float16" or target.half)
+
+
+def empty(shape: int | tuple[int, ...], name: str) -> Array:
+    """A new array of a dtype by its name."""
+    return np.empty(shape, dtype_named(name).numpy)
 
 
 class Span:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -62,19 +64,27 @@ class Layout:
 
 def layout(x: Array, axes: tuple[int, ...]) -> Layout:
     """The layout of a reduction of ``x``, which is not empty, over ``axes``."""
-    found = _told(x, axes)
-    if found is None:  # at worst all that stays before all that goes
-        found = _told(x.copy("K"), axes)
-    if found is None:
-        kept = [i for i in range(x.ndim) if i not in axes]
-        turned = np.ascontiguousarray(x.transpose(*kept, *axes))
-        found = _told(turned.transpose(np.argsort([*kept, *axes])), axes)
-    assert found is not None
-    return found
+    for candidate in _copies(x, axes):
+        found = _told(candidate.shape, candidate.strides, x.itemsize, axes)
+        if found is not None:
+            return Layout(candidate, *found)
+    raise AssertionError("all that stays before all that goes is two dimensions")
 
 
-def _told(x: Array, axes: tuple[int, ...]) -> Layout | None:
-    dims = [(n, s, i) for i, (n, s) in enumerate(zip(x.shape, x.strides, strict=True)) if n > 1]
+def _copies(x: Array, axes: tuple[int, ...]) -> Iterator[Array]:
+    """The operand, a dense copy, and one with all that stays before all that goes."""
+    yield x
+    yield x.copy("K")
+    order = [*(i for i in range(x.ndim) if i not in axes), *axes]
+    yield np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
+
+
+_Told: TypeAlias = tuple[tuple[Dim, ...], tuple[Dim, ...], int, bool, tuple[int, ...], tuple[int, ...]]
+
+
+@lru_cache(1024)
+def _told(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, axes: tuple[int, ...]) -> _Told | None:
+    dims = [(n, s, i) for i, (n, s) in enumerate(zip(shape, strides, strict=True)) if n > 1]
     dims.sort(key=lambda d: -abs(d[1]))
     merged: list[tuple[int, int, bool]] = []
     for n, s, i in dims:
@@ -83,10 +93,16 @@ def _told(x: Array, axes: tuple[int, ...]) -> Layout | None:
             merged[-1] = merged[-1][0] * n, s, goes
         else:
             merged.append((n, s, goes))
-    inner = merged.pop() if merged else (1, x.itemsize, True)
+    inner = merged.pop() if merged else (1, itemsize, True)
     kept = tuple((n, s) for n, s, goes in merged if not goes)
     gone = tuple((n, s) for n, s, goes in merged if goes)
-    if inner[1] != x.itemsize or len(kept) > 2 or len(gone) > 2 - inner[2]:
+    if inner[1] != itemsize or len(kept) > 2 or len(gone) > 2 - inner[2] or not inner[2] and not gone:
         return None
-    order = [i for _, _, i in dims if i not in axes]
-    return Layout(x, kept, gone, inner[0], inner[2], tuple(x.shape[i] for i in order), tuple(order))
+    order = tuple(i for _, _, i in dims if i not in axes)
+    return kept, gone, inner[0], inner[2], tuple(shape[i] for i in order), order
+
+
+def two(kept: tuple[Dim, ...]) -> tuple[int, int, int]:
+    """The number of the inner of two outer dimensions, and their strides."""
+    (_, far), (within, near) = ((1, 0),) * (2 - len(kept)) + kept
+    return within, far, near

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu.native import folds
-from flambeau.backends.cpu.native.lanes import served
-from flambeau.backends.cpu.native.layout import Axes, Layout, layout
+from flambeau.backends.cpu.native.lanes import dtype_name, empty, served
+from flambeau.backends.cpu.native.layout import Axes, Layout, layout, two
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.target import Target
 
@@ -55,40 +55,29 @@ def _again(target: Target, name: str, partial: Array, to: str) -> Array:
     return fold(target, folds.FOLDS[name].again, layout(partial, (1,)), to)
 
 
-def _empty(count: int, name: str) -> Array:
-    from flambeau.core.dtype import dtype_named
-
-    return np.empty(count, dtype_named(name).numpy)
-
-
-def _two(kept: tuple[tuple[int, int], ...]) -> tuple[int, int, int]:
-    """The number of the inner of two outer dimensions, and their strides."""
-    (_, far), (within, near) = ((1, 0),) * (2 - len(kept)) + kept
-    return within, far, near
-
-
 def _at(x: Array | None) -> int:
     return 0 if x is None else address(x)
 
 
 def _fold_rows(target: Target, name: str, where: Layout, to: str, centre: Array | None) -> Array:
-    x, size = where.x, where.x.itemsize
+    x = where.x
     gone, step = where.gone[0] if where.gone else (1, 0)
-    kept, count, most, far, each = where.kept, where.inner, where.inner, 0, 1
-    if gone > 1 and len(kept) < 2 and where.outer * 4 < gone:  # a result for each of them first
-        each, kept, gone = gone, (*kept, (gone, step)), 1
-    elif gone == 1 and len(kept) < 2 and count > _CHUNK:
-        each, most, far = -(-count // _CHUNK), _CHUNK, _CHUNK
-        kept = (*kept, (each, _CHUNK * size))
-    total = where.outer * each
+    kept, count, most, parts = where.kept, where.inner, where.inner, 1
+    cut = gone == 1 and len(kept) < 2 and count > _CHUNK
+    if cut:
+        parts, most = -(-count // _CHUNK), _CHUNK
+        kept = (*kept, (parts, _CHUNK * x.itemsize))
+    elif gone > 1 and where.outer == 1:  # a result for each of them first
+        parts, kept, gone = gone, ((1, 0), (gone, step)), 1
+        centre = None if centre is None else centre.repeat(parts)
+    total = where.outer * parts
     per = max(1, _CHUNK // (gone * most))
-    out = _empty(total, to if each == 1 else _result(name, x.dtype))
-    job = folds.rows(target, x.dtype.name, out.dtype.name, name)
+    out = empty(total, to if parts == 1 else _result(name, x.dtype))
+    job = folds.rows(target, dtype_name(x.dtype), dtype_name(out.dtype), name, cut)
     job(
-        -(-total // per), where.address, address(out), _at(centre), total, per, *_two(kept), gone, step,
-        count, most, far, each,
+        -(-total // per), where.address, address(out), _at(centre), total, per, *two(kept), gone, step, count, most
     )  # fmt: skip
-    return out if each == 1 else _again(target, name, out.reshape(-1, each), to)
+    return out if parts == 1 else _again(target, name, out.reshape(-1, parts), to)
 
 
 def _fold_columns(target: Target, name: str, where: Layout, to: str, centre: Array | None) -> Array:
@@ -102,10 +91,10 @@ def _fold_columns(target: Target, name: str, where: Layout, to: str, centre: Arr
     blocks = -(-width // block)
     piece = min(max((1 << 18) // min(width, block), _PIECE[0]), _PIECE[1])
     pieces = -(-count // piece)
-    out = _empty(where.outer * pieces * width, to if pieces == 1 else _result(name, x.dtype))
-    job = folds.columns(target, x.dtype.name, out.dtype.name, name)
+    out = empty(where.outer * pieces * width, to if pieces == 1 else _result(name, x.dtype))
+    job = folds.columns(target, dtype_name(x.dtype), dtype_name(out.dtype), name)
     job(
-        where.outer * pieces * blocks, where.address, address(out), _at(centre), width, block, blocks, *_two(where.kept),
+        where.outer * pieces * blocks, where.address, address(out), _at(centre), width, block, blocks, *two(where.kept),
         gone, step, count, down, piece, pieces,
     )  # fmt: skip
     return out if pieces == 1 else _again(target, name, out.reshape(-1, pieces, width), to)
@@ -134,12 +123,12 @@ def _simple(name: str) -> Any:
         if not _readable(target, x, axes):
             return None
         where = layout(x, axes)
-        return where.result(fold(target, name, where, x.dtype.name), axes, keepdims)
+        return where.result(fold(target, name, where, dtype_name(x.dtype)), axes, keepdims)
 
     return kernel
 
 
-sum, prod, amax, amin = _simple("sum"), _simple("prod"), _simple("max"), _simple("min")
+sum, prod, max_, min_ = _simple("sum"), _simple("prod"), _simple("max"), _simple("min")
 
 
 def _truth(name: str) -> Any:
