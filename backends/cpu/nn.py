@@ -38,7 +38,7 @@ def bind(table: KernelTable) -> None:
     table.register("batch_norm", batch_norm, dt.FLOATS)
     table.register("batch_norm_sums", batch_norm_sums, dt.FLOATS)
     for name in _NATIVE:
-        over(table, name, dt.FLOATS, "nn", name, _LEAST)
+        over(table, name, dt.FLOATS, "nn", _LEAST)
 
 
 def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normalized_shape: Ints, eps: float) -> Array:

@@ -25,8 +25,13 @@ from flambeau.core.dtype import DType
 Axes = tuple[int, ...] | None
 
 _LARGE: Final = 1 << 20  # elements
-#: Elements from which the native kernels are faster.
-_NATIVE: Final = 1 << 16
+#: What there is machine code for: its module, and from how many elements on that is faster.
+_NATIVE: Final = {
+    **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all"), ("reduce", 1 << 16)),
+    **dict.fromkeys(("var", "std", "vector_norm", "logsumexp"), ("reduce", 1 << 14)),
+    **dict.fromkeys(("argmax", "argmin"), ("args", 1 << 15)),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ("scan", 1 << 13)),
+}
 _BLOCK: Final = 1 << 18
 #: Pieces in which an axis that stays is cut: of much, and of more than that.
 _PIECES: Final = 4, 16
@@ -48,12 +53,8 @@ def bind(table: KernelTable) -> None:
         _cut(table, name, getattr(xp_scan, name))
     for name in ("argsort", "sort", "topk"):
         _cut(table, name, getattr(xp_sort, name))
-    for name in ("sum", "prod", "mean", "var", "std", "vector_norm", "logsumexp"):
-        over(table, name, dt.FLOATS, "reduce", name, _NATIVE)
-    for name in ("max", "min", "any", "all"):
-        over(table, name, dt.FLOATS, "reduce", f"{name}_", _NATIVE)
-    for name in ("argmax", "argmin"):
-        over(table, name, dt.FLOATS, "args", name, _NATIVE)
+    for name, (module, least) in _NATIVE.items():
+        over(table, name, dt.FLOATS, module, least)
 
 
 def _cut(table: KernelTable, name: str, body: Kernel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -113,19 +113,12 @@ def _columns(target: Target, source: str, name: str) -> Job:
     for r in f.range(whole, count):
         some(r, 1)
     results = o * width + first
-    span.each(lambda j, mask: _put(f, f.load(number, rows, j).zext(I64), places, results + j, mask))
+    span.each(lambda j, mask: folds.put_raw(f, f.load(number, rows, j).zext(I64), places, results + j, mask))
     f.ret()
     return jobs(f)[0]
 
 
-def _put(f: Function, x: Value, p: Value, i: Value, mask: Value | None) -> None:
-    if mask is None:
-        f.store(x, p, i)
-    else:
-        f.store_masked(x, p, i, mask)
-
-
-def _place(target: Target, name: str, x: Array, axis: int, keepdims: bool) -> Array | None:
+def _place(name: str, target: Target, x: Array, *, axis: int, keepdims: bool = False) -> Array | None:
     if not x.size or not x.ndim or not 1 < x.shape[axis] < _MOST or not served(x, target):
         return None
     where = layout(x, (axis % x.ndim,))
@@ -163,11 +156,4 @@ def _in_columns(target: Target, name: str, where: Layout) -> Array:
     return places
 
 
-def argmax(target: Target, x: Array, *, axis: int, keepdims: bool) -> Array | None:
-    """The place of the largest along an axis."""
-    return _place(target, "max", x, axis, keepdims)
-
-
-def argmin(target: Target, x: Array, *, axis: int, keepdims: bool) -> Array | None:
-    """The place of the smallest along an axis."""
-    return _place(target, "min", x, axis, keepdims)
+KERNELS: Final = {"argmax": partial(_place, "max"), "argmin": partial(_place, "min")}

@@ -20,23 +20,23 @@ def active() -> Target | None:
     return target.chosen() if compiler.unavailable() is None else None
 
 
-def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, function: str, least: int) -> None:
-    """Enter ``function(target, *arrays, **params)`` of a module of this package for operands of ``least`` elements.
+def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int) -> None:
+    """Enter the ``KERNELS[name](target, *arrays, **params)`` of a module of this package for operands of ``least`` elements.
 
     It returns None for what it does not serve; the kernel that stood in the table does that, and whatever is smaller.
     """
     for dtype in dtypes:
         before = table.own(name, dtype)
         assert before is not None, f"no kernel {name} for {dtype.name} to stand over"
-        table.register(name, _entry(before.fn, module, function, least), (dtype,))
+        table.register(name, _entry(before.fn, module, name, least), (dtype,))
 
 
-def _entry(before: Kernel, module: str, function: str, least: int) -> Kernel:
+def _entry(before: Kernel, module: str, name: str, least: int) -> Kernel:
     @wraps(before)
     def kernel(x: Any, *rest: Any, **params: Any) -> Any:
         if x.size >= least and active() is not None:
-            native = getattr(import_module(f"flambeau.backends.cpu.native.{module}"), function)
-            found = native(active(), x, *rest, **params)
+            native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
+            found = native[name](active(), x, *rest, **params)
             if found is not None:
                 return found
         return before(x, *rest, **params)

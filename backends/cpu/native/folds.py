@@ -31,12 +31,13 @@ _ROWS: Final = 8
 WIDEST: Final = 4096
 
 
-def _wider(f: Function, x: Value, centre: Value | None = None) -> Value:
+def wider(f: Function, x: Value, centre: Value | None = None) -> Value:
+    """A float as float64."""
     return x.convert("fpext", F64) if x.type.bits < 64 else x
 
 
 def _square(f: Function, x: Value, centre: Value | None) -> Value:
-    x = _wider(f, x)
+    x = wider(f, x)
     d = x if centre is None else x - centre
     return d * d
 
@@ -105,7 +106,7 @@ FOLDS: Final = {
     "sum_squares": Fold("sum", _square, _add),
     "spread": Fold("sum", _square, _add, centred=True),
     "sum_exp": Fold("sum", _exp, _add, other=-inf, centred=True),
-    "prod": Fold("prod", _wider, lambda f, a, b: a * b, 1.0),
+    "prod": Fold("prod", wider, lambda f, a, b: a * b, 1.0),
     "max": Fold("max", _same, _max, -inf, False, -inf),
     "min": Fold("min", _same, _min, inf, False, inf),
     "max_size": Fold("max", _size, _max, -inf, False),
@@ -118,7 +119,7 @@ FOLDS: Final = {
 def joined(f: Function, fold: Fold, acc: Value, found: list[Value]) -> Value:
     """What there was with what was found, which is joined by pairs, widened, and joined to it."""
     more = tree(found, lambda a, b: fold.join(f, a, b))
-    return fold.join(f, more if more.type.bits == acc.type.bits else _wider(f, more), acc)
+    return fold.join(f, more if more.type.bits == acc.type.bits else wider(f, more), acc)
 
 
 def fold_span(f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: Variable, centre: Value | None) -> None:
@@ -134,6 +135,14 @@ def fold_span(f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: V
 def put(f: Function, to: Lanes, x: Value, out: Value, i: Operand, mask: Value | None = None) -> None:
     """Write a result of any width."""
     to.store(f, x.convert("fptrunc", to.compute) if x.type.bits > to.compute.bits else x, out, i, mask)
+
+
+def put_raw(f: Function, x: Value, p: Value, i: Operand, mask: Value | None) -> None:
+    """Write numbers as they are."""
+    if mask is None:
+        f.store(x, p, i)
+    else:
+        f.store_masked(x, p, i, mask)
 
 
 def least(f: Function, a: Value, b: Operand) -> Value:

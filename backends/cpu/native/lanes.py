@@ -20,23 +20,26 @@ from flambeau.core.dtype import dtype_named
 
 Array = np.ndarray[Any, Any]
 
-_BYTES: Final = 64
 #: Vectors that a loop takes at a time.
 UNROLL: Final = 4
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """Vectors of a dtype: ``memory`` is one number as it is stored, ``compute`` as it is computed with."""
+    """Vectors of a dtype: ``memory`` is one number as it is stored, ``compute`` as it is computed with.
+
+    ``bytes`` is the size of a vector of the computing type.
+    """
 
     name: str
     memory: Type
     compute: Type
+    bytes: int = 64
 
     @property
     def count(self) -> int:
         """Numbers in a vector."""
-        return _BYTES // self.compute.bytes
+        return self.bytes // self.compute.bytes
 
     @property
     def vector(self) -> Type:

@@ -56,10 +56,6 @@ def _softmax(name: str, target: Target, *ins: Array, axis: int) -> Array | None:
     return out.transpose(np.argsort(order)) if x.ndim > 1 else out
 
 
-softmax, log_softmax = partial(_softmax, "softmax"), partial(_softmax, "log_softmax")
-softmax_grad, log_softmax_grad = partial(_softmax, "softmax_grad"), partial(_softmax, "log_softmax_grad")
-
-
 # -- layer_norm, rms_norm --------------------------------------------------------------------------
 def layer_norm(
     target: Target, x: Array, weight: Array | None, bias: Array | None, *, normalized_shape: Ints, eps: float
@@ -169,3 +165,14 @@ def batch_norm_sums(target: Target, grad: Array, x: Array, mean: Array) -> tuple
         batch, number, count, per,
     )  # fmt: skip
     return total, dot
+
+
+KERNELS: Final = {
+    **{name: partial(_softmax, name) for name in ("softmax", "log_softmax", "softmax_grad", "log_softmax_grad")},
+    "layer_norm": layer_norm,
+    "layer_norm_grad": layer_norm_grad,
+    "rms_norm": rms_norm,
+    "rms_norm_grad": rms_norm_grad,
+    "batch_norm": batch_norm,
+    "batch_norm_sums": batch_norm_sums,
+}

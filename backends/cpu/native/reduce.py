@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -115,34 +116,22 @@ def _fold_narrow(target: Target, name: str, where: Layout, to: str, centre: Arra
 
 
 # -- the reductions --------------------------------------------------------------------------------
-def _simple(name: str) -> Any:
+def _folded(name: str, target: Target, x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array | None:
     """A reduction that is a fold and nothing more."""
-
-    def kernel(target: Target, x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array | None:
-        axes = _axes(x, axis)
-        if not _readable(target, x, axes):
-            return None
-        where = layout(x, axes)
-        return where.result(fold(target, name, where, dtype_name(x.dtype)), axes, keepdims)
-
-    return kernel
+    axes = _axes(x, axis)
+    if not _readable(target, x, axes):
+        return None
+    where = layout(x, axes)
+    return where.result(fold(target, name, where, dtype_name(x.dtype)), axes, keepdims)
 
 
-sum, prod, max_, min_ = _simple("sum"), _simple("prod"), _simple("max"), _simple("min")
-
-
-def _truth(name: str) -> Any:
-    def kernel(target: Target, x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array | None:
-        axes = _axes(x, axis)
-        if not _readable(target, x, axes):
-            return None
-        where = layout(x, axes)
-        return where.result(fold(target, name, where) != 0, axes, keepdims)
-
-    return kernel
-
-
-any_, all_ = _truth("any"), _truth("all")
+def _truth(name: str, target: Target, x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array | None:
+    """Whether any is, or all are, not zero."""
+    axes = _axes(x, axis)
+    if not _readable(target, x, axes):
+        return None
+    where = layout(x, axes)
+    return where.result(fold(target, name, where) != 0, axes, keepdims)
 
 
 def mean(target: Target, x: Array, *, axis: Axes, keepdims: bool) -> Array | None:
@@ -209,3 +198,14 @@ def logsumexp(target: Target, x: Array, *, axis: Axes, keepdims: bool) -> Array 
     total = np.log(fold(target, "sum_exp", where, "", centre))
     total = np.where(np.isposinf(largest), largest, total + centre)
     return where.result(total.astype(x.dtype), axes, keepdims)
+
+
+KERNELS: Final = {
+    **{name: partial(_folded, name) for name in ("sum", "prod", "max", "min")},
+    **{name: partial(_truth, name) for name in ("any", "all")},
+    "mean": mean,
+    "var": var,
+    "std": std,
+    "vector_norm": vector_norm,
+    "logsumexp": logsumexp,
+}

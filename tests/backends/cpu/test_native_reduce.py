@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flambeau as fb
-from flambeau.backends.cpu.native import args, folds, reduce
+from flambeau.backends.cpu.native import args, folds
+from flambeau.backends.cpu.native.args import KERNELS as ARGS
 from flambeau.backends.cpu.native.lanes import served
+from flambeau.backends.cpu.native.reduce import KERNELS as REDUCE
 from flambeau.backends.llvm.target import ELSEWHERE, Target, host, runnable
 from tests.backends.cpu.arrays import layouts
 
@@ -35,18 +37,18 @@ def norm(x: Any, ord: float, axis: Any, keepdims: bool) -> Any:
 
 
 REFERENCES = {
-    "sum": (reduce.sum, lambda x, **kw: x.sum(**kw)),
-    "mean": (reduce.mean, lambda x, **kw: x.mean(**kw)),
-    "max": (reduce.max_, lambda x, **kw: x.max(**kw)),
-    "min": (reduce.min_, lambda x, **kw: x.min(**kw)),
-    "any": (reduce.any_, lambda x, **kw: x.any(**kw)),
-    "all": (reduce.all_, lambda x, **kw: x.all(**kw)),
-    "var": (lambda t, x, **kw: reduce.var(t, x, correction=1, **kw), lambda x, **kw: x.var(ddof=1, **kw)),
-    "std": (lambda t, x, **kw: reduce.std(t, x, correction=0, **kw), lambda x, **kw: x.std(**kw)),
-    "logsumexp": (reduce.logsumexp, lambda x, **kw: np.log(np.exp(x).sum(**kw))),
+    "sum": (REDUCE["sum"], lambda x, **kw: x.sum(**kw)),
+    "mean": (REDUCE["mean"], lambda x, **kw: x.mean(**kw)),
+    "max": (REDUCE["max"], lambda x, **kw: x.max(**kw)),
+    "min": (REDUCE["min"], lambda x, **kw: x.min(**kw)),
+    "any": (REDUCE["any"], lambda x, **kw: x.any(**kw)),
+    "all": (REDUCE["all"], lambda x, **kw: x.all(**kw)),
+    "var": (lambda t, x, **kw: REDUCE["var"](t, x, correction=1, **kw), lambda x, **kw: x.var(ddof=1, **kw)),
+    "std": (lambda t, x, **kw: REDUCE["std"](t, x, correction=0, **kw), lambda x, **kw: x.std(**kw)),
+    "logsumexp": (REDUCE["logsumexp"], lambda x, **kw: np.log(np.exp(x).sum(**kw))),
     **{
         f"norm {ord}": (
-            lambda t, x, ord=ord, **kw: reduce.vector_norm(t, x, ord=ord, **kw),
+            lambda t, x, ord=ord, **kw: REDUCE["vector_norm"](t, x, ord=ord, **kw),
             lambda x, ord=ord, **kw: norm(x, ord, **kw),
         )
         for ord in (1.0, 2.0, np.inf, -np.inf)
@@ -93,7 +95,7 @@ def test_at_every_width(target: Target, name: str) -> None:
 def test_the_same_bits_at_every_width(target: Target) -> None:
     x = of("float32", (1031, 257))
     for axis in ((0,), (1,), (0, 1)):
-        found, expected = (reduce.sum(t, x, axis=axis, keepdims=False) for t in (target, host()))
+        found, expected = (REDUCE["sum"](t, x, axis=axis, keepdims=False) for t in (target, host()))
         assert found is not None and expected is not None
         assert found.tobytes() == expected.tobytes()
 
@@ -113,7 +115,7 @@ def test_strided_operands(shape: list[int], steps: list[int], data: Any) -> None
     axis = tuple(sorted(data.draw(st.sets(st.integers(0, x.ndim - 1), min_size=1))))
     for name in ("sum", "max", "var"):
         agrees(host(), name, x, axis, False)
-    for found, expected in ((args.argmax, np.argmax), (args.argmin, np.argmin)):
+    for found, expected in ((ARGS["argmax"], np.argmax), (ARGS["argmin"], np.argmin)):
         place = found(host(), x, axis=axis[0], keepdims=False)
         if place is not None:
             assert np.array_equal(place, expected(x, axis[0]))
@@ -122,7 +124,7 @@ def test_strided_operands(shape: list[int], steps: list[int], data: Any) -> None
 def test_products() -> None:
     x = (1 + of("float32", (37, 50)) / 50).astype(np.float32)
     for axis in ((0,), (1,), (0, 1)):
-        found = reduce.prod(host(), x, axis=axis, keepdims=False)
+        found = REDUCE["prod"](host(), x, axis=axis, keepdims=False)
         np.testing.assert_allclose(found, x.astype("f8").prod(axis), 1e-6)
 
 
@@ -136,7 +138,7 @@ def test_millions_of_float32_are_added_right(shape: tuple[int, ...], kernel: str
             continue
         count = np.prod([shape[a] for a in axis])
         if kernel == "native":
-            total, mean = (f(host(), x, axis=axis, keepdims=False) for f in (reduce.sum, reduce.mean))
+            total, mean = (f(host(), x, axis=axis, keepdims=False) for f in (REDUCE["sum"], REDUCE["mean"]))
         else:
             total, mean = (_numpy(name)(x, axis=axis, keepdims=False) for name in ("sum", "mean"))
         assert total is not None and mean is not None
@@ -155,7 +157,7 @@ def _numpy(name: str) -> Any:
 def test_the_variance_of_numbers_far_from_zero(dtype: str) -> None:
     x = (1e4 + np.random.default_rng(0).standard_normal((500, 1000))).astype(dtype)
     for axis in ((0,), (1,), (0, 1)):
-        found = reduce.var(host(), x, axis=axis, correction=0, keepdims=False)
+        found = REDUCE["var"](host(), x, axis=axis, correction=0, keepdims=False)
         np.testing.assert_allclose(found, x.astype("f8").var(axis), 1e-6)
 
 
@@ -168,27 +170,27 @@ def test_nan_wins_and_the_first_of_equals(target: Target, shape: tuple[int, ...]
     x[shape[0] // 2 + 1, shape[1] // 3] = np.nan
     for axis in (0, 1):
         for native, place, reference in (
-            (reduce.max_, args.argmax, np.max),
-            (reduce.min_, args.argmin, np.min),
+            (REDUCE["max"], ARGS["argmax"], np.max),
+            (REDUCE["min"], ARGS["argmin"], np.min),
         ):
             np.testing.assert_array_equal(native(target, x, axis=(axis,)), reference(x, axis))
             expected = (np.argmax if reference is np.max else np.argmin)(x, axis)
             np.testing.assert_array_equal(place(target, x, axis=axis, keepdims=False), expected)
     flat = x.reshape(-1)
-    assert args.argmax(target, flat, axis=0, keepdims=False) == np.argmax(flat)
-    assert np.isnan(reduce.max_(target, x, axis=None))
+    assert ARGS["argmax"](target, flat, axis=0, keepdims=False) == np.argmax(flat)
+    assert np.isnan(REDUCE["max"](target, x, axis=None))
 
 
 @pytest.mark.parametrize("fill", [np.inf, -np.inf, np.nan, -0.0])
 def test_rows_of_one_value(fill: float) -> None:
     x = np.full((40, 70), fill, "f4")
     for axis in (0, 1):
-        for native in (reduce.sum, reduce.max_, reduce.min_, reduce.logsumexp):
+        for native in (REDUCE["sum"], REDUCE["max"], REDUCE["min"], REDUCE["logsumexp"]):
             found = native(host(), x, axis=(axis,), keepdims=False)
             assert found is not None
-            expected = fill if fill else np.log(70.0 if axis else 40.0) if native is reduce.logsumexp else 0.0
+            expected = fill if fill else np.log(70.0 if axis else 40.0) if native is REDUCE["logsumexp"] else 0.0
             np.testing.assert_allclose(found, np.full(found.shape, expected), 1e-6)
-        for place in (args.argmax, args.argmin):
+        for place in (ARGS["argmax"], ARGS["argmin"]):
             found = place(host(), x, axis=axis, keepdims=False)
             assert found is not None and not found.any()
 
@@ -196,11 +198,11 @@ def test_rows_of_one_value(fill: float) -> None:
 def test_what_is_not_served() -> None:
     small = np.zeros((3, 0), "f4")
     for x, axis in ((small, (1,)), (np.zeros((4, 1), "f4"), (1,)), (np.zeros((4, 3), ">f4"), (0,))):
-        assert reduce.sum(host(), x, axis=axis, keepdims=False) is None
-    assert reduce.vector_norm(host(), np.zeros((4, 3), "f4"), ord=3.0, axis=(0,), keepdims=False) is None
-    assert args.argmax(host(), np.zeros((), "f4"), axis=0, keepdims=False) is None
+        assert REDUCE["sum"](host(), x, axis=axis, keepdims=False) is None
+    assert REDUCE["vector_norm"](host(), np.zeros((4, 3), "f4"), ord=3.0, axis=(0,), keepdims=False) is None
+    assert ARGS["argmax"](host(), np.zeros((), "f4"), axis=0, keepdims=False) is None
     odd = np.frombuffer(bytearray(4 * 6 + 1), "f4", 6, 1)
-    assert reduce.sum(host(), odd, axis=(0,), keepdims=False) is None
+    assert REDUCE["sum"](host(), odd, axis=(0,), keepdims=False) is None
 
 
 def test_the_operand_may_be_read_only() -> None:
