@@ -53,8 +53,8 @@ def bind(table: KernelTable) -> None:
         _cut(table, name, getattr(xp_scan, name))
     for name in ("argsort", "sort", "topk"):
         _cut(table, name, getattr(xp_sort, name))
-    for name, (module, least) in _NATIVE.items():
-        over(table, name, dt.FLOATS, module, least)
+    for name, (family, least) in _NATIVE.items():
+        over(table, name, dt.FLOATS, family, least)
 
 
 def _cut(table: KernelTable, name: str, body: Kernel) -> None:

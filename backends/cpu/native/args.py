@@ -143,7 +143,8 @@ def _in_rows(target: Target, name: str, where: Layout) -> Array:
         return places
     best, places = best.reshape(-1, parts), places.reshape(-1, parts)
     part = (best.argmax if name == "max" else best.argmin)(1)  # numpy takes the first of equals, and the first nan
-    return part * _CHUNK + places[np.arange(where.outer), part]
+    found: Array = part * _CHUNK + places[np.arange(where.outer), part]
+    return found
 
 
 def _in_columns(target: Target, name: str, where: Layout) -> Array:

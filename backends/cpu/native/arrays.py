@@ -21,7 +21,7 @@ def active() -> Target | None:
 
 
 def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int) -> None:
-    """Enter the ``KERNELS[name](target, *arrays, **params)`` of a module of this package for operands of ``least`` elements.
+    """Enter ``KERNELS[name](target, *arrays, **params)`` of a module of this package for ``least`` elements and more.
 
     It returns None for what it does not serve; the kernel that stood in the table does that, and whatever is smaller.
     """

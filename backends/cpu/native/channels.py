@@ -50,34 +50,52 @@ def batch_norm(target: Target, source: str, scaled: bool, shifted: bool) -> Job:
     """(x, out, weight, bias, mean, variance, eps, batch, channels, count, channels of a chunk)."""
     f, planes, channels = _started(target, "batch_norm", source, 6)
     x, out, weight, bias, means, variances, eps = f.values[:7]
-    row, read = planes.row, planes.row.read
+    read = planes.row.read
     for c in channels:
-        (total,) = planes.sums(c, lambda here: lambda i, mask: read.load(f, x + here, i, mask))
-        centre = total / planes.number
-        mean = row.splat(centre)
-
-        def square(here: Value) -> Body:
-            def body(i: Value, mask: Value | None) -> Value:
-                d = read.load(f, x + here, i, mask) - mean
-                return d * d
-
-            return body
-
-        variance = planes.sums(c, square)[0] / planes.number
-        folds.put(f, read, centre, means, c)
+        mean, variance = _moments(planes, c, x)
+        folds.put(f, read, mean, means, c)
         folds.put(f, read, variance, variances, c)
-        k = row.splat(1.0 / f.apply("sqrt", variance + eps))
+        k = planes.row.splat(1.0 / f.apply("sqrt", variance + eps))
         k = k * f.splat(read.load_one(f, weight, c), read.count) if scaled else k
         b = f.splat(read.load_one(f, bias, c), read.count) if shifted else None
-        for here in planes.each(c):
-
-            def write(i: Value, mask: Value | None) -> None:
-                y = (read.load(f, x + here, i, mask) - mean) * k
-                read.store(f, y if b is None else y + b, out + here, i, mask)
-
-            row.span.each(write)
+        _applied(planes, c, x, out, (planes.row.splat(mean), k, b))
     f.ret()
     return jobs(f)[0]
+
+
+def _moments(planes: Planes, c: Value, x: Value) -> tuple[Value, Value]:
+    """The mean and the variance of a channel."""
+    f, row = planes.f, planes.row
+
+    def plain(here: Value) -> Body:
+        return lambda i, mask: row.read.load(f, x + here, i, mask)
+
+    mean = planes.sums(c, plain)[0] / planes.number
+    centre = row.splat(mean)
+
+    def square(here: Value) -> Body:
+        def body(i: Value, mask: Value | None) -> Value:
+            d = row.read.load(f, x + here, i, mask) - centre
+            return d * d
+
+        return body
+
+    return mean, planes.sums(c, square)[0] / planes.number
+
+
+def _applied(planes: Planes, c: Value, x: Value, out: Value, with_: tuple[Value, Value, Value | None]) -> None:
+    """Write (x - mean) * factor + bias for a channel."""
+    f, read, (mean, k, b) = planes.f, planes.row.read, with_
+
+    def write(here: Value) -> Callable[[Value, Value | None], None]:
+        def body(i: Value, mask: Value | None) -> None:
+            y = (read.load(f, x + here, i, mask) - mean) * k
+            read.store(f, y if b is None else y + b, out + here, i, mask)
+
+        return body
+
+    for here in planes.each(c):
+        planes.row.span.each(write(here))
 
 
 @cache
@@ -87,16 +105,22 @@ def sums(target: Target, source: str) -> Job:
     (grad, x, mean, sums, products, 0, batch, channels, count, channels of a chunk)
     """
     f, planes, channels = _started(target, "batch_norm_sums", source, 5)
-    grad, x, means, totals, dots = f.values[:5]
-    row, read = planes.row, planes.row.read
     for c in channels:
-        mean = f.splat(read.load_one(f, means, c), read.count)
-
-        def product(here: Value) -> Body:
-            return lambda i, mask: read.load(f, grad + here, i, mask) * (read.load(f, x + here, i, mask) - mean)
-
-        total, dot = planes.sums(c, lambda here: lambda i, mask: read.load(f, grad + here, i, mask), product)
-        folds.put(f, read, total, totals, c)
-        folds.put(f, read, dot, dots, c)
+        _sums(planes, c, *f.values[:5])
     f.ret()
     return jobs(f)[0]
+
+
+def _sums(planes: Planes, c: Value, grad: Value, x: Value, means: Value, totals: Value, dots: Value) -> None:
+    f, read = planes.f, planes.row.read
+    mean = f.splat(read.load_one(f, means, c), read.count)
+
+    def plain(here: Value) -> Body:
+        return lambda i, mask: read.load(f, grad + here, i, mask)
+
+    def product(here: Value) -> Body:
+        return lambda i, mask: read.load(f, grad + here, i, mask) * (read.load(f, x + here, i, mask) - mean)
+
+    total, dot = planes.sums(c, plain, product)
+    folds.put(f, read, total, totals, c)
+    folds.put(f, read, dot, dots, c)

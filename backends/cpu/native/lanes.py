@@ -151,5 +151,3 @@ def tree(values: list[Value], join: Callable[[Value, Value], Value]) -> Value:
 def to_float(x: Value, type: Type) -> Value:
     """A count as a float."""
     return x.convert("sitofp", type)
-
-

@@ -23,7 +23,8 @@ _PLANE: Final = 16
 
 def _fit(target: Target, x: Array, *others: Array | None) -> bool:
     """Whether there is something to do on dtypes that are all the same and served."""
-    return bool(x.size) and served(x, target) and all(v is None or v.dtype == x.dtype and served(v, target) for v in others)
+    rest = [v for v in others if v is not None]
+    return bool(x.size) and served(x, target) and all(v.dtype == x.dtype and served(v, target) for v in rest)
 
 
 def _dense(x: Array) -> Array:

@@ -82,19 +82,6 @@ class Row:
         return self.f.splat(self.rounded(x), self.read.count)
 
 
-def _over_rows(target: Target, name: str, source: str, pointers: int, moving: int, body: Callable[..., None]) -> Job:
-    """A job (pointers…, rows, rows of a chunk, length) of ``body(f, row, *pointers)``; the first ``moving`` go along."""
-    f = JobFunction(Module(target), f"{name}_{source}", [PTR] * pointers + [I64] * 3)
-    *ps, total, per, count = f.values
-    read, start = lanes(source), f.chunk * per
-    row = Row(f, read, count)
-    for r in f.range(start, folds.least(f, start + per, total)):
-        here = r * count * read.memory.bytes
-        body(f, row, *[p + here if k < moving else p for k, p in enumerate(ps)])
-    f.ret()
-    return jobs(f)[0]
-
-
 # -- softmax ---------------------------------------------------------------------------------------
 def _softmax(f: Function, row: Row, x: Value, y: Value) -> None:
     read = row.read
@@ -147,7 +134,7 @@ def _log_softmax_grad(f: Function, row: Row, g: Value, r: Value, out: Value) -> 
     row.span.each(write)
 
 
-_SOFTMAX: Final = {
+_SOFTMAX: Final[dict[str, tuple[int, Callable[..., None]]]] = {
     "softmax": (2, _softmax),
     "log_softmax": (2, _log_softmax),
     "softmax_grad": (3, _softmax_grad),
@@ -159,7 +146,14 @@ _SOFTMAX: Final = {
 def softmax(target: Target, source: str, name: str) -> Job:
     """softmax, log_softmax, or the gradient of one: (operands, result, rows, rows of a chunk, length)."""
     pointers, body = _SOFTMAX[name]
-    return _over_rows(target, name, source, pointers, pointers, body)
+    f = JobFunction(Module(target), f"{name}_{source}", [PTR] * pointers + [I64] * 3)
+    *ps, total, per, count = f.values
+    read, start = lanes(source), f.chunk * per
+    row = Row(f, read, count)
+    for r in f.range(start, folds.least(f, start + per, total)):
+        body(f, row, *[p + r * count * read.memory.bytes for p in ps])
+    f.ret()
+    return jobs(f)[0]
 
 
 # -- normalisation ---------------------------------------------------------------------------------
@@ -182,22 +176,32 @@ def _moments(f: Function, row: Row, x: Value, eps: Value, centred: bool) -> tupl
 def norm(target: Target, source: str, centred: bool, scaled: bool, shifted: bool) -> Job:
     """layer_norm, or rms_norm unless ``centred``: (x, out, weight, bias, eps, rows, rows of a chunk, length)."""
     f = JobFunction(Module(target), f"norm_{source}", [PTR] * 4 + [F64] + [I64] * 3)
-    x0, out0, weight, bias, eps, total, per, count = f.values
+    x, out, weight, bias, eps, total, per, count = f.values
     read, start = lanes(source), f.chunk * per
-    row = Row(f, read, count)
+    row, affine = Row(f, read, count), (weight if scaled else None, bias if shifted else None)
     for r in f.range(start, folds.least(f, start + per, total)):
         here = r * count * read.memory.bytes
-        x, out = x0 + here, out0 + here
-        mean, rstd = _moments(f, row, x, eps, centred)
-
-        def write(i: Value, mask: Value | None) -> None:
-            y = (read.load(f, x, i, mask) - mean) * rstd
-            y = y * read.load(f, weight, i, mask) if scaled else y
-            read.store(f, y + read.load(f, bias, i, mask) if shifted else y, out, i, mask)
-
-        row.span.each(write)
+        _norm_row(f, row, x + here, out + here, affine, _moments(f, row, x + here, eps, centred))
     f.ret()
     return jobs(f)[0]
+
+
+def _norm_row(
+    f: Function,
+    row: Row,
+    x: Value,
+    out: Value,
+    affine: tuple[Value | None, Value | None],
+    moments: tuple[Value, Value],
+) -> None:
+    read, (weight, bias), (mean, rstd) = row.read, affine, moments
+
+    def write(i: Value, mask: Value | None) -> None:
+        y = (read.load(f, x, i, mask) - mean) * rstd
+        y = y if weight is None else y * read.load(f, weight, i, mask)
+        read.store(f, y if bias is None else y + read.load(f, bias, i, mask), out, i, mask)
+
+    row.span.each(write)
 
 
 @cache
@@ -215,9 +219,9 @@ def norm_grad(target: Target, source: str, centred: bool, scaled: bool) -> Job:
     of_weight, of_bias = weights + mine, biases + mine
     for r in f.range(start, folds.least(f, start + per, total)):
         here = r * count * read.memory.bytes
-        g, x, out = g0 + here, x0 + here, out0 + here
-        mean, rstd = _moments(f, row, x, eps, centred)
-        _norm_grad_row(f, row, wide, (g, x, out, weight if scaled else None), (mean, rstd), (of_weight, of_bias), centred)
+        pointers = g0 + here, x0 + here, out0 + here, weight if scaled else None
+        moments = _moments(f, row, x0 + here, eps, centred)
+        _norm_grad_row(f, row, wide, pointers, moments, (of_weight, of_bias), centred)
     f.ret()
     return jobs(f)[0]
 

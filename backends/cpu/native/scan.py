@@ -6,8 +6,8 @@ running sums take three steps (W. D. Hillis, G. L. Steele, "Data parallel algori
 
 from __future__ import annotations
 
-from dataclasses import replace
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from math import inf, prod
 from typing import Any, Final, TypeAlias
@@ -62,36 +62,51 @@ def _carried(f: Function, x: Value, carry: Variable, nothing: float, join: Join)
 @cache
 def _rows(target: Target, source: str, name: str) -> Job:
     """A scan of rows: (x, out, places of extremes, rows, rows of a chunk, length)."""
-    ordered = name in ("cummax", "cummin")
     f = JobFunction(Module(target), f"{name}_rows_{source}", [PTR] * 3 + [I64] * 3)
-    x0, out0, places0, total, per, count = f.values
+    x, out, places, total, per, count = f.values
     read = replace(lanes(source), bytes=_EIGHT * lanes(source).compute.bytes)
-    first, numbers, start = f.chunk * per, I64.vector(_EIGHT), _start(name)
-    span = Span(f, count, _EIGHT)
+    first, span = f.chunk * per, Span(f, count, _EIGHT)
+    for r in f.range(first, folds.least(f, first + per, total)):
+        at = r * count
+        here = at * read.memory.bytes
+        if name in ("cummax", "cummin"):
+            _extreme_row(f, read, name, span, (x + here, out + here, places + at * 8))
+        else:
+            _sum_row(f, read, name, span, (x + here, out + here))
+    f.ret()
+    return jobs(f)[0]
+
+
+def _sum_row(f: Function, read: Lanes, name: str, span: Span, pointers: tuple[Value, Value]) -> None:
+    x, out = pointers
+    carry = f.variable(F64.vector(_EIGHT), _start(name))
+
+    def body(i: Value, mask: Value | None) -> None:
+        v = folds.wider(f, read.load(f, x, i, mask))
+        folds.put(f, read, _carried(f, v, carry, _start(name), partial(_join, name)), out, i, mask)
+
+    span.each(body)
+
+
+def _extreme_row(f: Function, read: Lanes, name: str, span: Span, pointers: tuple[Value, Value, Value]) -> None:
+    x, out, places = pointers
+    numbers = I64.vector(_EIGHT)
+    best, last = f.variable(read.vector, _start(name)), f.variable(numbers, 0)
 
     def join(a: Value, b: Value) -> Value:
-        return folds.nan_or(f, name[3:], a, b) if ordered else _join(name, a, b)
+        return folds.nan_or(f, name[3:], a, b)
 
     def later(a: Value, b: Value) -> Value:
         return f.select(a > b, a, b)
 
-    for r in f.range(first, folds.least(f, first + per, total)):
-        at = r * count
-        x, out, places = (p + at * size for p, size in ((x0, read.memory.bytes), (out0, read.memory.bytes), (places0, 8)))
-        carry = f.variable(read.vector if ordered else F64.vector(_EIGHT), start)
-        last = f.variable(numbers, 0)
+    def body(i: Value, mask: Value | None) -> None:
+        v = read.load(f, x, i, mask, _start(name))
+        found = _carried(f, v, best, _start(name), join)
+        read.store(f, found, out, i, mask)
+        here = f.select(v.eq(found) | v.is_nan(), f.splat(i, _EIGHT) + f.lanes(numbers), 0)
+        folds.put_raw(f, _carried(f, here, last, 0, later), places, i, mask)
 
-        def body(i: Value, mask: Value | None) -> None:
-            v = read.load(f, x, i, mask, start)
-            found = _carried(f, v if ordered else folds.wider(f, v), carry, start, join)
-            folds.put(f, read, found, out, i, mask)
-            if ordered:
-                here = f.select(v.eq(found) | v.is_nan(), f.splat(i, _EIGHT) + f.lanes(numbers), 0)
-                folds.put_raw(f, _carried(f, here, last, 0, later), places, i, mask)
-
-        span.each(body)
-    f.ret()
-    return jobs(f)[0]
+    span.each(body)
 
 
 def _better(name: str, x: Value, best: Value) -> Value:

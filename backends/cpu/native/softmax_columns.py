@@ -37,8 +37,12 @@ class Block:
 
     def each(self, body: Callable[[Value, Value, Mask], None]) -> None:
         """``body(place, column, mask)`` for all vectors, row by row."""
+
+        def row(start: Value) -> None:
+            self.span.each(lambda j, mask: body(start + j, j, mask))
+
         for r in self.f.range(0, self.count):
-            self.span.each(lambda j, mask: body(r * self.down + j, j, mask))
+            row(r * self.down)
 
     def add(self, x: Value, sums: Value, j: Value) -> None:
         """Add a vector to sums in float64."""
@@ -126,7 +130,7 @@ def _log_softmax_grad(f: Function, block: Block, g: Value, r: Value, out: Value)
     block.each(write)
 
 
-_BODIES: Final = {
+_BODIES: Final[dict[str, tuple[int, Callable[..., None]]]] = {
     "softmax": (2, _softmax),
     "log_softmax": (2, _log_softmax),
     "softmax_grad": (3, _softmax_grad),

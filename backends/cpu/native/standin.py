@@ -7,7 +7,14 @@ import math
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.types import I32, I64
 
-_EXP32 = [0.5, 0.1666666716337204, 0.04166652262210846, 0.008333066478371620, 0.0013930436689406633, 0.00019927023095078766]
+_EXP32 = [
+    0.5,
+    0.1666666716337204,
+    0.04166652262210846,
+    0.008333066478371620,
+    0.0013930436689406633,
+    0.00019927023095078766,
+]
 _EXP64 = [1 / math.factorial(i) for i in range(2, 14)]
 
 
@@ -35,6 +42,7 @@ def exp_nonpositive(f: Function, x: Value) -> Value:
 def log(f: Function, x: Value) -> Value:
     if x.type.bits < 64:
         from flambeau.backends.llvm.types import F64
+
         return log(f, x.convert("fpext", F64)).convert("fptrunc", x.type.scalar)
     i = x.bitcast(I64)
     e = (i - 0x3FE6A09E667F3BCD).ashr(52)
@@ -44,4 +52,4 @@ def log(f: Function, x: Value) -> Value:
     p = _horner(f, z, [2 / (2 * k + 1) for k in range(12)]) * s
     y = f.muladd(e.convert("sitofp", x.type.scalar), 0.6931471805599453, p)
     y = f.select(x.eq(math.inf), x, f.select(x.eq(0.0), -math.inf, y))
-    return f.select((x < 0.0) , math.nan, f.select(x.is_nan(), x, y))
+    return f.select((x < 0.0), math.nan, f.select(x.is_nan(), x, y))
