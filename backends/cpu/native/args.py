@@ -122,6 +122,8 @@ def _place(name: str, target: Target, x: Array, *, axis: int, keepdims: bool = F
     if not x.size or not x.ndim or not 1 < x.shape[axis] < _MOST or not served(x, target):
         return None
     where = layout(x, (axis % x.ndim,))
+    if where is None:
+        return None
     found = (_in_rows if where.rows else _in_columns)(target, name, where)
     return where.result(found, (axis % x.ndim,), keepdims)
 

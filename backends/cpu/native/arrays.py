@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache, wraps
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flambeau.backends.base import Kernel, KernelTable
-from flambeau.backends.llvm.target import Target
 from flambeau.core.dtype import DType
+
+if TYPE_CHECKING:
+    from flambeau.backends.llvm.target import Target  # lazy for start-up
 
 
 @cache

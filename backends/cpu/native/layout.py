@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,7 @@ Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...] | None
 #: A dimension: how many, and how many bytes from one to the next.
 Dim = tuple[int, int]
+_FAR: Final = 1 << 62  # where a broadcast dimension is put: outside
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,25 @@ class Layout:
         return found.transpose(*self.order, *(i for i in range(found.ndim) if i not in self.order)).reshape(-1)
 
 
-def layout(x: Array, axes: tuple[int, ...]) -> Layout:
-    """The layout of a reduction of ``x``, which is not empty, over ``axes``."""
+def layout(x: Array, axes: tuple[int, ...]) -> Layout | None:
+    """The layout of a reduction of ``x``, which is not empty, over ``axes``.
+
+    None where elements that share memory are reduced or would be copied: a broadcast operand could be huge.
+    """
     for candidate in _copies(x, axes):
         found = _told(candidate.shape, candidate.strides, x.itemsize, axes)
         if found is not None:
             return Layout(candidate, *found)
-    raise AssertionError("all that stays before all that goes is two dimensions")
+    return None
 
 
 def _copies(x: Array, axes: tuple[int, ...]) -> Iterator[Array]:
     """The operand, a dense copy, and one with all that stays before all that goes."""
     yield x
-    yield x.copy("K")
-    order = [*(i for i in range(x.ndim) if i not in axes), *axes]
-    yield np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
+    if x.nbytes <= x.itemsize + sum((n - 1) * abs(s) for n, s in zip(x.shape, x.strides, strict=True)):
+        yield x.copy("K")
+        order = [*(i for i in range(x.ndim) if i not in axes), *axes]
+        yield np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
 
 
 _Told: TypeAlias = tuple[tuple[Dim, ...], tuple[Dim, ...], int, bool, tuple[int, ...], tuple[int, ...]]
@@ -85,7 +90,9 @@ _Told: TypeAlias = tuple[tuple[Dim, ...], tuple[Dim, ...], int, bool, tuple[int,
 @lru_cache(1024)
 def _told(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, axes: tuple[int, ...]) -> _Told | None:
     dims = [(n, s, i) for i, (n, s) in enumerate(zip(shape, strides, strict=True)) if n > 1]
-    dims.sort(key=lambda d: -abs(d[1]))
+    if any(s == 0 and i in axes for _, s, i in dims):
+        return None
+    dims.sort(key=lambda d: -abs(d[1]) or -_FAR)
     merged: list[tuple[int, int, bool]] = []
     for n, s, i in dims:
         goes = i in axes

@@ -122,7 +122,9 @@ def _norm_grad(
     if chunks == 1:
         added = sums.astype(x.dtype)
     else:
-        added = reduce.fold(target, "sum", layout(sums, (1,)), source)
+        where = layout(sums, (1,))
+        assert where is not None
+        added = reduce.fold(target, "sum", where, source)
     return [out, *added.reshape(1 + centred, *shape)]
 
 

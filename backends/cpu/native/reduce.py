@@ -26,13 +26,13 @@ _PIECE: Final = 256, 8192
 _NARROW: Final = 64
 
 
-def _axes(x: Array, axis: Axes) -> tuple[int, ...]:
-    return tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in axis)
-
-
-def _readable(target: Target, x: Array, axes: tuple[int, ...]) -> bool:
-    """Whether there is something to reduce that kernels can read."""
-    return bool(x.size) and any(x.shape[a] > 1 for a in axes) and served(x, target)
+def _where(target: Target, x: Array, axis: Axes) -> tuple[Layout, tuple[int, ...]] | None:
+    """The layout of a reduction and its axes, if there is something to reduce that kernels can read."""
+    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in axis)
+    if not x.size or not served(x, target) or all(x.shape[a] == 1 for a in axes):
+        return None
+    where = layout(x, axes)
+    return None if where is None else (where, axes)
 
 
 # -- one fold --------------------------------------------------------------------------------------
@@ -53,7 +53,9 @@ def _result(name: str, dtype: np.dtype[Any]) -> str:
 
 def _again(target: Target, name: str, partial: Array, to: str) -> Array:
     """Partial results of the last axis, or of the last but one, joined."""
-    return fold(target, folds.FOLDS[name].again, layout(partial, (1,)), to)
+    where = layout(partial, (1,))
+    assert where is not None
+    return fold(target, folds.FOLDS[name].again, where, to)
 
 
 def _at(x: Array | None) -> int:
@@ -118,28 +120,28 @@ def _fold_narrow(target: Target, name: str, where: Layout, to: str, centre: Arra
 # -- the reductions --------------------------------------------------------------------------------
 def _folded(name: str, target: Target, x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array | None:
     """A reduction that is a fold and nothing more."""
-    axes = _axes(x, axis)
-    if not _readable(target, x, axes):
+    told = _where(target, x, axis)
+    if told is None:
         return None
-    where = layout(x, axes)
+    where, axes = told
     return where.result(fold(target, name, where, dtype_name(x.dtype)), axes, keepdims)
 
 
 def _truth(name: str, target: Target, x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array | None:
     """Whether any is, or all are, not zero."""
-    axes = _axes(x, axis)
-    if not _readable(target, x, axes):
+    told = _where(target, x, axis)
+    if told is None:
         return None
-    where = layout(x, axes)
+    where, axes = told
     return where.result(fold(target, name, where) != 0, axes, keepdims)
 
 
 def mean(target: Target, x: Array, *, axis: Axes, keepdims: bool) -> Array | None:
     """The sum over the number of elements, divided before it is rounded."""
-    axes = _axes(x, axis)
-    if not _readable(target, x, axes):
+    told = _where(target, x, axis)
+    if told is None:
         return None
-    where = layout(x, axes)
+    where, axes = told
     total = fold(target, "sum", where)
     total /= _count(x, axes)
     return where.result(total.astype(x.dtype), axes, keepdims)
@@ -149,29 +151,33 @@ def _count(x: Array, axes: tuple[int, ...]) -> int:
     return math.prod(x.shape[a] for a in axes)
 
 
-def _spread(target: Target, x: Array, axis: Axes, correction: float) -> tuple[Layout, Array] | None:
-    """The variances: the sum of the squared distances from the mean, which was computed before."""
-    axes = _axes(x, axis)
-    if not _readable(target, x, axes):
-        return None
-    where, count = layout(x, axes), _count(x, axes)
+def _variance(target: Target, where: Layout, count: int, correction: float) -> Array:
+    """The sum of the squared distances from the mean, which is computed before, over the degrees of freedom."""
     centre = fold(target, "sum", where)
     centre /= count
     total = fold(target, "spread", where, "", centre)
     total /= max(count - correction, 0)
-    return where, total
+    return total
 
 
 def var(target: Target, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array | None:
     """The mean squared distance from the mean, ``correction`` fewer elements counted."""
-    found = _spread(target, x, axis, correction)
-    return None if found is None else found[0].result(found[1].astype(x.dtype), _axes(x, axis), keepdims)
+    told = _where(target, x, axis)
+    if told is None:
+        return None
+    where, axes = told
+    found = _variance(target, where, _count(x, axes), correction)
+    return where.result(found.astype(x.dtype), axes, keepdims)
 
 
 def std(target: Target, x: Array, *, axis: Axes, correction: float, keepdims: bool) -> Array | None:
     """The root of :func:`var`."""
-    found = _spread(target, x, axis, correction)
-    return None if found is None else found[0].result(np.sqrt(found[1]).astype(x.dtype), _axes(x, axis), keepdims)
+    told = _where(target, x, axis)
+    if told is None:
+        return None
+    where, axes = told
+    found = np.sqrt(_variance(target, where, _count(x, axes), correction))
+    return where.result(found.astype(x.dtype), axes, keepdims)
 
 
 _NORMS: Final = {1.0: "sum_sizes", 2.0: "sum_squares", math.inf: "max_size", -math.inf: "min_size"}
@@ -179,20 +185,20 @@ _NORMS: Final = {1.0: "sum_sizes", 2.0: "sum_squares", math.inf: "max_size", -ma
 
 def vector_norm(target: Target, x: Array, *, ord: float, axis: Axes, keepdims: bool) -> Array | None:
     """The norms of order 1, 2, inf and -inf."""
-    axes, name = _axes(x, axis), _NORMS.get(ord)
-    if name is None or not _readable(target, x, axes):
+    name, told = _NORMS.get(ord), _where(target, x, axis)
+    if name is None or told is None:
         return None
-    where = layout(x, axes)
+    where, axes = told
     found = fold(target, name, where)
     return where.result((np.sqrt(found) if ord == 2 else found).astype(x.dtype), axes, keepdims)
 
 
 def logsumexp(target: Target, x: Array, *, axis: Axes, keepdims: bool) -> Array | None:
     """log(sum(exp(x))), less the largest meanwhile so that nothing overflows."""
-    axes = _axes(x, axis)
-    if not _readable(target, x, axes):
+    told = _where(target, x, axis)
+    if told is None:
         return None
-    where = layout(x, axes)
+    where, axes = told
     largest = fold(target, "max", where).astype("f8")
     centre = np.where(np.isfinite(largest), largest, 0)
     total = np.log(fold(target, "sum_exp", where, "", centre))
