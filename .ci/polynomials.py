@@ -139,14 +139,23 @@ def main() -> None:
     ]
     for name, (what, values) in polynomials().items():
         lines += [f"#: {what}", listed(name, "", values)]
-    lines += ["#: pi/2 as a sum: multiples of the first three up to 2**20 are exact", listed(
-        "HALF_PI", "", parts(mp.pi / 2, [33, 33, 33]))]
+    lines += [
+        "#: pi/2 as a sum: multiples of the first three up to 2**20 are exact",
+        listed("HALF_PI", "", parts(mp.pi / 2, [33, 33, 33])),
+    ]
     lines += ["#: Logarithms as sums: products of the first with exponents and with numbers of 21 bits are exact"]
-    lines += [listed(name, "", parts(value, [32])) for name, value in {
-        "LOG2_E": 1 / mp.log(2), "LOG10_E": 1 / mp.log(10), "LOG10_2": mp.log10(2),
-    }.items()]
-    lines += ["#: The binary digits of 2/pi behind the point, 64 a word, after a word of zeros",
-              listed("TWO_OVER_PI", "", digits(20))]
+    lines += [
+        listed(name, "", parts(value, [32]))
+        for name, value in {
+            "LOG2_E": 1 / mp.log(2),
+            "LOG10_E": 1 / mp.log(10),
+            "LOG10_2": mp.log10(2),
+        }.items()
+    ]
+    lines += [
+        "#: The binary digits of 2/pi behind the point, 64 a word, after a word of zeros",
+        listed("TWO_OVER_PI", "", digits(20)),
+    ]
     TARGET.write_text("\n".join(lines) + "\n")
     print(TARGET)
 

@@ -14,8 +14,8 @@ from functools import cache
 from math import inf
 from typing import Final
 
-from flambeau.backends.cpu.native import standin as maths
 from flambeau.backends.cpu.native.lanes import Lanes, Span, lanes, tree
+from flambeau.backends.llvm import maths
 from flambeau.backends.llvm.ir import Function, Operand, Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module

@@ -15,9 +15,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from flambeau.backends.cpu.native import folds
-from flambeau.backends.cpu.native import standin as maths
 from flambeau.backends.cpu.native.lanes import Lanes, Span, dtype_name, lanes, served
 from flambeau.backends.cpu.storage import address
+from flambeau.backends.llvm import maths
 from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module

@@ -8,8 +8,8 @@ from math import inf
 from typing import Final
 
 from flambeau.backends.cpu.native import folds
-from flambeau.backends.cpu.native import standin as maths
 from flambeau.backends.cpu.native.lanes import Lanes, Span, lanes
+from flambeau.backends.llvm import maths
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module

@@ -11,10 +11,26 @@ from typing import Final, NamedTuple
 
 from flambeau.backends.llvm.maths.arithmetic import VectorFunction, signed
 from flambeau.backends.llvm.maths.division import (
-    ceil, floor, fmod, hypot, idiv, remainder, round_half_even, rsqrt, sqrt, trunc,
+    ceil,
+    floor,
+    fmod,
+    hypot,
+    idiv,
+    remainder,
+    round_half_even,
+    rsqrt,
+    sqrt,
+    trunc,
 )  # fmt: skip
 from flambeau.backends.llvm.maths.exponential import (
-    cosh, exp, exp2, exp_nonpositive, expm1, sigmoid, sinh, tanh,
+    cosh,
+    exp,
+    exp2,
+    exp_nonpositive,
+    expm1,
+    sigmoid,
+    sinh,
+    tanh,
 )  # fmt: skip
 from flambeau.backends.llvm.maths.logarithm import acosh, asinh, atanh, log, log1p, log2, log10, pow
 from flambeau.backends.llvm.maths.normal import erf, erfc, gelu

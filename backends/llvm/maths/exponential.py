@@ -11,7 +11,14 @@ from typing import NamedTuple
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.maths import coefficients as c
 from flambeau.backends.llvm.maths.arithmetic import (
-    absolute, at_most, clamp, format_of, horner, power_of_two, signed, through_double,
+    absolute,
+    at_most,
+    clamp,
+    format_of,
+    horner,
+    power_of_two,
+    signed,
+    through_double,
 )  # fmt: skip
 from flambeau.backends.llvm.types import I8, I16, I32
 

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from flambeau.backends.llvm.ir import Function, Operand, Value
 from flambeau.backends.llvm.maths import coefficients as c
 from flambeau.backends.llvm.maths.arithmetic import (
-    absolute, at_most, format_of, horner, less_product, power_of_two, signed, two_product,
+    absolute,
+    at_most,
+    format_of,
+    horner,
+    less_product,
+    power_of_two,
+    signed,
+    two_product,
 )  # fmt: skip
 from flambeau.backends.llvm.maths.exponential import scale, split
 

@@ -13,7 +13,17 @@ from typing import NamedTuple
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.maths import coefficients as c
 from flambeau.backends.llvm.maths.arithmetic import (
-    absolute, any_lane, format_of, horner, negative, pick, quick_two_sum, signed, through_double, two_product, two_sum,
+    absolute,
+    any_lane,
+    format_of,
+    horner,
+    negative,
+    pick,
+    quick_two_sum,
+    signed,
+    through_double,
+    two_product,
+    two_sum,
 )  # fmt: skip
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.types import F32, F64, I64, PTR, Type
