@@ -78,44 +78,69 @@ def _rows(target: Target, source: str, name: str, cut: bool) -> Job:
 def _columns(target: Target, source: str, name: str) -> Job:
     """Where the extremes of columns stand: a chunk is a block of columns.
 
-    (x, places, columns, blocks, inner of two outer dimensions, their strides, rows and their stride)
+    (x, places, columns, blocks, inner of two outer dimensions, their strides, rows and their stride, outer ones of a
+    chunk, outer ones)
     """
-    f = JobFunction(Module(target), f"arg_columns_{name}_{source}", [PTR] * 2 + [I64] * 7)
-    x, places, width, blocks, within, s1, s2, count, down = f.values
-    read, fold = lanes(source), folds.FOLDS[name]
-    number, beyond = I32.vector(read.count), "not_le" if name == "max" else "not_ge"
-    first, o = f.chunk % blocks * _COLUMNS, f.chunk // blocks
-    span = Span(f, folds.least(f, width - first, _COLUMNS), read.count)
-    bests, rows = f.buffer(_COLUMNS * read.compute.bytes), f.buffer(_COLUMNS * 4)
-
-    def begin(j: Value, mask: Value | None) -> None:
-        f.store(f.constant(read.vector, fold.start), bests, j)
-        f.store(f.constant(number, 0), rows, j)
-
-    span.each(begin)
-    base = x + folds.outer(f, o, within, (s1, s2)) + first * read.memory.bytes
-
-    def some(top: Value, many: int) -> None:
-        def body(j: Value, mask: Value | None) -> None:
-            best, row = f.load(read.vector, bests, j), f.load(number, rows, j)
-            for u in range(many):
-                x = read.load(f, base + (top + u) * down, j, mask)
-                better = x.compare(beyond, best) & best.compare("ordered", best)  # a nan is better than a number
-                best, row = f.select(better, x, best), f.select(better, f.splat((top + u).trunc(I32), read.count), row)
-            f.store(best, bests, j)
-            f.store(row, rows, j)
-
-        span.each(body)
-
+    f = JobFunction(Module(target), f"arg_columns_{name}_{source}", [PTR] * 2 + [I64] * 9)
+    x, places, width, blocks, within, s1, s2, count, down, per, total = f.values
+    read = lanes(source)
+    first, parts = folds.blocks_of(f, blocks, _COLUMNS, per, total)
+    columns = _Columns(f, name, read, Span(f, folds.least(f, width - first, _COLUMNS), read.count))
     whole = count & ~(UNROLL - 1)
-    for r in f.range(0, whole, UNROLL):
-        some(r, UNROLL)
-    for r in f.range(whole, count):
-        some(r, 1)
-    results = o * width + first
-    span.each(lambda j, mask: folds.put_raw(f, f.load(number, rows, j).zext(I64), places, results + j, mask))
+    for o in parts:
+        base = x + folds.outer(f, o, within, (s1, s2)) + first * read.memory.bytes
+        columns.begin()
+        for r in f.range(0, whole, UNROLL):
+            columns.take([(r + u, base + (r + u) * down) for u in range(UNROLL)])
+        for r in f.range(whole, count):
+            columns.take([(r, base + r * down)])
+        columns.end(places, o * width + first)
     f.ret()
     return jobs(f)[0]
+
+
+class _Columns:
+    """Columns side by side: the best of each so far, and its row."""
+
+    def __init__(self, f: Function, name: str, read: Lanes, span: Span):
+        self.f, self.read, self.span = f, read, span
+        self.start, self.beyond = folds.FOLDS[name].start, "not_le" if name == "max" else "not_ge"
+        self.number = I32.vector(read.count)
+        self.bests, self.rows = f.buffer(_COLUMNS * read.compute.bytes), f.buffer(_COLUMNS * 4)
+
+    def begin(self) -> None:
+        """Nothing was taken yet."""
+        f = self.f
+
+        def body(j: Value, mask: Value | None) -> None:
+            f.store(f.constant(self.read.vector, self.start), self.bests, j)
+            f.store(f.constant(self.number, 0), self.rows, j)
+
+        self.span.each(body)
+
+    def take(self, rows: list[tuple[Value, Value]]) -> None:
+        """Some rows by number and address."""
+        f, read = self.f, self.read
+
+        def body(j: Value, mask: Value | None) -> None:
+            best, row = f.load(read.vector, self.bests, j), f.load(self.number, self.rows, j)
+            for r, p in rows:
+                x = read.load(f, p, j, mask)
+                better = x.compare(self.beyond, best) & best.compare("ordered", best)  # nan is better than a number
+                best, row = f.select(better, x, best), f.select(better, f.splat(r.trunc(I32), read.count), row)
+            f.store(best, self.bests, j)
+            f.store(row, self.rows, j)
+
+        self.span.each(body)
+
+    def end(self, places: Value, start: Value) -> None:
+        """Write the places."""
+        f = self.f
+
+        def body(j: Value, mask: Value | None) -> None:
+            folds.put_raw(f, f.load(self.number, self.rows, j).zext(I64), places, start + j, mask)
+
+        self.span.each(body)
 
 
 def _place(name: str, target: Target, x: Array, *, axis: int, keepdims: bool = False) -> Array | None:
@@ -153,9 +178,11 @@ def _in_columns(target: Target, name: str, where: Layout) -> Array:
     width, (count, down) = where.inner, where.gone[-1]
     places = empty(where.outer * width, "int64")
     blocks = -(-width // _COLUMNS)
+    per = max(1, _CHUNK // (count * min(width, _COLUMNS)))
     _columns(target, dtype_name(where.x.dtype), name)(
-        where.outer * blocks, where.address, address(places), width, blocks, *two(where.kept), count, down
-    )
+        -(-where.outer // per) * blocks, where.address, address(places), width, blocks, *two(where.kept), count, down,
+        per, where.outer,
+    )  # fmt: skip
     return places
 
 

@@ -8,7 +8,7 @@ floating point summation", 1993).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from math import inf
@@ -214,50 +214,71 @@ def rows(target: Target, source: str, to: str, name: str, cut: bool) -> Job:
     return jobs(f)[0]
 
 
+def blocks_of(f: JobFunction, blocks: Value, block: Operand, per: Value, total: Value) -> tuple[Value, Iterator[Value]]:
+    """The first column of a chunk, which is a block of columns of ``per`` of ``total`` parts, and those."""
+    first = f.chunk // blocks * per
+    return f.chunk % blocks * block, f.range(first, least(f, first + per, total))
+
+
 @cache
 def columns(target: Target, source: str, to: str, name: str) -> Job:
-    """Results of numbers that lie in columns: a chunk is a block of columns and a piece of the rows.
+    """Results of numbers that lie in columns: a chunk is a block of columns, of ``per`` parts.
 
     (x, out, centre, columns, columns of a block, blocks, inner of two outer dimensions, their strides, gone and its
-    stride, rows and their stride, rows of a piece, pieces)
+    stride, rows and their stride, rows of a piece, pieces, parts of a chunk, parts). A part is a piece of the rows.
     """
-    f = JobFunction(Module(target), f"fold_columns_{name}_{source}_{to}", [PTR] * 3 + [I64] * 12)
-    x, out, centres, width, block, blocks, within, s1, s2, gone, step, count, down, piece, pieces = f.values
+    f = JobFunction(Module(target), f"fold_columns_{name}_{source}_{to}", [PTR] * 3 + [I64] * 14)
+    x, out, centres, width, block, blocks, within, s1, s2, gone, step, count, down, piece, pieces, per, total = f.values
     read, fold = lanes(source), FOLDS[name]
     t = fold.type(read)
-    vector = t.vector(read.count)
-    first, rest = f.chunk % blocks * block, f.chunk // blocks
-    top, o = rest % pieces * piece, rest // pieces
-    span = Span(f, least(f, width - first, block), read.count)
-    accs = f.buffer(WIDEST * t.bytes)
-    span.each(lambda j, mask: f.store(f.constant(vector, fold.start), accs, j))
-    base = x + outer(f, o, within, (s1, s2)) + first * read.memory.bytes
-    here = centres + (o * width + first) * t.bytes
-
-    def some(start: Value, number: int) -> None:
-        ps = [start + down * u for u in range(number)]
-
-        def body(j: Value, mask: Value | None) -> None:
-            centre = None
-            if fold.centred:
-                centre = f.load(vector, here, j) if mask is None else f.load_masked(vector, here, j, mask)
-            found = [fold.lift(f, read.load(f, p, j, mask, fold.other), centre) for p in ps]
-            f.store(joined(f, fold, f.load(vector, accs, j), found), accs, j)
-
-        span.each(body)
-
-    bottom = least(f, top + piece, count)
-    whole = top + ((bottom - top) & ~(_ROWS - 1))
-    for g in f.range(0, gone):
-        for r in f.range(top, whole, _ROWS):
-            some(base + g * step + r * down, _ROWS)
-        for r in f.range(whole, bottom):
-            some(base + g * step + r * down, 1)
-    results = rest * width + first
-
-    def write(j: Value, mask: Value | None) -> None:
-        put(f, lanes(to), f.load(vector, accs, j), out, results + j, mask)
-
-    span.each(write)
+    first, parts = blocks_of(f, blocks, block, per, total)
+    columns = _Columns(f, fold, read, Span(f, least(f, width - first, block), read.count), f.buffer(WIDEST * t.bytes))
+    for part in parts:
+        o, top = part // pieces, part % pieces * piece
+        base = x + outer(f, o, within, (s1, s2)) + first * read.memory.bytes
+        centre = centres + (o * width + first) * t.bytes if fold.centred else None
+        columns.begin()
+        for g in f.range(0, gone):
+            columns.take(base + g * step, (top, least(f, top + piece, count), down), centre)
+        columns.end(lanes(to), out, part * width + first)
     f.ret()
     return jobs(f)[0]
+
+
+class _Columns:
+    """Columns side by side, with a result so far for each in memory."""
+
+    def __init__(self, f: Function, fold: Fold, read: Lanes, span: Span, accs: Value):
+        self.f, self.fold, self.read, self.span, self.accs = f, fold, read, span, accs
+        self.vector = fold.type(read).vector(read.count)
+
+    def begin(self) -> None:
+        """Nothing was taken yet."""
+        start = self.f.constant(self.vector, self.fold.start)
+        self.span.each(lambda j, mask: self.f.store(start, self.accs, j))
+
+    def take(self, base: Value, rows: tuple[Value, Value, Value], centre: Value | None) -> None:
+        """The rows from a first to a last, so many bytes from one to the next."""
+        f, (top, bottom, down) = self.f, rows
+        whole = top + ((bottom - top) & ~(_ROWS - 1))
+        for r in f.range(top, whole, _ROWS):
+            self._some([base + (r + u) * down for u in range(_ROWS)], centre)
+        for r in f.range(whole, bottom):
+            self._some([base + r * down], centre)
+
+    def _some(self, rows: list[Value], centre: Value | None) -> None:
+        f, read = self.f, self.read
+
+        def body(j: Value, mask: Value | None) -> None:
+            c = None
+            if centre is not None:
+                c = f.load(self.vector, centre, j) if mask is None else f.load_masked(self.vector, centre, j, mask)
+            found = [self.fold.lift(f, read.load(f, p, j, mask, self.fold.other), c) for p in rows]
+            f.store(joined(f, self.fold, f.load(self.vector, self.accs, j), found), self.accs, j)
+
+        self.span.each(body)
+
+    def end(self, to: Lanes, out: Value, start: Value) -> None:
+        """Write the results."""
+        f = self.f
+        self.span.each(lambda j, mask: put(f, to, f.load(self.vector, self.accs, j), out, start + j, mask))

@@ -51,9 +51,10 @@ def _softmax(name: str, target: Target, *ins: Array, axis: int) -> Array | None:
         total, per = x.size // count, max(1, rows.CHUNK // count)
         rows.softmax(target, source, name)(-(-total // per), *ps, total, per, count)
     else:
-        blocks = -(-width // softmax_columns.BLOCK)
+        blocks, total = -(-width // softmax_columns.BLOCK), x.size // (count * width)
+        per = max(1, rows.CHUNK // (count * width))
         job = softmax_columns.softmax(target, source, name)
-        job(x.size // (count * width) * blocks, *ps, width, blocks, count)
+        job(-(-total // per) * blocks, *ps, width, blocks, count, per, total)
     return out.transpose(np.argsort(order)) if x.ndim > 1 else out
 
 

@@ -95,10 +95,11 @@ def _fold_columns(target: Target, name: str, where: Layout, to: str, centre: Arr
     piece = min(max((1 << 18) // min(width, block), _PIECE[0]), _PIECE[1])
     pieces = -(-count // piece)
     out = empty(where.outer * pieces * width, to if pieces == 1 else _result(name, x.dtype))
-    job = folds.columns(target, dtype_name(x.dtype), dtype_name(out.dtype), name)
+    job, parts = folds.columns(target, dtype_name(x.dtype), dtype_name(out.dtype), name), where.outer * pieces
+    per = max(1, _CHUNK // (gone * min(count, piece) * min(width, block)))
     job(
-        where.outer * pieces * blocks, where.address, address(out), _at(centre), width, block, blocks, *two(where.kept),
-        gone, step, count, down, piece, pieces,
+        -(-parts // per) * blocks, where.address, address(out), _at(centre), width, block, blocks, *two(where.kept),
+        gone, step, count, down, piece, pieces, per, parts,
     )  # fmt: skip
     return out if pieces == 1 else _again(target, name, out.reshape(-1, pieces, width), to)
 

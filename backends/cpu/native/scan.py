@@ -124,13 +124,16 @@ class _Columns:
         self.wide = F64.vector(read.count)
         kinds = {"cumsum": [F64], "cumprod": [F64], "logcumsumexp": [read.compute, F64]}.get(name, [read.compute, I64])
         self.buffers = [f.buffer(_BLOCK * t.bytes) for t in kinds]
-        starts = [f.constant(t.vector(read.count), s) for t, s in zip(kinds, (_start(name), 0), strict=False)]
+        self.starts = [f.constant(t.vector(read.count), s) for t, s in zip(kinds, (_start(name), 0), strict=False)]
 
-        def begin(j: Value, mask: Value | None) -> None:
-            for x, buffer in zip(starts, self.buffers, strict=True):
-                f.store(x, buffer, j)
+    def begin(self) -> None:
+        """Nothing was taken yet."""
 
-        self.span.each(begin)
+        def body(j: Value, mask: Value | None) -> None:
+            for x, buffer in zip(self.starts, self.buffers, strict=True):
+                self.f.store(x, buffer, j)
+
+        self.span.each(body)
 
     def step(self, row: Value, at: Value) -> None:
         """Take a row of numbers ``at`` elements on."""
@@ -170,15 +173,17 @@ class _Columns:
 
 @cache
 def _columns(target: Target, source: str, name: str) -> Job:
-    """A scan down columns: (x, out, places of extremes, columns, blocks, length). A chunk is a block of columns."""
+    """A scan down columns: (x, out, places of extremes, columns, blocks, length, outer ones of a chunk, outer ones)."""
     pointers = 3 if name in ("cummax", "cummin") else 2
-    f = JobFunction(Module(target), f"{name}_columns_{source}", [PTR] * pointers + [I64] * 3)
-    *ps, width, blocks, count = f.values
-    first, o = f.chunk % blocks * _BLOCK, f.chunk // blocks
+    f = JobFunction(Module(target), f"{name}_columns_{source}", [PTR] * pointers + [I64] * 5)
+    *ps, width, blocks, count, per, total = f.values
+    first, parts = folds.blocks_of(f, blocks, _BLOCK, per, total)
     columns = _Columns(f, lanes(source), name, ps, folds.least(f, width - first, _BLOCK))
-    start = o * count * width + first
-    for r in f.range(0, count):
-        columns.step(r, start + r * width)
+    for o in parts:
+        start = o * count * width + first
+        columns.begin()
+        for r in f.range(0, count):
+            columns.step(r, start + r * width)
     f.ret()
     return jobs(f)[0]
 
@@ -197,8 +202,9 @@ def _run(target: Target, name: str, x: Array, axis: int) -> tuple[Array, ...] | 
     ps = [address(v) for v in (x, *outs)]
     total, per = x.size // count, max(1, _CHUNK // count)
     if width > 1 or name == "logcumsumexp":
-        blocks = -(-width // _BLOCK)
-        _columns(target, source, name)(x.size // (count * width) * blocks, *ps, width, blocks, count)
+        blocks, parts = -(-width // _BLOCK), x.size // (count * width)
+        few = max(1, _CHUNK // (count * width))
+        _columns(target, source, name)(-(-parts // few) * blocks, *ps, width, blocks, count, few, parts)
     else:
         _rows(target, source, name)(-(-total // per), *ps[:2], ps[-1], total, per, count)
     return outs

@@ -27,10 +27,11 @@ class Block:
     def __init__(self, f: Function, read: Lanes, columns: Value, count: Value, down: Value):
         self.f, self.read = f, read
         self.span, self.count, self.down = Span(f, columns, read.count), count, down
+        self._buffers: dict[str, Value] = {}
 
-    def buffer(self, type: Type, start: float) -> Value:
-        """A number for each column."""
-        found = self.f.buffer(BLOCK * type.bytes)
+    def buffer(self, name: str, type: Type, start: float) -> Value:
+        """A number for each column, the same memory for all that are called so."""
+        found = self._buffers.setdefault(name, self.f.buffer(BLOCK * type.bytes))
         x = self.f.constant(type.vector(self.read.count), start)
         self.span.each(lambda j, mask: self.f.store(x, found, j))
         return found
@@ -57,7 +58,7 @@ class Block:
 
 
 def _tops(f: Function, block: Block, x: Value) -> Value:
-    read, tops = block.read, block.buffer(block.read.compute, -inf)
+    read, tops = block.read, block.buffer("tops", block.read.compute, -inf)
 
     def body(i: Value, j: Value, mask: Mask) -> None:
         f.store(f.maximum(read.load(f, x, i, mask), f.load(read.vector, tops, j)), tops, j)
@@ -67,7 +68,7 @@ def _tops(f: Function, block: Block, x: Value) -> Value:
 
 
 def _forward(f: Function, block: Block, log: bool, x: Value, y: Value) -> None:
-    read, tops, totals = block.read, _tops(f, block, x), block.buffer(F64, 0.0)
+    read, tops, totals = block.read, _tops(f, block, x), block.buffer("sums", F64, 0.0)
     exact = read.memory == read.compute
 
     def shifted(i: Value, j: Value, mask: Mask) -> Value:
@@ -80,7 +81,7 @@ def _forward(f: Function, block: Block, log: bool, x: Value, y: Value) -> None:
             read.store(f, e, y, i, mask)
 
     block.each(powers)
-    last = f.buffer(BLOCK * read.compute.bytes)
+    last = block.buffer("last", read.compute, 0.0)
 
     def finish(j: Value, mask: Mask) -> None:
         total = block.sums(totals, j)
@@ -109,7 +110,7 @@ def _log_softmax(f: Function, block: Block, x: Value, y: Value) -> None:
 
 
 def _softmax_grad(f: Function, block: Block, g: Value, r: Value, out: Value) -> None:
-    read, dots = block.read, block.buffer(F64, 0.0)
+    read, dots = block.read, block.buffer("sums", F64, 0.0)
     block.each(lambda i, j, mask: block.add(read.load(f, g, i, mask) * read.load(f, r, i, mask), dots, j))
 
     def write(i: Value, j: Value, mask: Mask) -> None:
@@ -120,7 +121,7 @@ def _softmax_grad(f: Function, block: Block, g: Value, r: Value, out: Value) -> 
 
 
 def _log_softmax_grad(f: Function, block: Block, g: Value, r: Value, out: Value) -> None:
-    read, totals = block.read, block.buffer(F64, 0.0)
+    read, totals = block.read, block.buffer("sums", F64, 0.0)
     block.each(lambda i, j, mask: block.add(read.load(f, g, i, mask), totals, j))
 
     def write(i: Value, j: Value, mask: Mask) -> None:
@@ -140,14 +141,14 @@ _BODIES: Final[dict[str, tuple[int, Callable[..., None]]]] = {
 
 @cache
 def softmax(target: Target, source: str, name: str) -> Job:
-    """The job of one of them: (operands, result, columns, blocks, length). A chunk is a block of columns."""
+    """The job of one of them: (operands, result, columns, blocks, length, outer ones of a chunk, outer ones)."""
     pointers, body = _BODIES[name]
-    f = JobFunction(Module(target), f"{name}_columns_{source}", [PTR] * pointers + [I64] * 3)
-    *ps, width, blocks, count = f.values
+    f = JobFunction(Module(target), f"{name}_columns_{source}", [PTR] * pointers + [I64] * 5)
+    *ps, width, blocks, count, per, total = f.values
     read = lanes(source)
-    first, o = f.chunk % blocks * BLOCK, f.chunk // blocks
+    first, parts = folds.blocks_of(f, blocks, BLOCK, per, total)
     block = Block(f, read, folds.least(f, width - first, BLOCK), count, width)
-    start = (o * count * width + first) * read.memory.bytes
-    body(f, block, *[p + start for p in ps])
+    for o in parts:
+        body(f, block, *[p + (o * count * width + first) * read.memory.bytes for p in ps])
     f.ret()
     return jobs(f)[0]
