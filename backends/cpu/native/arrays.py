@@ -8,18 +8,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flambeau.backends.base import Kernel, KernelTable
+from flambeau.core import config
 from flambeau.core.dtype import DType
 
 if TYPE_CHECKING:
     from flambeau.backends.llvm.target import Target  # lazy for start-up
 
 
-@cache
 def active() -> Target | None:
-    """The target that code is made for here; None where numpy computes everything."""
+    """The target that the setting ``cpu_code`` asks code for; None where numpy computes everything."""
+    name: str = config.get("cpu_code")
+    return None if name == "none" else _target(name)
+
+
+@cache
+def _target(name: str) -> Target | None:
     from flambeau.backends.llvm import compiler, target  # what small work does not need
 
-    return target.chosen() if compiler.unavailable() is None else None
+    return target.named(name) if compiler.unavailable() is None else None
 
 
 def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int) -> None:
@@ -36,9 +42,10 @@ def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, le
 def _entry(before: Kernel, module: str, name: str, least: int) -> Kernel:
     @wraps(before)
     def kernel(x: Any, *rest: Any, **params: Any) -> Any:
-        if x.size >= least and active() is not None:
+        target = active() if x.size >= least else None
+        if target is not None:
             native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
-            found = native[name](active(), x, *rest, **params)
+            found = native[name](target, x, *rest, **params)
             if found is not None:
                 return found
         return before(x, *rest, **params)

@@ -241,9 +241,11 @@ def test_the_same_bits_for_one_and_two_threads() -> None:
 
     found = []
     for count in (1, 2):
-        with config.override(num_threads=count):
+        with config.override(num_threads=count, cpu_code="host"):
             found.append(results())
     assert found[0] == found[1]
+    with config.override(cpu_code="none"):
+        assert results() != found[0]  # that was machine code
 
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
