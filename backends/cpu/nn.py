@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu.chunks import LARGE, along_axis, in_chunks
+from flambeau.backends.cpu.native.arrays import over
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import nn as xp_nn
 from flambeau.backends.xp.sums import add_up
 from flambeau.core import dtype as dt
 
 Ints = tuple[int, ...]
+
+#: What there is machine code for, and from how many elements on that is faster.
+_NATIVE: Final = (
+    "softmax", "log_softmax", "softmax_grad", "log_softmax_grad", "layer_norm", "layer_norm_grad", "rms_norm",
+    "rms_norm_grad", "batch_norm", "batch_norm_sums",
+)  # fmt: skip
+_LEAST: Final = 1 << 13
 
 
 def bind(table: KernelTable) -> None:
@@ -29,6 +37,8 @@ def bind(table: KernelTable) -> None:
         table.register(name, partial(_over_rows_with_sums, getattr(xp_nn, name)), dt.FLOATS)
     table.register("batch_norm", batch_norm, dt.FLOATS)
     table.register("batch_norm_sums", batch_norm_sums, dt.FLOATS)
+    for name in _NATIVE:
+        over(table, name, dt.FLOATS, "nn", _LEAST)
 
 
 def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normalized_shape: Ints, eps: float) -> Array:

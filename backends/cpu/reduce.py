@@ -13,6 +13,7 @@ import numpy as np
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.chunks import along_axis
+from flambeau.backends.cpu.native.arrays import over
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import reduce as xp_reduce
 from flambeau.backends.xp import scan as xp_scan
@@ -24,6 +25,13 @@ from flambeau.core.dtype import DType
 Axes = tuple[int, ...] | None
 
 _LARGE: Final = 1 << 20  # elements
+#: What there is machine code for: its module, and from how many elements on that is faster.
+_NATIVE: Final = {
+    **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all"), ("reduce", 1 << 16)),
+    **dict.fromkeys(("var", "std", "vector_norm", "logsumexp"), ("reduce", 1 << 14)),
+    **dict.fromkeys(("argmax", "argmin"), ("args", 1 << 15)),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ("scan", 1 << 13)),
+}
 _BLOCK: Final = 1 << 18
 #: Pieces in which an axis that stays is cut: of much, and of more than that.
 _PIECES: Final = 4, 16
@@ -45,6 +53,8 @@ def bind(table: KernelTable) -> None:
         _cut(table, name, getattr(xp_scan, name))
     for name in ("argsort", "sort", "topk"):
         _cut(table, name, getattr(xp_sort, name))
+    for name, (family, least) in _NATIVE.items():
+        over(table, name, dt.FLOATS, family, least)
 
 
 def _cut(table: KernelTable, name: str, body: Kernel) -> None:

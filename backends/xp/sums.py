@@ -18,9 +18,9 @@ Axes = tuple[int, ...] | None
 #: Elements up to which nothing can go wrong.
 SHORT: Final = 512
 #: Additions one after the other that are left to numpy.
-CHAIN: Final = 256
+CHAIN: Final = 64
 #: The length of a block.
-BLOCK: Final = 128
+BLOCK: Final = 32
 #: Elements next to each other in memory that are better added each by itself, pairwise: numpy would walk many times
 #: along so few of them.
 _FEW: Final = 8

@@ -1,0 +1,53 @@
+"""How native kernels stand over those of numpy: what is asked before, and what is called otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache, wraps
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from flambeau.backends.base import Kernel, KernelTable
+from flambeau.core import config
+from flambeau.core.dtype import DType
+
+if TYPE_CHECKING:
+    from flambeau.backends.llvm.target import Target  # lazy for start-up
+
+
+def active() -> Target | None:
+    """The target that the setting ``cpu_code`` asks code for; None where numpy computes everything."""
+    name: str = config.get("cpu_code")
+    return None if name == "none" else _target(name)
+
+
+@cache
+def _target(name: str) -> Target | None:
+    from flambeau.backends.llvm import compiler, target  # what small work does not need
+
+    return target.named(name) if compiler.unavailable() is None else None
+
+
+def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int) -> None:
+    """Enter ``KERNELS[name](target, *arrays, **params)`` of a module of this package for ``least`` elements and more.
+
+    It returns None for what it does not serve; the kernel that stood in the table does that, and whatever is smaller.
+    """
+    for dtype in dtypes:
+        before = table.own(name, dtype)
+        assert before is not None, f"no kernel {name} for {dtype.name} to stand over"
+        table.register(name, _entry(before.fn, module, name, least), (dtype,))
+
+
+def _entry(before: Kernel, module: str, name: str, least: int) -> Kernel:
+    @wraps(before)
+    def kernel(x: Any, *rest: Any, **params: Any) -> Any:
+        target = active() if x.size >= least else None
+        if target is not None:
+            native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
+            found = native[name](target, x, *rest, **params)
+            if found is not None:
+                return found
+        return before(x, *rest, **params)
+
+    return kernel
