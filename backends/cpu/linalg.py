@@ -21,7 +21,7 @@ from flambeau.core import dtype as dt
 _BLAS: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
 _EXACT: Final = 2**53  # up to which float64 holds every integer
 _SMALL: Final = 1 << 16  # multiplications up to which integers need no detour
-_NATIVE: Final = 1 << 21  # multiplications from which machine code pays for its call,
+_NATIVE: Final = 1 << 20  # multiplications from which machine code may pay for its call,
 _NATIVE_LOW: Final = 1 << 14  # and of numbers of 16 bits, which numpy copies before and after
 _WORTH_A_THREAD: Final = 10_000_000  # multiplications
 _BLAS_ALONE: Final = 64**3  # multiplications in one product up to which OpenBLAS takes one thread of itself

@@ -19,9 +19,11 @@ from flambeau.backends.llvm.types import I64, PTR
 
 #: Rows up to which the matrix is better read as it lies than packed.
 ROWS: Final = 8
+#: Numbers of a matrix with dense rows up to which it stays near enough to be read by the micro-kernel of all products.
+_NEAR: Final = 1 << 20
 #: Sums that are held beside the rows that are added to them, and how many of those are read at a time.
 _SUMS: Final = 4096
-_TERMS: Final = 8
+_TERMS: Final = 4
 #: Multiplications worth a chunk.
 _WORTH: Final = 1 << 19
 _VECTOR: Final = 64  # bytes that are added up in a sum along memory, at every target
@@ -33,6 +35,11 @@ class Plan(NamedTuple):
     columns: int
     batch: int
     chunks: int
+
+
+def suits(m: int, n: int, k: int, dense_columns: bool) -> bool:
+    """Whether these jobs are the quickest for (m, k) times (k, n)."""
+    return m <= ROWS if dense_columns else m <= 2 or m <= ROWS and n * k > _NEAR
 
 
 @cache

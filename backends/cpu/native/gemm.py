@@ -30,9 +30,9 @@ _TERMS: Final = 512
 _UNCUT: Final = 768
 #: Columns and rows of a chunk. A that must be packed is packed for each chunk of columns, B for each of rows.
 _COLUMNS, _COLUMNS_TURNED, _ROWS = 192, 384, 512
-#: Multiplications worth a chunk, and up to which B is small enough to be read where it lies.
-_WORTH: Final = 1 << 21
-_DIRECT: Final = 40_000
+_WORTH: Final = 1 << 21  # multiplications worth a chunk
+#: Numbers of B up to which it is read where it lies, and up to which it is for so few rows that packing costs more.
+_DIRECT, _DIRECT_FEW, _FEW = 1 << 18, 1 << 20, 64
 
 
 def workspace_bytes(numbers: Numbers) -> int:
@@ -67,7 +67,7 @@ def plan(width: int, low: bool, m: int, n: int, k: int, batch: int, turned: bool
         rows = min(rows, _ROWS)
     down = -(-m // rows)
     each = max(1, _WORTH // max(1, work)) if across * down == 1 else 1
-    direct = row_major and not low and k * n <= _DIRECT
+    direct = row_major and not low and k * n <= (_DIRECT if m > _FEW else _DIRECT_FEW)
     return Plan(rows, columns, terms, each, -(-batch // each) * across * down, direct)
 
 

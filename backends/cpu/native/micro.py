@@ -55,7 +55,9 @@ def define(
     ``out`` in the numbers' own format. ``rows`` of the tile's rows count, and ``columns`` of its columns, of which
     all but the last vector's are full.
     """
-    f = Function(module, name, [I64, PTR, I64, I64, PTR, I64, PTR, I64, PTR, I64, I64, I64, I64, I64, PTR], internal=True)
+    f = Function(
+        module, name, [I64, PTR, I64, I64, PTR, I64, PTR, I64, PTR, I64, I64, I64, I64, I64, PTR], internal=True
+    )
     k, a, row, term, b, width, c, ldc, out, ldo, rows, columns, add, last, bias = f.args
     sums = _sums(f, numbers, shape, vectors, k, _rows(f, numbers, shape, a, row, rows), term, b, width)
     lanes = shape.lanes

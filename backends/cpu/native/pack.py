@@ -103,11 +103,11 @@ def define_along(module: Module, name: str, numbers: Numbers, width: int, count:
             s.set(f.at(s.now, ld, numbers.memory))
             d.set(f.at(d.now, width, numbers.compute))
         f.ret()
-    for panel in f.range(0, size, width):
-        masks = [f.below(_above(f, size - panel - start), lanes) for start, lanes in parts]
-        to = f.at(dst, k * panel, numbers.compute)
+    for first in f.range(0, size, width):
+        masks = [f.below(_above(f, size - first - start), lanes) for start, lanes in parts]
+        to = f.at(dst, k * first, numbers.compute)
         for row in f.range(0, k):
-            s_row = f.at(src, row * ld + panel, numbers.memory)
+            s_row = f.at(src, row * ld + first, numbers.memory)
             for (start, lanes), mask in zip(parts, masks, strict=True):
                 f.store(numbers.load(f, lanes, s_row, start, mask), to, row * width + start)
     f.ret()
@@ -171,9 +171,10 @@ def transpose(f: Function, rows: list[Value]) -> list[Value]:
         turned = list(rows)
         for i in range(lanes):
             if not i & half:
-                a, b = rows[i], rows[i | half]
-                turned[i] = f.shuffle(a, b, [lane if not lane & half else lanes + (lane ^ half) for lane in range(lanes)])
-                turned[i | half] = f.shuffle(a, b, [lane | half if not lane & half else lanes + lane for lane in range(lanes)])
+                upper, lower = rows[i], rows[i | half]
+                order = range(lanes)
+                turned[i] = f.shuffle(upper, lower, [x if not x & half else lanes + (x ^ half) for x in order])
+                turned[i | half] = f.shuffle(upper, lower, [x | half if not x & half else lanes + x for x in order])
         rows = turned
         half //= 2
     return rows
