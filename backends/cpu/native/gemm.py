@@ -20,16 +20,18 @@ from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64, PTR
 
-#: Numbers in the packed block of B, as many in the sums of a chunk whose result is of 16 bits, and
-_BLOCK: Final = 384 * 784
-#: in the packed rows of A; both with room for what is written behind a panel.
-_STRIP: Final = 1 << 15
 #: Terms that are added up in registers before they are added to the result: at most,
-_TERMS: Final = 512
+_TERMS: Final = 384
 #: and up to how many are not cut at all.
-_UNCUT: Final = 768
+_UNCUT: Final = 512
 #: Columns and rows of a chunk. A that must be packed is packed for each chunk of columns, B for each of rows.
-_COLUMNS, _COLUMNS_TURNED, _ROWS = 192, 384, 512
+_COLUMNS, _COLUMNS_TURNED, _ROWS = 192, 384, 384
+_ROWS_UNIT: Final = 24  # whole tiles of any target
+#: Numbers in a packed block of B and in packed rows of A, with room for what is written behind a panel, and in the
+#: sums of a chunk whose result is of 16 bits.
+_BLOCK: Final = _COLUMNS_TURNED * (_UNCUT + 16)
+_STRIP: Final = 1 << 15
+_SUMS: Final = _COLUMNS_TURNED * 2 * _ROWS
 _WORTH: Final = 1 << 21  # multiplications worth a chunk
 #: Numbers of B up to which it is read where it lies, and up to which it is for so few rows that packing costs more.
 _DIRECT, _DIRECT_FEW, _FEW = 1 << 18, 1 << 20, 64
@@ -37,8 +39,7 @@ _DIRECT, _DIRECT_FEW, _FEW = 1 << 18, 1 << 20, 64
 
 def workspace_bytes(numbers: Numbers) -> int:
     """The memory that each thread needs, for products of any size."""
-    sums = _BLOCK if numbers.is_low else 0
-    return (_BLOCK + _STRIP + sums) * numbers.compute.bytes
+    return (_BLOCK + _STRIP + (_SUMS if numbers.is_low else 0)) * numbers.compute.bytes
 
 
 class Plan(NamedTuple):
@@ -62,9 +63,8 @@ def plan(width: int, low: bool, m: int, n: int, k: int, batch: int, turned: bool
     limit = _COLUMNS_TURNED if turned or low else _COLUMNS
     columns = _cut(n, -(-n // limit), width)
     across = -(-n // columns)
-    rows = max(_ROWS, -(-m * across // wanted)) if m > _ROWS else m
-    if low:
-        rows = min(rows, _ROWS)
+    down = max(1, min(m // _ROWS, -(-wanted // across)), -(-m // (2 * _ROWS)) if low else 1)
+    rows = _cut(m, down, _ROWS_UNIT)
     down = -(-m // rows)
     each = max(1, _WORTH // max(1, work)) if across * down == 1 else 1
     direct = row_major and not low and k * n <= (_DIRECT if m > _FEW else _DIRECT_FEW)
