@@ -16,6 +16,7 @@ from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import linalg as xp_linalg
+from flambeau.core import config
 from flambeau.core import dtype as dt
 
 _BLAS: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
@@ -67,11 +68,24 @@ def matmul(x: Array, y: Array) -> Array:
 
 def _native(x: Array, y: Array, bias: Array | None, least: int) -> Array | None:
     """The product by machine code, from so many multiplications on; None where there is none, or BLAS is quicker."""
-    if max(x.size * y.shape[-1], y.size * x.shape[-2]) < least:
+    if max(x.size * y.shape[-1], y.size * x.shape[-2]) < least or config.get("cpu_code") == "none":
         return None
     from flambeau.backends.cpu.native.matmul import product  # lazy for start-up: only large work needs it
 
-    return product(x, y, bias)
+    k = x.shape[-1]
+    if k < _LONG:
+        return product(x, y, bias)
+    if x.dtype.itemsize == 2:
+        return None  # each part would be rounded
+    step = _LONG // 2
+    total = product(x[..., :step], y[..., :step, :], bias)
+    for i in range(step, k, step):
+        if total is None:
+            break
+        here = x[..., i : i + step], y[..., i : i + step, :]
+        part = product(*here)
+        total += np.matmul(*here) if part is None else part
+    return total
 
 
 def _stays_alone(x: Array, n: int, k: int, m: int) -> bool:

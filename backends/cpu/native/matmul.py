@@ -20,6 +20,7 @@ from flambeau.backends.cpu.native.micro import Epilogue, tile
 from flambeau.backends.cpu.native.pack import NUMBERS
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.target import Target
+from flambeau.core import config
 from flambeau.core import dtype as dt
 
 Array = np.ndarray[Any, Any]
@@ -76,7 +77,8 @@ def product(
     if x.dtype != y.dtype:
         return None
     there = None if out is None else out.strides
-    call = _call(target, x.dtype, x.shape, x.strides, y.shape, y.strides, there, epilogue)
+    code = None if target else config.get("cpu_code")
+    call = _call(target, code, x.dtype, x.shape, x.strides, y.shape, y.strides, there, epilogue)
     if call is None or not (x.flags.aligned and y.flags.aligned):
         return None
     if bias is not None:
@@ -100,10 +102,13 @@ def _may_write(out: Array, x: Array, y: Array, bias: Array | None) -> bool:
 
 @lru_cache(1024)
 def _call(
-    target: Target | None, dtype: np.dtype[Any], x: Shape, x_strides: Shape, y: Shape, y_strides: Shape,
-    out_strides: Shape | None, epilogue: Epilogue | None,
+    target: Target | None, code: str | None, dtype: np.dtype[Any], x: Shape, x_strides: Shape,
+    y: Shape, y_strides: Shape, out_strides: Shape | None, epilogue: Epilogue | None,
 ) -> Call | None:  # fmt: skip
-    """What multiplies operands of some shapes and strides; None where numpy must."""
+    """What multiplies operands of some shapes and strides; None where numpy must.
+
+    ``code`` is the setting ``cpu_code`` where the target is that one, since a result is kept for each.
+    """
     name = _NAMES.get(dtype)
     batch = np.broadcast_shapes(x[:-2], y[:-2])
     if name is None or 0 in (*batch, *x[-2:], y[-1]):
@@ -117,13 +122,14 @@ def _call(
     if x[-2] <= few.ROWS and _steps(x, dense_x, dtype.itemsize)[1] != 1:
         dense_x = _dense(x, dtype.itemsize)
     if dense_x != x_strides or dense_y != y_strides:
-        inner = _call(target, dtype, x, dense_x, y, dense_y, out_strides, epilogue)
+        inner = _call(target, None, dtype, x, dense_x, y, dense_y, out_strides, epilogue)
         return None if inner is None else _of_copies(inner, dense_x != x_strides, dense_y != y_strides)
     if y[-1] == 1 and x[-2] > 1:
         turned_out = None if out_strides is None else _swapped(out_strides)
         inner = _call(
-            target, dtype, _swapped(y), _swapped(y_strides), _swapped(x), _swapped(x_strides), turned_out, epilogue
-        )
+            target, None, dtype, _swapped(y), _swapped(y_strides), _swapped(x), _swapped(x_strides), turned_out,
+            epilogue,
+        )  # fmt: skip
         return None if inner is None else _turned(inner)
     shape = (*batch, x[-2], y[-1])
     steps = (y[-1], x[-2] * y[-1]) if out_strides is None else _result_steps(shape, out_strides, dtype.itemsize)

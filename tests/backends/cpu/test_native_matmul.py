@@ -368,6 +368,8 @@ def test_small_products_load_no_compiler() -> None:
     program = """if True:
         import sys
         import flambeau as fb
+        from flambeau.core import config
+        config.set(cpu_code="host")
         x = fb.ones(60, 60)
         (x @ x).sum()
         fb.nn.functional.linear(x, x, x[0])
@@ -392,16 +394,29 @@ def test_kernels_with_and_without_machine_code(
     name: str, shapes: list[tuple[int, ...]], dtype: DType, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[bool] = []
-    if not there:
-        monkeypatch.setattr(matmul, "active", lambda: None)
-    matmul._call.cache_clear()
-    monkeypatch.setattr(matmul, "product", lambda *v: called.append(True) or product(*v))
+
+    def counted(*operands: Any) -> Any:
+        found = product(*operands)
+        called.append(found is not None)
+        return found
+
+    monkeypatch.setattr(matmul, "product", counted)
     x, y, *bias = [numbers(s, dtype, i) for i, s in enumerate(shapes)]
-    found = kernel(name, dtype)(x, y, *bias)
-    matmul._call.cache_clear()
-    assert called
-    wide = y if name == "matmul" else y.T
-    check(found, x, wide, *bias)
+    with config.override(cpu_code="host" if there else "none"):
+        found = kernel(name, dtype)(x, y, *bias)
+    assert any(called) == there
+    check(found, x, y if name == "matmul" else y.T, *bias)
+
+
+@pytest.mark.parametrize("shape", [(40, 70_000, 30), (2, 140_000, 40)])
+def test_long_sums_are_made_in_parts(shape: tuple[int, int, int]) -> None:
+    n, k, m = shape
+    x, y = (numbers(s, dt.float32, i) % 0.2 + 0.9 for i, s in enumerate(((n, k), (k, m))))
+    wanted = x.astype("f8") @ y.astype("f8")
+    with config.override(cpu_code="host"):
+        for left, right in itertools.product(("dense", "turned"), repeat=2):
+            found = kernel("matmul", dt.float32)(laid(x, left), laid(y, right))
+            np.testing.assert_allclose(found, wanted, 40 * np.finfo("f4").eps)
 
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
