@@ -366,11 +366,6 @@ class Function:
         t = I64.vector(lanes)
         return self.lanes(t).compare("ult", self.value(t, count))
 
-    def prefetch(self, pointer: Value, index: Operand, type: Type) -> None:
-        """Ask for the cache line of an element, which may be anywhere: nothing is read that is not there."""
-        self.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-        self.write(f"call void @llvm.prefetch.p0(ptr {self.at(pointer, index, type).text}, i32 0, i32 2, i32 1)")
-
     def fence(self) -> None:
         """What was written before is seen before what is written after."""
         self.write("fence seq_cst")

@@ -122,7 +122,7 @@ BATCHES: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     sizes, sizes, sizes, st.sampled_from(LAYOUTS), st.sampled_from(LAYOUTS), st.sampled_from(dt.FLOATS),
     st.sampled_from(runnable()), st.sampled_from(BATCHES), st.booleans(),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_shape_and_layout(
     n: int, k: int, m: int, left: str, right: str, dtype: DType, target: Target,
     batches: tuple[tuple[int, ...], tuple[int, ...]], shifted: bool,
@@ -247,7 +247,7 @@ def test_calls_of_several_threads_have_their_own_memory() -> None:
                 np.testing.assert_array_equal(found, right)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 5000), st.booleans(),
     st.booleans(), st.sampled_from([*runnable(), *ELSEWHERE]), st.sampled_from(sorted(NUMBERS)),
