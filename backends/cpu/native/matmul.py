@@ -246,8 +246,9 @@ def _prepared(
         if by_rows:
             job(chunks, *values)
         else:
-            workspace = _workspaces.take(room if chunks == 1 else room * threads.num_threads())
-            job(chunks, *values, workspace[1], room)
+            most = 1 if chunks == 1 else threads.num_threads()
+            workspace = _workspaces.take(room * most)
+            job(chunks, *values, workspace[1], room, most=most)
             _workspaces.give(workspace)
         return out
 

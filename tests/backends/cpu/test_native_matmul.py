@@ -212,10 +212,14 @@ def test_any_threads_in_any_order_make_the_same_bits(target: Target, monkeypatch
         for x, y in (((800, 530), (530, 400)), ((2, 1000), (1000, 3000)), ((90, 30, 40), (90, 40, 50)))
     ]
     cases += [(laid(x, "turned"), laid(y, "turned")) for x, y in cases]
-    alone = [product(x, y, target=target) for x, y in cases]
+    with config.override(num_threads=1):
+        alone = [product(x, y, target=target) for x, y in cases]
+    with config.override(num_threads=2):
+        for (x, y), wanted in zip(cases, alone, strict=True):
+            np.testing.assert_array_equal(product(x, y, target=target), wanted)
     done: dict[int, int] = {}
 
-    def spread(self: Job, chunks: int, *values: int | float) -> None:
+    def spread(self: Job, chunks: int, *values: int | float, most: int = 1) -> None:
         packed = self._pack(*values)
         call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(self.address)
 
