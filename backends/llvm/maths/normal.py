@@ -49,10 +49,12 @@ def _share(
     inverse = 1.0 / below
     share = top * inverse
     share_low = f.muladd(-share, error, less_product(f, top, share, below)) * inverse
-    t = f.muladd(share_low, line[1], f.muladd(share, line[1], line[0]))
+    t = f.muladd(share, line[1], line[0])
+    t_low = f.muladd(share_low, line[1], f.muladd(share, line[1], line[0] - t))
+    incline = f.muladd(t, 2.0 * coefficients[2], coefficients[1])  # of the polynomial, roughly
     slope = horner(f, t, coefficients[1:])
     value = f.muladd(slope, t, first)
-    value_low = f.muladd(slope, t, first - value) + first_low
+    value_low = f.muladd(incline, t_low, less_product(f, first - value, -slope, t) + first_low)
     product, product_low = two_product(f, share, value)
     return product, f.muladd(share, value_low, f.muladd(share_low, value, product_low))
 
