@@ -1,7 +1,7 @@
-"""Products of matrices on numpy's BLAS, and the shared decompositions.
+"""Products of matrices in machine code and on numpy's BLAS, and the shared decompositions.
 
-Two matrices go through ``dot``, which costs a small product half of what ``matmul`` does. Of a batch of small
-matrices each thread multiplies some, since BLAS would not split one.
+Small ones are BLAS's, whose call costs less. There two matrices go through ``dot``, which costs a small product half
+of what ``matmul`` does, and of a batch of small matrices each thread multiplies some, since BLAS would not split one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import linalg as xp_linalg
+from flambeau.core import config
 from flambeau.core import dtype as dt
 
 _BLAS: Final = (dt.float32, dt.float64, dt.complex64, dt.complex128)
 _EXACT: Final = 2**53  # up to which float64 holds every integer
 _SMALL: Final = 1 << 16  # multiplications up to which integers need no detour
+_NATIVE: Final = 1 << 20  # multiplications from which machine code may pay for its call,
+_NATIVE_LOW: Final = 1 << 14  # and of numbers of 16 bits, which numpy copies before and after
 _WORTH_A_THREAD: Final = 10_000_000  # multiplications
 _BLAS_ALONE: Final = 64**3  # multiplications in one product up to which OpenBLAS takes one thread of itself
 _COMPLEX_ALONE: Final = 56**2  # of complex numbers
@@ -59,7 +62,30 @@ def matmul(x: Array, y: Array) -> Array:
         return gemm(x, y)
     if y.ndim == 2 and x.size:
         return gemm(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
-    return _batched(_for_blas(x), _for_blas(y))
+    found = _native(x, y, None, _NATIVE)
+    return _batched(_for_blas(x), _for_blas(y)) if found is None else found
+
+
+def _native(x: Array, y: Array, bias: Array | None, least: int) -> Array | None:
+    """The product by machine code, from so many multiplications on; None where there is none, or BLAS is quicker."""
+    if max(x.size * y.shape[-1], y.size * x.shape[-2]) < least or config.get("cpu_code") == "none":
+        return None
+    from flambeau.backends.cpu.native.matmul import product  # lazy for start-up: only large work needs it
+
+    k = x.shape[-1]
+    if k < _LONG:
+        return product(x, y, bias)
+    if x.dtype.itemsize == 2:
+        return None  # each part would be rounded
+    step = _LONG // 2
+    total = product(x[..., :step], y[..., :step, :], bias)
+    for i in range(step, k, step):
+        if total is None:
+            break
+        here = x[..., i : i + step], y[..., i : i + step, :]
+        part = product(*here)
+        total += np.matmul(*here) if part is None else part
+    return total
 
 
 def _stays_alone(x: Array, n: int, k: int, m: int) -> bool:
@@ -74,6 +100,9 @@ def gemm(x: Array, y: Array) -> Array:
 
     The shapes alone say which pieces: BLAS's bits depend on the size of a product.
     """
+    found = _native(x, y, None, _NATIVE)
+    if found is not None:
+        return found
     (n, k), m = x.shape, y.shape[1]
     if _stays_alone(x, n, k, m) or threads.blas_threads() is None:
         return x.dot(y)
@@ -163,6 +192,11 @@ def complex_matmul(x: Array, y: Array) -> Array:
 
 def low_matmul(x: Array, y: Array) -> Array:
     """In float32, rounded once."""
+    if y.ndim == 2 and x.ndim > 2 and x.size:
+        return low_matmul(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
+    found = _native(x, y, None, _NATIVE_LOW)
+    if found is not None:
+        return found
     return matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
 
 
@@ -185,6 +219,9 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x @ weight.T + bias``."""
     if x.ndim != 2:
         return linear(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias).reshape(*x.shape[:-1], weight.shape[0])
+    found = _native(x, weight.T, bias, _NATIVE)
+    if found is not None:
+        return found
     alone = x.size <= _DOT_ALONE and x.size * weight.shape[0] <= _BLAS_ALONE
     out = x.dot(weight.T) if alone else gemm(x, weight.T)
     if bias is None:
@@ -206,5 +243,9 @@ def complex_linear(x: Array, weight: Array, bias: Array | None) -> Array:
 
 def low_linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """In float32, rounded once."""
+    if x.ndim > 1:
+        found = _native(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight.T, bias, _NATIVE_LOW)
+        if found is not None:
+            return found.reshape(*x.shape[:-1], weight.shape[0])
     wide = [None if v is None else v.astype(np.float32) for v in (x, weight, bias)]
     return linear(*wide).astype(x.dtype)

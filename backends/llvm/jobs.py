@@ -46,12 +46,13 @@ class Job:
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(address)
         self._pack = struct.Struct("<" + "".join(_CODES[t] + "x" * (8 - t.bytes) for t in params)).pack
 
-    def __call__(self, chunks: int, *values: int | float) -> None:
+    def __call__(self, chunks: int, *values: int | float, most: int = 1 << 32) -> None:
+        """``most`` is how many threads there is memory for: another thread may raise ``num_threads`` meanwhile."""
         packed = self._pack(*values)
         if chunks == 1:
             self._call(packed, 0, 0)
         elif chunks > 1:
-            pool().run(self.address, packed, chunks)
+            pool().run(self.address, packed, chunks, most)
 
 
 def jobs(*functions: JobFunction) -> list[Job]:

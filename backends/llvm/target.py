@@ -35,6 +35,11 @@ class Target:
     fma: bool
     half: bool
 
+    @property
+    def masks(self) -> bool:
+        """Whether a masked load or store is one instruction that costs what a whole one does."""
+        return self.register == 64
+
     def lanes(self, type: Type) -> int:
         """How many numbers of a type a register holds."""
         return self.register // type.scalar.bytes

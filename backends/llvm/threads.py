@@ -271,9 +271,9 @@ class Pool:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
-    def run(self, job: int, packed: bytes, chunks: int) -> None:
-        """Run all chunks of the job at an address; Python's lock is given up meanwhile."""
-        self._parallel_for(job, packed, chunks, self.ready())
+    def run(self, job: int, packed: bytes, chunks: int, most: int = 1 << 32) -> None:
+        """Run all chunks of the job at an address, on ``most`` threads at most; Python's lock is given up meanwhile."""
+        self._parallel_for(job, packed, chunks, min(self.ready(), most))
 
     def ready(self) -> int:
         """How many threads may work here now, the setting ``num_threads``; they are started, if the system lets us."""

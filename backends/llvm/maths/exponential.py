@@ -16,10 +16,7 @@ from flambeau.backends.llvm.maths.arithmetic import (
     clamp,
     format_of,
     horner,
-<<<<<<< HEAD
     less_product,
-=======
->>>>>>> w-reduce
     power_of_two,
     signed,
     through_double,
