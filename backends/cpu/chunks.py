@@ -101,9 +101,9 @@ def spread(native: Kernel, ins: tuple[Array, ...], out: Array | None, result: np
     """Run ``native(*ins, out=)`` in chunks; ``block`` bounds the elements of a chunk, so that it stays in the cache."""
     shape = np.broadcast_shapes(*[x.shape for x in ins])
     if out is None:
-        out = _like(ins, shape, result)
+        out = like(ins, shape, result)
     elif (threads.num_threads() < 2 and not block) or any(
-        x is not out and np.may_share_memory(x, out) and not _same(x, out) for x in ins
+        x is not out and np.may_share_memory(x, out) and not same(x, out) for x in ins
     ):
         return native(*ins, out=out)  # numpy sees to operands that overlap partly
     views = _in_memory_order((*ins, out))
@@ -119,7 +119,7 @@ def spread(native: Kernel, ins: tuple[Array, ...], out: Array | None, result: np
     return out
 
 
-def _same(x: Array, out: Array) -> bool:
+def same(x: Array, out: Array) -> bool:
     """Whether two arrays are the same elements in the same order."""
     return bool(
         x.shape == out.shape
@@ -128,7 +128,7 @@ def _same(x: Array, out: Array) -> bool:
     )
 
 
-def _like(ins: tuple[Array, ...], shape: tuple[int, ...], result: np.dtype[Any]) -> Array:
+def like(ins: tuple[Array, ...], shape: tuple[int, ...], result: np.dtype[Any]) -> Array:
     """A new array in the memory order of the first operand that has the result's shape."""
     model = next((x for x in ins if x.shape == shape), None)
     return np.empty(shape, result) if model is None else np.empty_like(model, result, subok=False)

@@ -1,0 +1,1 @@
+"""Kernels of the CPU in machine code, by family: those of numpy, in the package above, stay below them."""
