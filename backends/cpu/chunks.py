@@ -58,33 +58,45 @@ def along_axis(body: Callable[..., Any], *ins: Array, axis: int, **params: Any) 
 
 
 # -- elementwise -----------------------------------------------------------------------------------
-def unary(native: Kernel, result: np.dtype[Any]) -> Kernel:
-    """``native`` for small operands, spread over the threads for large ones."""
+def unary(
+    native: Kernel, result: np.dtype[Any], large: Kernel | None = None, limit: int = _LARGE_ELEMENTWISE
+) -> Kernel:
+    """``native`` for small operands; from ``limit`` elements on ``large``, or ``native`` spread over the threads."""
 
     def kernel(x: Array, out: Array | None = None) -> Array:
-        if x.size < _LARGE_ELEMENTWISE:
+        if x.size < limit:
             made: Array = native(x, out)
             return made
-        return spread(native, (x,), out, result)
+        return spread(native, (x,), out, result) if large is None else large(x, out=out)
 
     return kernel
 
 
-def binary(native: Kernel, result: np.dtype[Any]) -> Kernel:
+def binary(
+    native: Kernel, result: np.dtype[Any], large: Kernel | None = None, limit: int = _LARGE_ELEMENTWISE
+) -> Kernel:
     """The same for two operands."""
 
     def kernel(x: Array, y: Array, out: Array | None = None) -> Array:
-        if x.size < _LARGE_ELEMENTWISE and y.size < _LARGE_ELEMENTWISE:
+        if x.size < limit and y.size < limit:
             made: Array = native(x, y, out)
             return made
-        return spread(native, (x, y), out, result)
+        return spread(native, (x, y), out, result) if large is None else large(x, y, out=out)
 
     return kernel
 
 
-def nary(native: Kernel, result: np.dtype[Any], arity: int, block: int = 0) -> Kernel:
+def nary(
+    native: Kernel,
+    result: np.dtype[Any],
+    arity: int,
+    block: int = 0,
+    large: Kernel | None = None,
+    limit: int = _LARGE_ELEMENTWISE,
+) -> Kernel:
     """The same for ``arity`` operands; with a ``block``, chunks of so many elements, which stay in the cache."""
-    limit = block or _LARGE_ELEMENTWISE
+    if large is None and block:
+        limit = block
 
     def kernel(*ins: Array, out: Array | None = None) -> Array:
         if len(ins) > arity:  # `out` by position
@@ -92,7 +104,7 @@ def nary(native: Kernel, result: np.dtype[Any], arity: int, block: int = 0) -> K
         if max([x.size for x in ins], default=0) < limit:
             made: Array = native(*ins, out=out)
             return made
-        return spread(native, ins, out, result, block)
+        return spread(native, ins, out, result, block) if large is None else large(*ins, out=out)
 
     return kernel
 
