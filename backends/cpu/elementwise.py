@@ -36,8 +36,8 @@ _COSTLY: Final = _TRANSCENDENTAL | {
 _DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
 #: What machine code computes under these names; other names are functions of the language.
 _SOURCES: Final = {
-    "positive": "x", "floor_divide": "x // y", "remainder": "x % y", "reciprocal": "1 / x", "rsqrt": "1 / sqrt(x)",
-    "sigmoid": "1 / (1 + exp(-x))", "relu": "maximum(x, 0)", "round_half_even": "round(x)", "square": "x * x",
+    "positive": "x", "floor_divide": "x // y", "remainder": "x % y", "reciprocal": "1 / x",
+    "relu": "maximum(x, 0)", "square": "x * x",
     "bitwise_not": "~x", "le": "x <= y", "gt": "x > y", "ge": "x >= y", "ne": "x != y",
     "logical_not": "x == 0", "logical_and": "(x != 0) & (y != 0)", "logical_or": "(x != 0) | (y != 0)",
     "logical_xor": "(x != 0) ^ (y != 0)",

@@ -8,7 +8,6 @@ from typing import Final
 from flambeau.backends.llvm import casts, integers, maths
 from flambeau.backends.llvm.casts import REGISTER
 from flambeau.backends.llvm.ir import Function, Value
-from flambeau.backends.llvm.types import F32, F64, I64
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Program, Step
@@ -47,7 +46,7 @@ def _prints(op: str, own: DType) -> bool:
         return op in _BITWISE
     if own.category == dt.INTEGER:
         return op in _INTEGER
-    return (op in _FLOAT and (op not in _FLOAT32_ALONE or own is dt.float32)) or maths.native(op, own)
+    return op in _FLOAT or maths.native(op, own)
 
 
 def print_program(f: Function, program: Program, inputs: Sequence[Value]) -> Value:
@@ -133,7 +132,7 @@ _INTEGER: Final[dict[str, Callable[..., Value]]] = {
 }  # fmt: skip
 
 
-# -- floats: functions of (function, values) -----------------------------------------------------------
+# -- floats, beside those of `maths`: functions of (function, values) ---------------------------------
 def _maximum(f: Function, a: Value, b: Value) -> Value:
     return f.select(a.is_nan(), a, f.maximum(a, b))
 
@@ -150,49 +149,10 @@ def _fmin(f: Function, a: Value, b: Value) -> Value:
     return f.select(b.is_nan(), a, f.minimum(a, b))
 
 
-def _fmod(f: Function, a: Value, b: Value) -> Value:
-    """The exact rest, of float32 computed in float64: a quotient of 24 digits times the divisor has no more than 48.
-
-    A quotient beyond that is taken off by its leading 24 digits first, in the worst case a dozen times.
-    """
-    x, y = f.apply("fabs", a).convert("fpext", F64), f.apply("fabs", b).convert("fpext", F64)
-    rest = f.variable(x.type, x)
-    with f.loop() as leave:
-        below = (rest.now / y) * (1 - 2.0**-50)
-        large = below >= 2.0**24
-        leave(~integers.any_lane(large))
-        leading = (below.bitcast(I64) & -(1 << 29)).bitcast(F64)
-        rest.set(f.select(large, rest.now - leading * y, rest.now))
-    r = rest.now - f.apply("trunc", rest.now / y) * y
-    r = f.select(r < 0, r + y, r)
-    found = f.apply("copysign", r.convert("fptrunc", F32), a)
-    infinite = f.apply("fabs", b).eq(float("inf")) & (f.apply("fabs", a) < float("inf"))
-    return f.select(infinite, a, found)
-
-
-def _remainder(f: Function, a: Value, b: Value) -> Value:
-    r = _fmod(f, a, b)
-    moved = f.select(r.ne(0) & ((r < 0) ^ (b < 0)), r + b, r)
-    return f.select(r.eq(0), f.apply("copysign", f.constant(a.type, 0.0), b), moved)
-
-
-def _idiv(f: Function, a: Value, b: Value) -> Value:
-    """Python's floor division: from the rest, so that it agrees with the remainder."""
-    r = _fmod(f, a, b)
-    d = (a - r) / b
-    d = f.select(r.ne(0) & ((b < 0) ^ (r < 0)), d - 1, d)
-    whole = f.apply("floor", d)
-    whole = f.select(d - whole > 0.5, whole + 1, whole)
-    plain = a / b
-    found = f.select(d.eq(0), f.apply("copysign", f.constant(a.type, 0.0), plain), whole)
-    return f.select(b.eq(0), plain, found)
-
-
 def _infinite(f: Function, a: Value) -> Value:
     return f.apply("fabs", a).eq(float("inf"))
 
 
-_FLOAT32_ALONE: Final = frozenset({"fmod", "remainder", "idiv"})
 _FLOAT: Final[dict[str, Callable[..., Value]]] = {
     "add": lambda f, a, b: a + b,
     "sub": lambda f, a, b: a - b,
@@ -201,19 +161,10 @@ _FLOAT: Final[dict[str, Callable[..., Value]]] = {
     "neg": lambda f, a: -a,
     "abs": lambda f, a: f.apply("fabs", a),
     "square": lambda f, a: a * a,
-    "sqrt": lambda f, a: f.apply("sqrt", a),
-    "floor": lambda f, a: f.apply("floor", a),
-    "ceil": lambda f, a: f.apply("ceil", a),
-    "trunc": lambda f, a: f.apply("trunc", a),
-    "round": lambda f, a: f.apply("rint", a),
     "maximum": _maximum,
     "minimum": _minimum,
     "fmax": _fmax,
     "fmin": _fmin,
-    "fmod": _fmod,
-    "remainder": _remainder,
-    "idiv": _idiv,
-    "copysign": lambda f, a, b: f.apply("copysign", a, b),
     "isnan": lambda f, a: a.is_nan(),
     "isinf": _infinite,
     "isfinite": lambda f, a: f.apply("fabs", a) < float("inf"),

@@ -24,7 +24,6 @@ from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, ExprError, Program, Step, lower
 from flambeau.core.expr.lower import wide
 
-
 Array = np.ndarray[Any, Any]
 
 #: Elements in a chunk, and columns of a chunk where an operand's rows lie across.
@@ -59,9 +58,7 @@ class Elementwise:
     an input, or lies apart from all of them. ``make`` gives the program at the first call that needs it, or None.
     """
 
-    def __init__(
-        self, make: Callable[[], Program | None], dtypes: tuple[DType, ...], result: DType, fallback: Kernel
-    ):
+    def __init__(self, make: Callable[[], Program | None], dtypes: tuple[DType, ...], result: DType, fallback: Kernel):
         self.make, self.fallback = make, fallback
         self.dtypes, self.result, self.arity = tuple(d.numpy for d in dtypes), result.numpy, len(dtypes)
         self._program: Program | None = None
@@ -95,7 +92,8 @@ class Elementwise:
         if not self._lines and self.program is None:
             return None
         if out is None:
-            return like(tuple(ins), shape, self.result)
+            made: Array = like(tuple(ins), shape, self.result)
+            return made
         if any(x is not out and np.may_share_memory(x, out) and not same(x, out) for x in ins):
             return None
         return out if out.flags.forc or not _meets_itself(out) else None
@@ -127,9 +125,7 @@ class Elementwise:
         lines.walk(plan.chunks, *lines.places, *places, *plan.strides, *plan.counts)
 
 
-def of_expression(
-    make: Callable[[], Expr], dtypes: tuple[DType, ...], result: DType, fallback: Kernel
-) -> Elementwise:
+def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: DType, fallback: Kernel) -> Elementwise:
     """The kernel of an expression, parsed at the first call."""
 
     def program() -> Program | None:
@@ -153,10 +149,10 @@ def _compile(key: tuple[Program, Target | None, bool]) -> Lines:
     program, target, streaming = key
     assert target is not None
     module = Module(target)
-    walk.write_line(module, "line", program)
-    if streaming:
-        walk.write_line(module, "past", program, True)
-    found = load(module, module.functions)
+    names = ("line", "past") if streaming else ("line",)
+    for name in names:
+        walk.write_line(module, name, program, name == "past")
+    found = load(module, names)
     sizes = tuple([casts.STORED[d].bytes for d in (*program.inputs, program.out)])
     return Lines(_walks[target, sizes], (found["line"], found.get("past", 0), walk.width(target, program)[0]))
 
@@ -174,6 +170,7 @@ compiled: Final = Cache(_compile, limit=4096)
 def _copy(key: tuple[DType, DType]) -> Elementwise:
     """``kernel(source, out=)``: a cast, rounded once."""
     source, to = key
+
     def program() -> Program:
         register = wide(source)
         steps = [Step("input", register, (), 0)]
@@ -242,15 +239,16 @@ def _dims(
     shape: tuple[int, ...], strides: tuple[tuple[int, ...], ...]
 ) -> tuple[list[tuple[int, tuple[int, ...]]], tuple[int, ...]]:
     """The axes as few as tell the same walk, of steps forward in the result, the longest first; and where it starts."""
-    dims, offsets = [], [0] * len(strides)
+    dims: list[tuple[int, tuple[int, ...]]] = []
+    offsets = [0] * len(strides)
     for axis, n in enumerate(shape):
-        steps = [s[axis] for s in strides]
+        steps = tuple([s[axis] for s in strides])
         if n == 1:
             continue
         if steps[-1] < 0:
             offsets = [o + (n - 1) * s for o, s in zip(offsets, steps, strict=True)]
-            steps = [-s for s in steps]
-        dims.append((n, tuple(steps)))
+            steps = tuple([-s for s in steps])
+        dims.append((n, steps))
     dims.sort(key=lambda d: -d[1][-1])
     merged: list[tuple[int, tuple[int, ...]]] = []
     for n, steps in dims:

@@ -82,7 +82,9 @@ def _some(dtypes: tuple[DType, ...], count: int) -> list[Any]:
             x[: len(special)] = np.roll(np.array(special), 3 * i).astype(dtype.numpy)
         elif dtype.category == dt.INTEGER:
             limits = dt.iinfo(dtype)
-            x[:8] = np.roll(np.array([limits.min, limits.max, 0, 1, 2, 7, limits.max - 1, limits.min + 1], dtype.numpy), i)
+            x[:8] = np.roll(
+                np.array([limits.min, limits.max, 0, 1, 2, 7, limits.max - 1, limits.min + 1], dtype.numpy), i
+            )
         found.append(x)
     return found
 
@@ -133,7 +135,20 @@ SAMPLE = [
 @pytest.mark.parametrize(("source", "dtypes", "result"), SAMPLE, ids=lambda v: v if isinstance(v, str) else "")
 def test_layouts(source: str, dtypes: tuple[DType, ...], result: DType) -> None:
     kernel, reference = _of(source, dtypes, result), _numpy(source, dtypes, result)
-    shapes = [(), (0,), (3, 0, 2), (1,), (7,), (5, 3), (3, 4, 5), (2, 3, 4, 5), (9, 300), (300, 2), (70, 131), (130, 50, 3)]
+    shapes = [
+        (),
+        (0,),
+        (3, 0, 2),
+        (1,),
+        (7,),
+        (5, 3),
+        (3, 4, 5),
+        (2, 3, 4, 5),
+        (9, 300),
+        (300, 2),
+        (70, 131),
+        (130, 50, 3),
+    ]
     for shape in shapes:
         ins = [np.asarray(values(shape, d, i, 1, 5)) for i, d in enumerate(dtypes)]
         every = [list(layouts(x)) for x in ins]
@@ -203,7 +218,19 @@ def test_integers_are_defined_for_every_operand(dtype: DType) -> None:
     if dtype.is_signed:
         edge += [-1, -2, -7, -dtype.bits]
     x, y = (np.array(v, dtype.numpy).ravel() for v in np.meshgrid(np.array(edge, object), np.array(edge, object)))
-    for source in ("x // y", "x % y", "fmod(x, y)", "x << y", "x >> y", "x ** y", "x + y", "x - y", "x * y", "-x", "abs(x)"):
+    for source in (
+        "x // y",
+        "x % y",
+        "fmod(x, y)",
+        "x << y",
+        "x >> y",
+        "x ** y",
+        "x + y",
+        "x - y",
+        "x * y",
+        "-x",
+        "abs(x)",
+    ):
         with np.errstate(all="ignore"):
             same(_of(source, (dtype, dtype), dtype)(x, y), _numpy(source, (dtype, dtype), dtype)(x, y))
 
@@ -234,8 +261,15 @@ def test_casts_are_numpys(source: DType, target: Target, monkeypatch: pytest.Mon
 
 
 #: Halfway between neighbours of float16 and of bfloat16, and next to that.
-_HALVES = np.array([(1 + (2 * k + 1) * 2.0**-d + e) * 2.0**s for k in range(8) for d in (8, 9, 11, 12, 24)
-                    for e in (0, 2.0**-20, -(2.0**-20), 2.0**-45, -(2.0**-45)) for s in (-26, -20, -15, -14, 0, 9)])  # fmt: skip
+_HALVES = np.array(
+    [
+        (1 + (2 * k + 1) * 2.0**-digits + error) * 2.0**exponent
+        for k in range(8)
+        for digits in (8, 9, 11, 12, 24)
+        for error in (0, 2.0**-20, -(2.0**-20), 2.0**-45, -(2.0**-45))
+        for exponent in (-26, -20, -15, -14, 0, 9)
+    ]
+)
 
 
 def test_copies_of_any_layout() -> None:
