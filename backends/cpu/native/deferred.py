@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flambeau.backends.base import Kernel
 from flambeau.core.dtype import DType
 
 if TYPE_CHECKING:
     from flambeau.core.expr import Expr
+
+#: Elements from which a cast in machine code is worth the call.
+CAST: Final = 16384
 
 
 def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: DType, fallback: Kernel) -> Kernel:

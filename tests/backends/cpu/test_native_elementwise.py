@@ -20,7 +20,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, parse
 from flambeau.core.expr.arrays import to_numpy
 from flambeau.core.record import ELEMENTWISE, OPS, Op
-from tests.backends.cpu.arrays import BACKEND, close, layouts, same, values
+from tests.backends.cpu.arrays import BACKEND, close, kernel, layouts, same, values
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
@@ -281,6 +281,22 @@ def test_copies_of_any_layout() -> None:
     assert native.copy(out, values((90,), dt.float32))
     same(out, np.broadcast_to(values((90,), dt.float32).astype(np.int64), (70, 90)))
     assert not native.copy(out, values((91,), dt.float32)), "which numpy refuses"
+
+
+def test_large_casts_are_those_of_small_ones() -> None:
+    """Of the backend's storage call and of its kernel, which use machine code where that is quicker."""
+    for source in (dt.float32, dt.float64, dt.float16, dt.bfloat16, dt.int64, dt.bool_, dt.complex64):
+        x = values((300, 101), source)
+        for to in (dt.float16, dt.bfloat16, dt.float32, dt.int64, dt.uint8, dt.bool_):
+            if source.is_complex and to is not dt.bool_:
+                continue
+            expected = x.astype(to.numpy)
+            for arranged in layouts(x):
+                same(kernel("cast", source)(arranged, dtype=to), expected)
+                out = np.zeros((2, 300, 101), to.numpy)
+                BACKEND.copy_into(out, arranged)
+                same(out[0], expected)
+                same(out[1], expected)
 
 
 def test_what_is_not_served_goes_to_the_fallback() -> None:
