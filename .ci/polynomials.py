@@ -24,14 +24,14 @@ NEAR = mpf(10) ** -12  # below, the quotients that vanish at 0 are taken there
 ERFC_CENTRE, GELU_CENTRE = 2, 3
 
 
-def interpolant(function: Callable[[Any], Any], low: Any, high: Any, degree: int) -> list[float]:
+def interpolant(function: Callable[[Any], Any], low: Any, high: Any, degree: int) -> list[Any]:
     """The coefficients, the constant first."""
     low, high = mpf(low), mpf(high)
     nodes = [
         (low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * degree + 2)) for i in range(degree + 1)
     ]
     powers = mp.matrix([[x**i for i in range(degree + 1)] for x in nodes])
-    return [float(c) for c in mp.lu_solve(powers, mp.matrix([function(x) for x in nodes]))]
+    return list(mp.lu_solve(powers, mp.matrix([function(x) for x in nodes])))
 
 
 def erfcx(x: Any) -> Any:
@@ -57,7 +57,7 @@ def at(a: float, centre: int) -> Any:
     return (mpf(a) - centre) / (mpf(a) + centre)
 
 
-def polynomials() -> dict[str, tuple[str, list[float]]]:
+def polynomials() -> dict[str, tuple[str, list[Any]]]:
     """Name: (what it is, coefficients)."""
     half = mp.log(2) / 2 * mpf("1.002")  # rounding of the multiple of log(2) leaves a little more
     quarter = (mp.pi / 4 * mpf("1.0001")) ** 2
@@ -84,7 +84,7 @@ def polynomials() -> dict[str, tuple[str, list[float]]]:
         "ERFC": ("(a + k) exp(a**2) erfc(a)", tail(erfcx, ERFC_CENTRE), -1, at(28, ERFC_CENTRE), 24),
         "GELU_SINGLE": (
             "(a + k) exp(a**2 / 2) erfc(a / sqrt(2)) / 2", tail(lambda a: erfcx(a / mp.sqrt(2)) / 2, GELU_CENTRE),
-            -1, at(15, GELU_CENTRE), 10,
+            -1, at(15, GELU_CENTRE), 11,
         ),
         "GELU": (
             "(a + k) exp(a**2 / 2) erfc(a / sqrt(2)) / 2", tail(lambda a: erfcx(a / mp.sqrt(2)) / 2, GELU_CENTRE),
@@ -124,8 +124,8 @@ def parts(value: Any, bits: list[int]) -> list[float]:
     return [*found, float(value)]
 
 
-def listed(name: str, kind: str, values: list[Any]) -> str:
-    return f"{name}: Final = (\n" + "".join(f"    {v!r},\n" for v in values) + ")" + (f"  # {kind}" if kind else "")
+def listed(name: str, values: list[Any]) -> str:
+    return f"{name}: Final = (\n" + "".join(f"    {v!r},\n" for v in values) + ")"
 
 
 def main() -> None:
@@ -138,15 +138,27 @@ def main() -> None:
         f"GELU_CENTRE: Final = {float(GELU_CENTRE)}\n",
     ]
     for name, (what, values) in polynomials().items():
-        lines += [f"#: {what}", listed(name, "", values)]
-    lines += ["#: pi/2 as a sum: multiples of the first three up to 2**20 are exact", listed(
-        "HALF_PI", "", parts(mp.pi / 2, [33, 33, 33]))]
+        lines += [f"#: {what}", listed(name, [float(v) for v in values])]
+        if name.startswith(("ERFC", "GELU")):
+            first = parts(values[0], [24 if name.endswith("SINGLE") else 53])
+            lines += ["#: its constant as a sum", listed(f"{name}_START", first)]
+    lines += [
+        "#: pi/2 as a sum: multiples of the first three up to 2**20 are exact",
+        listed("HALF_PI", parts(mp.pi / 2, [33, 33, 33])),
+    ]
     lines += ["#: Logarithms as sums: products of the first with exponents and with numbers of 21 bits are exact"]
-    lines += [listed(name, "", parts(value, [32])) for name, value in {
-        "LOG2_E": 1 / mp.log(2), "LOG10_E": 1 / mp.log(10), "LOG10_2": mp.log10(2),
-    }.items()]
-    lines += ["#: The binary digits of 2/pi behind the point, 64 a word, after a word of zeros",
-              listed("TWO_OVER_PI", "", digits(20))]
+    lines += [
+        listed(name, parts(value, [32]))
+        for name, value in {
+            "LOG2_E": 1 / mp.log(2),
+            "LOG10_E": 1 / mp.log(10),
+            "LOG10_2": mp.log10(2),
+        }.items()
+    ]
+    lines += [
+        "#: The binary digits of 2/pi behind the point, 64 a word, after a word of zeros",
+        listed("TWO_OVER_PI", digits(20)),
+    ]
     TARGET.write_text("\n".join(lines) + "\n")
     print(TARGET)
 

@@ -19,7 +19,7 @@ from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64
 from flambeau.backends.store import Store
 from flambeau.core import config
-from flambeau.core.locks import fork_safe
+from flambeau.core.locks import fork_safe, held_over_forks
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm  # 60 ms: at the first kernel
@@ -44,6 +44,7 @@ class Compiler:
     def __init__(self, target: Target):
         import llvmlite.binding as llvm
 
+        _keep_whole_over_forks()
         self.target = target
         self.compiled, self.seconds = 0, 0.0
         self._lock = fork_safe(threading.RLock())
@@ -122,6 +123,14 @@ class Compiler:
 
 
 @cache
+def _keep_whole_over_forks() -> None:
+    """No fork while another thread is inside LLVM, whose locks its child would find closed for ever."""
+    from llvmlite.binding import ffi
+
+    held_over_forks(ffi.lib._lock._lock)  # what each of llvmlite's calls holds; it has no public name
+
+
+@cache
 def compiler_for(target: Target) -> Compiler:
     """The compiler of a target, the same for all."""
     return Compiler(target)
@@ -132,14 +141,20 @@ def load(module: Module, names: Iterable[str]) -> dict[str, int]:
     return compiler_for(module.target).load(module, names)
 
 
-@cache
 def unavailable() -> str | None:
-    """Why no machine code can be made here; None where it can."""
+    """Why the CPU's kernels get no machine code; None where they do.
+
+    ConfigError where the setting ``cpu_code`` names a processor that this one is not.
+    """
+    return _unavailable(config.get("cpu_code"))
+
+
+@cache
+def _unavailable(name: str) -> str | None:
+    if name == "none":
+        return "the setting cpu_code is none"
     try:
-        target = targets.chosen()
-        if target is None:
-            return "the setting cpu_code is none"
-        module = Module(target)
+        module = Module(targets.named(name))
         f = Function(module, "canary", [I64], I64)
         f.ret(f.args[0] + 1)
         address = load(module, ["canary"])["canary"]

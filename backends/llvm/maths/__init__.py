@@ -11,10 +11,26 @@ from typing import Final, NamedTuple
 
 from flambeau.backends.llvm.maths.arithmetic import VectorFunction, signed
 from flambeau.backends.llvm.maths.division import (
-    ceil, floor, fmod, hypot, idiv, remainder, round_half_even, rsqrt, sqrt, trunc,
+    ceil,
+    floor,
+    fmod,
+    hypot,
+    idiv,
+    remainder,
+    round_half_even,
+    rsqrt,
+    sqrt,
+    trunc,
 )  # fmt: skip
 from flambeau.backends.llvm.maths.exponential import (
-    cosh, exp, exp2, exp_nonpositive, expm1, sigmoid, sinh, tanh,
+    cosh,
+    exp,
+    exp2,
+    exp_nonpositive,
+    expm1,
+    sigmoid,
+    sinh,
+    tanh,
 )  # fmt: skip
 from flambeau.backends.llvm.maths.logarithm import acosh, asinh, atanh, log, log1p, log2, log10, pow
 from flambeau.backends.llvm.maths.normal import erf, erfc, gelu
@@ -45,7 +61,7 @@ _TABLE: Final[dict[str, tuple[VectorFunction, float, float]]] = {
     "atan": (atan, 1, 4), "atan2": (atan2, 1, 4),
     "sinh": (sinh, 1, 4), "cosh": (cosh, 1, 4), "tanh": (tanh, 2, 2), "asinh": (asinh, 1, 4), "acosh": (acosh, 1, 4),
     "atanh": (atanh, 1, 4),
-    "erf": (erf, 2, 2), "erfc": (erfc, 4, 4), "sigmoid": (sigmoid, 2, 4), "gelu": (gelu, 2, 4),
+    "erf": (erf, 2, 2), "erfc": (erfc, 4, 4), "sigmoid": (sigmoid, 2, 4), "gelu": (gelu, 2.5, 4),
     "sqrt": (sqrt, 0.5, 0.5), "rsqrt": (rsqrt, 2, 2), "hypot": (hypot, 1, 2),
     "floor": (floor, 0, 0), "ceil": (ceil, 0, 0), "trunc": (trunc, 0, 0), "round": (round_half_even, 0, 0),
     "round_half_even": (round_half_even, 0, 0), "copysign": (signed, 0, 0),

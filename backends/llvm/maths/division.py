@@ -53,11 +53,11 @@ def hypot(f: Function, x: Value, y: Value) -> Value:
 
 
 def _less_multiple(f: Function, r: Value, q: Value, b: Value) -> Value:
-    """r - q * b of a quotient and its divisor, exact; without an fma in halves, or the product might overflow."""
+    """r - q * b of a quotient below 2**700 and its divisor, exact."""
     if f.target.fma:
         return less_product(f, r, q, b)
-    half = f.select(r > 1.0, f.constant(r.type, 0.5), 1.0)
-    return less_product(f, r * half, q * half, b) / half
+    factor = f.select(r > 2.0**1000, f.constant(r.type, 2.0**-64), 1.0)  # or halves of the largest number are infinite
+    return less_product(f, r * factor, q, b * factor) / factor
 
 
 @through_double

@@ -11,7 +11,15 @@ from typing import NamedTuple
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.maths import coefficients as c
 from flambeau.backends.llvm.maths.arithmetic import (
-    absolute, at_most, clamp, format_of, horner, power_of_two, signed, through_double,
+    absolute,
+    at_most,
+    clamp,
+    format_of,
+    horner,
+    less_product,
+    power_of_two,
+    signed,
+    through_double,
 )  # fmt: skip
 from flambeau.backends.llvm.types import I8, I16, I32
 
@@ -19,11 +27,17 @@ _LOG2_E = 1.4426950408889634
 
 
 class Split(NamedTuple):
-    """An exponential 2**n (1 + q); ``i`` is n as an integer."""
+    """An exponential 2**n (1 + r + rest); ``i`` is n as an integer."""
 
     n: Value
     i: Value
-    q: Value
+    r: Value
+    rest: Value
+
+    @property
+    def q(self) -> Value:
+        """r + rest, rounded."""
+        return self.r + self.rest
 
 
 def split(f: Function, x: Value, rest: Value | None = None) -> Split:
@@ -46,7 +60,7 @@ def _split(f: Function, shifted: Value, n: Value, r: Value, rest: Value | None =
     form = format_of(r)
     i = shifted.bitcast(n.type.integer.scalar) - form.magic_bits
     square = horner(f, r, c.EXP_SINGLE if form.single else c.EXP) * r * r
-    return Split(n, i, r + (square if rest is None else f.muladd(rest, r, rest) + square))
+    return Split(n, i, r, square if rest is None else f.muladd(rest, r + square, rest) + square)
 
 
 def scale(f: Function, y: Value, n: Value, i: Value) -> Value:
@@ -99,7 +113,12 @@ def sigmoid(f: Function, x: Value) -> Value:
     held = f.maximum(f.constant(x.type, -104.0 if format_of(x).single else -746.0), -absolute(f, x))
     parts = split(f, held, f.constant(x.type, 0.0))
     small = scale(f, parts.q + 1.0, parts.n, parts.i)
-    return f.select(x < 0.0, small, 1.0) / (small + 1.0)
+    above, below = f.select(x < 0.0, small, 1.0), small + 1.0
+    error = small - (below - 1.0)
+    inverse = 1.0 / below
+    quotient = above * inverse
+    rest = f.muladd(-quotient, error, less_product(f, above, quotient, below))
+    return f.muladd(rest, inverse, quotient)
 
 
 def tanh(f: Function, x: Value) -> Value:

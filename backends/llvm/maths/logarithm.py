@@ -11,7 +11,17 @@ import math
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.maths import coefficients as c
 from flambeau.backends.llvm.maths.arithmetic import (
-    absolute, clamp, format_of, horner, negative, pick, quick_two_sum, signed, through_double, two_product, two_sum,
+    absolute,
+    clamp,
+    format_of,
+    horner,
+    negative,
+    pick,
+    quick_two_sum,
+    signed,
+    through_double,
+    two_product,
+    two_sum,
     upper,
 )  # fmt: skip
 from flambeau.backends.llvm.maths.exponential import exp, scale, split

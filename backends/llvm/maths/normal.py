@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from flambeau.backends.llvm.ir import Function, Operand, Value
 from flambeau.backends.llvm.maths import coefficients as c
 from flambeau.backends.llvm.maths.arithmetic import (
-    absolute, at_most, format_of, horner, less_product, power_of_two, signed, two_product,
+    absolute,
+    at_most,
+    format_of,
+    horner,
+    less_product,
+    power_of_two,
+    signed,
+    two_product,
 )  # fmt: skip
 from flambeau.backends.llvm.maths.exponential import scale, split
 
@@ -20,23 +27,34 @@ def _gaussian(f: Function, a: Value, factor: float, weight: Value, rest: Operand
     """(weight + rest) * exp(-factor * a**2), with the rounding error of the square: it counts in small results."""
     square, error = two_product(f, a, a)
     parts = split(f, square * -factor, error * -factor)
-    return scale(f, weight + f.muladd(weight, parts.q, rest), parts.n, parts.i)
+    return scale(f, weight + f.muladd(weight, parts.r, f.muladd(weight, parts.rest, rest)), parts.n, parts.i)
 
 
 def _share(
-    f: Function, top: Value, a: Value, centre: float, line: tuple[float, float], coefficients: Sequence[float]
+    f: Function,
+    top: Value,
+    a: Value,
+    centre: float,
+    line: tuple[float, float],
+    coefficients: Sequence[float],
+    start: tuple[float, float],
 ) -> tuple[Value, Value]:
-    """s * polynomial(line[0] + line[1] * s) with s = top / (a + centre), as a sum: errors of many steps meet here."""
-    first, *others = coefficients
+    """s * polynomial(line[0] + line[1] * s) with s = top / (a + centre), as a sum: errors of many steps meet here.
+
+    ``start`` is the polynomial's constant as a sum.
+    """
+    first, first_low = start
     below = a + centre
     error = a - (below - centre)
     inverse = 1.0 / below
     share = top * inverse
     share_low = f.muladd(-share, error, less_product(f, top, share, below)) * inverse
-    t = f.muladd(share_low, line[1], f.muladd(share, line[1], line[0]))
-    slope = horner(f, t, others)
+    t = f.muladd(share, line[1], line[0])
+    t_low = f.muladd(share_low, line[1], f.muladd(share, line[1], line[0] - t))
+    incline = f.muladd(t, 2.0 * coefficients[2], coefficients[1])  # of the polynomial, roughly
+    slope = horner(f, t, coefficients[1:])
     value = f.muladd(slope, t, first)
-    value_low = f.muladd(slope, t, first - value)
+    value_low = f.muladd(incline, t_low, less_product(f, first - value, -slope, t) + first_low)
     product, product_low = two_product(f, share, value)
     return product, f.muladd(share, value_low, f.muladd(share_low, value, product_low))
 
@@ -51,8 +69,7 @@ def _erfc_rough(f: Function, a: Value) -> Value:
     share = 1.0 / (a + c.ERFC_CENTRE)
     value = horner(f, f.muladd(share, -2.0 * c.ERFC_CENTRE, 1.0), c.ERFC_SINGLE if single else c.ERFC)
     parts = split(f, -(a * a))
-    share = share * value
-    return f.muladd(share, parts.q, share) * power_of_two(parts.i, a.type)
+    return (share * value) * (parts.q + 1.0) * power_of_two(parts.i, a.type)
 
 
 def erf(f: Function, x: Value) -> Value:
@@ -67,8 +84,9 @@ def erfc(f: Function, x: Value) -> Value:
     single = format_of(x).single
     a = absolute(f, x)
     held = at_most(f, a, 10.5 if single else 28.0)
+    coefficients, start = (c.ERFC_SINGLE, c.ERFC_SINGLE_START) if single else (c.ERFC, c.ERFC_START)
     one, line = f.constant(x.type, 1.0), (1.0, -2.0 * c.ERFC_CENTRE)
-    far = _gaussian(f, held, 1.0, *_share(f, one, held, c.ERFC_CENTRE, line, c.ERFC_SINGLE if single else c.ERFC))
+    far = _gaussian(f, held, 1.0, *_share(f, one, held, c.ERFC_CENTRE, line, coefficients, start))
     return f.select(a < 0.5, 1.0 - _erf_near(f, x), f.select(x < 0.0, 2.0 - far, far))
 
 
@@ -79,6 +97,6 @@ def gelu(f: Function, x: Value) -> Value:
     """
     single = format_of(x).single
     a = at_most(f, absolute(f, x), 15.0 if single else 40.0)
-    coefficients = c.GELU_SINGLE if single else c.GELU
-    tail = _gaussian(f, a, 0.5, *_share(f, a, a, c.GELU_CENTRE, (-1.0, 2.0), coefficients))
+    coefficients, start = (c.GELU_SINGLE, c.GELU_SINGLE_START) if single else (c.GELU, c.GELU_START)
+    tail = _gaussian(f, a, 0.5, *_share(f, a, a, c.GELU_CENTRE, (-1.0, 2.0), coefficients, start))
     return signed(f, f.select(x > 0.0, x, 0.0) - tail, x)

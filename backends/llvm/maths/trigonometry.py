@@ -8,12 +8,23 @@ binary digits of 2/pi (M. H. Payne and R. N. Hanek, "Radian reduction for trigon
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.maths import coefficients as c
 from flambeau.backends.llvm.maths.arithmetic import (
-    absolute, any_lane, format_of, horner, negative, pick, quick_two_sum, signed, through_double, two_product, two_sum,
+    absolute,
+    any_lane,
+    format_of,
+    horner,
+    negative,
+    pick,
+    quick_two_sum,
+    signed,
+    through_double,
+    two_product,
+    two_sum,
 )  # fmt: skip
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.types import F32, F64, I64, PTR, Type
@@ -89,7 +100,7 @@ def _by_digits(g: Function, x: Value) -> tuple[Value, Value, Value]:
     word, shift = start >> 6, start & 63
     table = g.table(I64, c.TWO_OVER_PI)
     digits = [g.load(I64, table, word + i) for i in range(4)]
-    wide = [(d.zext(_I128) << 64) | e.zext(_I128) for d, e in zip(digits, digits[1:], strict=False)]
+    wide = [(d.zext(_I128) << 64) | e.zext(_I128) for d, e in pairwise(digits)]
     high, middle, last = ((w << shift.zext(_I128)) >> 64 for w in wide)  # 192 digits, 64 in each
     m = mantissa.zext(_I128)
     sums = [m * last]

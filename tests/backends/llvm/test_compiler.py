@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import io
+import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64
 from flambeau.core import config
+from tests.backends.test_forks import in_child
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +118,7 @@ def test_without_llvmlite_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
     targets.host.cache_clear()
-    reason = compilers.unavailable.__wrapped__()
+    reason = compilers._unavailable.__wrapped__("host")
     targets.host.cache_clear()
     assert reason is not None and "pip install llvmlite" in reason
 
@@ -125,22 +128,38 @@ def test_a_broken_llvmlite_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError("libLLVM is not there")
 
     monkeypatch.setattr(Compiler, "load", broken)
-    assert compilers.unavailable.__wrapped__() == "OSError: libLLVM is not there"
+    assert compilers._unavailable.__wrapped__("host") == "OSError: libLLVM is not there"
 
 
 def test_the_setting_chooses_the_processor() -> None:
-    assert compilers.unavailable() is None
     with config.override(cpu_code="none"):
-        assert compilers.unavailable.__wrapped__() == "the setting cpu_code is none"
+        assert compilers.unavailable() == "the setting cpu_code is none" and targets.chosen() is None
     for target in targets.runnable():
         with config.override(cpu_code=target.name):
-            assert targets.chosen() == target
+            assert compilers.unavailable() is None and targets.chosen() == target
 
 
 def test_a_processor_that_this_is_not_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "runnable", lambda: [targets.host()])
-    with (
-        config.override(cpu_code="avx512"),
-        pytest.raises(config.ConfigError, match="FLAMBEAU_CPU_CODE=avx512: this processor cannot run it"),
-    ):
-        compilers.unavailable.__wrapped__()
+    with pytest.raises(config.ConfigError, match="FLAMBEAU_CPU_CODE=avx512: this processor cannot run it"):
+        targets.named.__wrapped__("avx512")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_compiles_though_another_thread_did() -> None:
+    compiler, over = Compiler(targets.host()), threading.Event()
+    numbers = itertools.count(1000)
+
+    def work() -> None:
+        while not over.is_set():
+            called(compiler, plus(next(numbers)), 1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for number in range(10):
+            assert in_child(lambda number=number: called(compiler, plus(number), 1) == number + 1) == 0
+    finally:
+        over.set()
+        thread.join()
