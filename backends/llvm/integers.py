@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from flambeau.backends.llvm.ir import Value
-from flambeau.backends.llvm.types import F32, F64, I32, Type
-
-
-def any_lane(mask: Value) -> Value:
-    """Whether a condition is true in some lane."""
-    if mask.type.lanes == 1:
-        return mask
-    bits = Type(f"i{mask.type.lanes}", "int", mask.type.lanes)
-    return mask.function.emit(bits, f"bitcast {mask.type} {mask.text} to {bits}").ne(0)
+from flambeau.backends.llvm.maths.arithmetic import any_lane
+from flambeau.backends.llvm.types import F32, F64, I32
 
 
 def quotient(a: Value, b: Value, signed: bool) -> Value:
@@ -84,7 +77,7 @@ def power(a: Value, b: Value, signed: bool) -> Value:
     base, found = f.variable(a.type, a), f.variable(a.type, 1)
     with f.loop() as leave:
         left = exponent.now
-        leave(~any_lane(left.ne(0)))
+        leave(~any_lane(f, left.ne(0)))
         found.set(f.select((left & 1).ne(0), found.now * base, found.now))
         base.set(base.now * base.now)
         exponent.set(left >> 1)
