@@ -10,6 +10,7 @@ import numpy as np
 
 from flambeau.backends.base import Backend, DeviceProperties, Kernel, Layout, Shape
 from flambeau.backends.cpu import storage, threads
+from flambeau.backends.cpu.native import deferred
 from flambeau.backends.cpu.table import build_table
 from flambeau.core import config
 from flambeau.core import dtype as dt
@@ -63,6 +64,8 @@ class CpuBackend(Backend):
         return array
 
     def copy_into(self, dst: Array, src: Array) -> None:
+        if dst.size >= deferred.CAST and dst.dtype is not src.dtype and deferred.copy(dst, src):
+            return
         if src.dtype.kind == "c" and dst.dtype.kind not in "cb":
             src = src.real  # numpy warns about the imaginary part, through another channel than seterr's
         np.copyto(dst, src, casting="unsafe")

@@ -58,33 +58,45 @@ def along_axis(body: Callable[..., Any], *ins: Array, axis: int, **params: Any) 
 
 
 # -- elementwise -----------------------------------------------------------------------------------
-def unary(native: Kernel, result: np.dtype[Any]) -> Kernel:
-    """``native`` for small operands, spread over the threads for large ones."""
+def unary(
+    native: Kernel, result: np.dtype[Any], large: Kernel | None = None, limit: int = _LARGE_ELEMENTWISE
+) -> Kernel:
+    """``native`` for small operands; from ``limit`` elements on ``large``, or ``native`` spread over the threads."""
 
     def kernel(x: Array, out: Array | None = None) -> Array:
-        if x.size < _LARGE_ELEMENTWISE:
+        if x.size < limit:
             made: Array = native(x, out)
             return made
-        return spread(native, (x,), out, result)
+        return spread(native, (x,), out, result) if large is None else large(x, out=out)
 
     return kernel
 
 
-def binary(native: Kernel, result: np.dtype[Any]) -> Kernel:
+def binary(
+    native: Kernel, result: np.dtype[Any], large: Kernel | None = None, limit: int = _LARGE_ELEMENTWISE
+) -> Kernel:
     """The same for two operands."""
 
     def kernel(x: Array, y: Array, out: Array | None = None) -> Array:
-        if x.size < _LARGE_ELEMENTWISE and y.size < _LARGE_ELEMENTWISE:
+        if x.size < limit and y.size < limit:
             made: Array = native(x, y, out)
             return made
-        return spread(native, (x, y), out, result)
+        return spread(native, (x, y), out, result) if large is None else large(x, y, out=out)
 
     return kernel
 
 
-def nary(native: Kernel, result: np.dtype[Any], arity: int, block: int = 0) -> Kernel:
+def nary(
+    native: Kernel,
+    result: np.dtype[Any],
+    arity: int,
+    block: int = 0,
+    large: Kernel | None = None,
+    limit: int = _LARGE_ELEMENTWISE,
+) -> Kernel:
     """The same for ``arity`` operands; with a ``block``, chunks of so many elements, which stay in the cache."""
-    limit = block or _LARGE_ELEMENTWISE
+    if large is None and block:
+        limit = block
 
     def kernel(*ins: Array, out: Array | None = None) -> Array:
         if len(ins) > arity:  # `out` by position
@@ -92,7 +104,7 @@ def nary(native: Kernel, result: np.dtype[Any], arity: int, block: int = 0) -> K
         if max([x.size for x in ins], default=0) < limit:
             made: Array = native(*ins, out=out)
             return made
-        return spread(native, ins, out, result, block)
+        return spread(native, ins, out, result, block) if large is None else large(*ins, out=out)
 
     return kernel
 
@@ -101,9 +113,9 @@ def spread(native: Kernel, ins: tuple[Array, ...], out: Array | None, result: np
     """Run ``native(*ins, out=)`` in chunks; ``block`` bounds the elements of a chunk, so that it stays in the cache."""
     shape = np.broadcast_shapes(*[x.shape for x in ins])
     if out is None:
-        out = _like(ins, shape, result)
+        out = like(ins, shape, result)
     elif (threads.num_threads() < 2 and not block) or any(
-        x is not out and np.may_share_memory(x, out) and not _same(x, out) for x in ins
+        x is not out and np.may_share_memory(x, out) and not same(x, out) for x in ins
     ):
         return native(*ins, out=out)  # numpy sees to operands that overlap partly
     views = _in_memory_order((*ins, out))
@@ -119,7 +131,7 @@ def spread(native: Kernel, ins: tuple[Array, ...], out: Array | None, result: np
     return out
 
 
-def _same(x: Array, out: Array) -> bool:
+def same(x: Array, out: Array) -> bool:
     """Whether two arrays are the same elements in the same order."""
     return bool(
         x.shape == out.shape
@@ -128,7 +140,7 @@ def _same(x: Array, out: Array) -> bool:
     )
 
 
-def _like(ins: tuple[Array, ...], shape: tuple[int, ...], result: np.dtype[Any]) -> Array:
+def like(ins: tuple[Array, ...], shape: tuple[int, ...], result: np.dtype[Any]) -> Array:
     """A new array in the memory order of the first operand that has the result's shape."""
     model = next((x for x in ins if x.shape == shape), None)
     return np.empty(shape, result) if model is None else np.empty_like(model, result, subok=False)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from functools import partial
 from inspect import signature
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import chunks
+from flambeau.backends.cpu.native.deferred import of_expression
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import elementwise as xp_elementwise
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+
+if TYPE_CHECKING:
+    from flambeau.core.expr import Expr
 
 #: Functions that ml_dtypes computes for bfloat16 one by one through the C library, and all of which take long.
 _TRANSCENDENTAL: Final = frozenset({
@@ -30,6 +34,18 @@ _COSTLY: Final = _TRANSCENDENTAL | {
     "gcd", "lcm",
 }  # fmt: skip
 _DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
+#: What machine code computes under these names; other names are functions of the language.
+_SOURCES: Final = {
+    "positive": "x", "floor_divide": "x // y", "remainder": "x % y", "reciprocal": "1 / x",
+    "relu": "maximum(x, 0)", "square": "x * x",
+    "bitwise_not": "~x", "le": "x <= y", "gt": "x > y", "ge": "x >= y", "ne": "x != y",
+    "logical_not": "x == 0", "logical_and": "(x != 0) & (y != 0)", "logical_or": "(x != 0) | (y != 0)",
+    "logical_xor": "(x != 0) ^ (y != 0)",
+}  # fmt: skip
+#: Functions that depend on where the next number of the dtype lies: float32 does not tell for a shorter one.
+_BY_STEPS: Final = frozenset({"nextafter"})
+#: Elements from which machine code is worth the call, where numpy's functions are slow and where they are quick.
+_NATIVE, _NATIVE_QUICK = 2048, 65536
 #: Elements in a chunk of a kernel that makes temporaries: they stay in the second-level cache.
 BLOCK: Final = 32768
 #: From here on a bitwise choice beats numpy's, which mispredicts a branch at every other element.
@@ -74,12 +90,32 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
             assert wide is not None
             rounded = xp_elementwise.in_float32(np, wide.fn, dtype, arity)
             made = chunks.nary(rounded, dtype.numpy, arity, BLOCK)
+            large = _native(name, dtype, dtype, arity, made)
+            made = chunks.nary(rounded, dtype.numpy, arity, large=large, limit=_NATIVE)
         else:
-            wrap = chunks.binary if arity == 2 else chunks.unary
-            made = wrap(entry.fn, _result(entry.fn, dtype))
+            wrap, result = chunks.binary if arity == 2 else chunks.unary, _result(entry.fn, dtype)
+            made = wrap(entry.fn, result)
+            quick = dtype in dt.FLOATS and dtype.itemsize > 2 and name not in _DIVISIONS
+            large = _native(name, dtype, dt.from_numpy(result), arity, made)
+            made = wrap(entry.fn, result, large, _NATIVE_QUICK if quick else _NATIVE)
         if name in _DIVISIONS and dtype.category == dt.INTEGER:
             made = _checked(name, made)
         table.register(name, made, (dtype,))
+
+
+def _native(name: str, dtype: DType, result: DType, arity: int, usual: Kernel) -> Kernel:
+    """A kernel's machine code, over ``usual`` where there is none."""
+    if dtype.is_complex or (name in _BY_STEPS and dtype in dt.LOW_PRECISION):
+        return usual
+    operands = ("x", "y")[:arity]
+    source = _SOURCES.get(name, f"{name}({', '.join(operands)})")
+
+    def expression() -> Expr:
+        from flambeau.core.expr import parse  # at the first large operands
+
+        return parse(source, operands)
+
+    return of_expression(expression, (dtype,) * arity, result, usual)
 
 
 def _arity(native: Kernel) -> int:
@@ -106,9 +142,19 @@ def _select(dtype: DType) -> Kernel:
         mask &= x ^ y
         return np.bitwise_xor(mask, y, target)
 
+    def usual(condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
+        return chunks.spread(choose, (condition, x, y), out, dtype.numpy, BLOCK)
+
+    def expression() -> Expr:
+        from flambeau.core.expr import parse  # at the first large operands
+
+        return parse("where(c, x, y)", ("c", "x", "y"))
+
     def kernel(condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
         if condition.size < SELECT:
             return native(condition, x, y) if out is None else xp_elementwise.where(np, condition, x, y, out)
-        return chunks.spread(choose, (condition, x, y), out, dtype.numpy, BLOCK)
+        return large(condition, x, y, out=out)
 
+    as_bits = dtype.is_complex or dtype in dt.LOW_PRECISION  # numbers that registers do not hold as they are
+    large = usual if as_bits else of_expression(expression, (dt.bool_, dtype, dtype), dtype, usual)
     return kernel

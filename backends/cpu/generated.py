@@ -9,14 +9,16 @@ import numpy as np
 
 from flambeau.backends.base import Kernel
 from flambeau.backends.cpu import chunks
+from flambeau.backends.cpu.native.deferred import of_expression
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr
 from flambeau.core.expr.arrays import to_numpy
 
-#: Elements up to which the temporaries of an expression are arrays of the result's size.
-_SMALL: Final = 8192
+#: Elements up to which numpy computes an expression of some steps and one of many: beyond, machine code gains.
+_SMALL, _SMALLER = 8192, 2048
+_MANY: Final = 8
 
 
 def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
@@ -32,9 +34,10 @@ def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> K
     """A kernel for ``expr``; dtypes of the operands and of the result."""
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy
-    large = chunks.nary(compiled, dtype, arity)
+    large = of_expression(lambda: expr, dtypes, result, chunks.nary(compiled, dtype, arity))
     if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
-        return large
+        return chunks.nary(compiled, dtype, arity, large=large, limit=_SMALLER)
+    limit = _SMALLER if len(compiled.program.steps) > _MANY else _SMALL
     direct = _DIRECT.get(name)
     block, buffers, empty = compiled.block, compiled.buffers, np.empty
 
@@ -51,7 +54,7 @@ def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> K
         else:
             shape = out.shape
         target = empty(shape, dtype) if out is None else out
-        if target.size > _SMALL:
+        if target.size > limit:
             return large(*ins, out=out)
         if direct is None:
             block(*ins, target, *[empty(shape, b) for b in buffers])

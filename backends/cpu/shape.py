@@ -7,13 +7,16 @@ import numpy as np
 from flambeau.backends import layout as lay
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import storage
+from flambeau.backends.cpu.native import deferred
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import shape as xp_shape
+from flambeau.core import dtype as dt
+from flambeau.core.dtype import DType
 
 
 def bind(table: KernelTable) -> None:
     xp_shape.bind(table, np)
-    for fn in (view, expand, as_strided, diagonal, unfold):
+    for fn in (view, expand, as_strided, diagonal, unfold, cast):
         table.register(fn.__name__, fn)
     table.register("reshape", np.ndarray.reshape)  # may copy: core looks at the base
 
@@ -46,3 +49,11 @@ def diagonal(x: Array, *, offset: int, axis1: int, axis2: int) -> Array:
 def unfold(x: Array, *, axis: int, size: int, step: int) -> Array:
     """Windows of ``size`` every ``step`` elements along ``axis``; each window becomes a last axis."""
     return storage.as_strided(x, *lay.unfold(*storage.layout(x), axis, size, step), x.dtype)
+
+
+def cast(x: Array, *, dtype: DType) -> Array:
+    if x.size >= deferred.CAST and x.dtype is not dtype.numpy and dtype not in dt.HELD:
+        out = np.empty_like(x, dtype.numpy, subok=False)
+        if deferred.copy(out, x):
+            return out
+    return xp_shape.cast(x, dtype=dtype)
