@@ -1,0 +1,236 @@
+"""Convolutions in float32 and their gradients as machine code: how a call becomes jobs.
+
+Every one is told in three axes, those in front of size 1. The gradient of the input is again a convolution, of the
+output's gradient with the turned weight: one for each phase of the stride, each with the taps that meet it (V. Dumoulin
+and F. Visin, A guide to convolution arithmetic for deep learning, 2016).
+
+Memory beside the result: for each thread at most a few MB (a panel, and one padded plane or some that share 512 KB),
+for the gradient of the weight at most 16 times a block of it, for a strided gradient of the input one phase of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.backends.cpu import threads
+from flambeau.backends.cpu.native import conv_forward, conv_weights, depthwise
+from flambeau.backends.cpu.native.conv_tile import tile_of
+from flambeau.backends.cpu.storage import address
+from flambeau.backends.llvm.target import Target
+
+Array = np.ndarray[Any, Any]
+Ints = tuple[int, ...]
+
+_LARGEST: Final = 1 << 29  # size of an axis: places in a row are counted in 32 bits
+_WORK: Final = 1 << 23  # multiplications that a chunk should have
+_CHUNKS: Final = 16  # that there should be, if they can be large enough
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A convolution in three axes."""
+
+    batch: int
+    channels: int  # of a group
+    out_channels: int  # of a group
+    groups: int
+    inside: Ints
+    outside: Ints
+    kernel: Ints
+    stride: Ints
+    padding: Ints
+    dilation: Ints
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each channel is by itself."""
+        return self.groups > 1 and self.channels == self.out_channels == 1
+
+    @cached_property
+    def taps(self) -> Array:
+        """Where the kernel's places lie when the output's place is 0: (K, 3)."""
+        return np.indices(self.kernel).reshape(3, -1).T * np.array(self.dilation) - np.array(self.padding)
+
+
+def _shape(x: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Shape | None:
+    """The sizes in three axes; None for what is empty, too large, or of more axes."""
+    more = 3 - (len(x) - 2)
+    if more < 0 or 0 in x or 0 in weight or weight[0] % groups:
+        return None
+    inside, kernel = (1,) * more + tuple(x[2:]), (1,) * more + tuple(weight[2:])
+    stride, dilation = ((1,) * more + tuple(v) for v in (stride, dilation))
+    padding = (0,) * more + tuple(padding)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    outside = tuple([(n + 2 * p - r) // s + 1 for n, p, r, s in zip(inside, padding, reach, stride, strict=True)])
+    if min(outside) < 1 or max(n + 2 * p + r for n, p, r in zip(inside, padding, reach, strict=True)) > _LARGEST:
+        return None
+    return Shape(
+        x[0], weight[1], weight[0] // groups, groups, inside, outside, kernel, stride, padding, dilation
+    )  # fmt: skip
+
+
+def served(*operands: Array | None) -> bool:
+    """Whether all are plain float32."""
+    return all(x is None or x.dtype == np.float32 for x in operands)
+
+
+def dense(x: Array) -> Array:
+    """The operand with its numbers one after the other, where they may stand."""
+    return x if x.flags.c_contiguous and x.flags.aligned else x.copy("C")
+
+
+# -- forward ---------------------------------------------------------------------------------------
+def conv(
+    target: Target, x: Array, weight: Array, bias: Array | None, *, stride: Ints, padding: Ints, dilation: Ints,
+    groups: int,
+) -> Array | None:  # fmt: skip
+    """Cross-correlation plus bias, (N, O, *L); None if it is not served."""
+    s = _shape(x.shape, weight.shape, stride, padding, dilation, groups)
+    if s is None or not served(x, weight, bias):
+        return None
+    outside = s.outside[3 - (x.ndim - 2) :]
+    y = np.empty((s.batch, weight.shape[0], *outside), np.float32)
+    run = _depthwise if s.is_depthwise else _dense
+    run(target, dense(x), dense(weight), bias, y, s, s.taps, s.outside, s.stride)
+    return y
+
+
+def _bias(bias: Array | None, count: int) -> Array:
+    return np.zeros(count, np.float32) if bias is None else dense(bias)
+
+
+def _dense(
+    target: Target, x: Array, weight: Array, bias: Array | None, y: Array, s: Shape, taps: Array, outside: Ints,
+    stride: Ints,
+) -> None:  # fmt: skip
+    """The convolution of x with a weight (groups * O, C, taps), whose sizes a shape tells but for the last ones."""
+    tile = tile_of(target)
+    channels, out_channels = weight.shape[1], weight.shape[0] // s.groups
+    inside, places, kernel = x.shape[2:], s.batch * prod(outside), len(taps)
+    inside = (1,) * (3 - len(inside)) + inside
+    blocks = -(-channels // max(1, conv_forward.DEPTH // kernel))
+    step = -(-channels // blocks)
+    all_panels = -(-places // tile.columns)
+    work = out_channels * channels * kernel * tile.columns
+    panels = max(1, min(_WORK // work or 4, all_panels * s.groups // _CHUNKS, 64))
+    apart = out_channels * tile.columns if blocks > 1 else 0
+    memory_floats = step * kernel * tile.columns + out_channels * tile.columns * (panels if blocks > 1 else 1)
+    memory = _Memory(memory_floats)
+    chunks = -(-all_panels // panels)
+    start, table = _bias(bias, weight.shape[0]), np.ascontiguousarray(taps, np.int64)
+    conv_forward.forward(target, stride[2] if stride[2] < 3 else 0)(
+        chunks * s.groups, address(x), address(weight), address(start), address(y), address(table), memory.address,
+        memory.bytes, places, channels, out_channels, s.groups, *inside, kernel, *outside, *stride, step, panels, apart,
+        chunks,
+    )  # fmt: skip
+
+
+class _Memory:
+    """Zeros for each thread, which start a cache line."""
+
+    def __init__(self, floats: int):
+        self.bytes = (floats * 4 + 63) // 64 * 64 + 64
+        self._block = np.zeros(threads.num_threads() * self.bytes + 64, np.uint8)
+        self.address = (address(self._block) + 63) & ~63
+
+
+def _depthwise(
+    target: Target, x: Array, weight: Array, bias: Array | None, y: Array, s: Shape, taps: Array, outside: Ints,
+    stride: Ints,
+) -> None:  # fmt: skip
+    """Each channel of x with its own filter (channels, 1, taps)."""
+    inside = (1,) * (5 - x.ndim) + x.shape[2:]
+    frame = depthwise.frame(inside, taps, outside, stride, target)
+    memory = _Memory(frame.floats)
+    offsets, start = frame.offsets(taps), _bias(bias, s.groups)
+    planes = s.batch * s.groups
+    per_chunk = max(1, min(planes // _CHUNKS, _WORK // 4 // (prod(outside) * len(taps))))
+    depthwise.forward(target)(
+        -(-planes // per_chunk), address(x), address(weight), address(start), address(y), address(offsets),
+        memory.address, memory.bytes, planes, s.groups, per_chunk, *frame.numbers, *outside, *stride, len(taps),
+    )  # fmt: skip
+
+
+# -- gradient of the input -------------------------------------------------------------------------
+def conv_grad_input(
+    target: Target, grad: Array, weight: Array, *, shape: Ints, stride: Ints, padding: Ints, dilation: Ints,
+    groups: int,
+) -> Array | None:  # fmt: skip
+    """The gradient for an input of ``shape``; None if it is not served."""
+    s = _shape(shape, weight.shape, stride, padding, dilation, groups)
+    if s is None or not served(grad, weight):
+        return None
+    grad, weight = dense(grad), weight.reshape(s.groups, s.out_channels, s.channels, -1)
+    whole = np.empty((s.batch, shape[1], *s.inside), np.float32)
+    for places, taps, which in _phases(s):
+        part = whole[(..., *places)]
+        if not part.size:
+            continue
+        if not which:
+            part[...] = 0
+            continue
+        turned = weight if len(which) == weight.shape[3] else weight[..., which]
+        turned = np.ascontiguousarray(turned.swapaxes(1, 2)).reshape(shape[1], s.out_channels, len(which))
+        y = part if part.flags.c_contiguous else np.empty(part.shape, np.float32)
+        run = _depthwise if s.is_depthwise else _dense
+        run(target, grad, turned, None, y, s, np.array(taps), y.shape[2:], (1, 1, 1))
+        if y is not part:
+            part[...] = y
+    return whole.reshape(shape)
+
+
+def _phases(s: Shape) -> Iterator[tuple[list[slice], list[Ints], list[int]]]:
+    """Places of the input that the same taps meet; those taps into the gradient; which of the kernel they are."""
+    axes = list(zip(s.kernel, s.stride, s.padding, s.dilation, strict=True))
+    for phase in product(*map(range, s.stride)):
+        meets = [[j for j in range(k) if (r + p - j * d) % t == 0] for r, (k, t, p, d) in zip(phase, axes, strict=True)]
+        places = list(product(*meets))
+        taps = [tuple([(r + a[2] - j * a[3]) // a[1] for r, j, a in zip(phase, v, axes, strict=True)]) for v in places]
+        which = [(v[0] * s.kernel[1] + v[1]) * s.kernel[2] + v[2] for v in places]
+        yield [slice(r, None, t) for r, t in zip(phase, s.stride, strict=True)], taps, which
+
+
+# -- gradient of the weight ------------------------------------------------------------------------
+def conv_grad_weight(
+    target: Target, grad: Array, x: Array, *, shape: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Array | None:
+    """The gradient for a weight of ``shape``; None if it is not served."""
+    s = _shape(x.shape, shape, stride, padding, dilation, groups)
+    if s is None or not served(grad, x):
+        return None
+    run = _depthwise_weight if s.is_depthwise else _dense_weight
+    return run(target, dense(grad), dense(x), s).reshape(shape)
+
+
+def _depthwise_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
+    frame = depthwise.frame(s.inside, s.taps, s.outside, s.stride, target)
+    count = depthwise.TAPS * -(-len(s.taps) // depthwise.TAPS)
+    padded = np.concatenate([s.taps, np.repeat(s.taps[:1], count - len(s.taps), 0)])
+    memory, offsets = _Memory(frame.floats), frame.offsets(padded)
+    out = np.zeros((s.groups, count), np.float32)
+    depthwise.weights(target)(
+        s.groups, address(x), address(grad), address(out), address(offsets), memory.address, memory.bytes, s.batch,
+        s.groups, *frame.numbers, *s.outside, *s.stride, count,
+    )  # fmt: skip
+    return out[:, : len(s.taps)]
+
+
+def _dense_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
+    tile = tile_of(target)
+    plan = conv_weights.plan(tile, s.batch, s.channels, s.out_channels, s.groups, s.inside, s.padding, s.taps, s.outside)
+    memory, offsets = _Memory(plan.floats), np.ascontiguousarray(plan.offsets, np.int64)
+    size = s.groups * s.out_channels * s.channels * len(s.taps)
+    out = np.empty((plan.parts, size), np.float32)
+    conv_weights.weights(target)(
+        plan.chunks * s.groups, address(x), address(grad), address(out), address(offsets), memory.address, memory.bytes,
+        s.batch, s.channels, s.out_channels, s.groups, *s.inside, *plan.padded, *s.padding, len(s.taps), *s.outside,
+        *s.stride, plan.step, plan.images, plan.parts, plan.width, size,
+    )  # fmt: skip
+    return out[0] if plan.parts == 1 else np.add.reduce(out, 0)
