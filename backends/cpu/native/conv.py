@@ -122,7 +122,7 @@ def _dense(
     panels = max(1, min(_WORK // work or 4, all_panels * s.groups // _CHUNKS, 64))
     apart = out_channels * tile.columns if blocks > 1 else 0
     memory_floats = step * kernel * tile.columns + out_channels * tile.columns * (panels if blocks > 1 else 1)
-    memory = _Memory(memory_floats)
+    memory = Memory(memory_floats)
     chunks = -(-all_panels // panels)
     start, table = _bias(bias, weight.shape[0]), np.ascontiguousarray(taps, np.int64)
     conv_forward.forward(target, stride[2] if stride[2] < 3 else 0)(
@@ -132,7 +132,7 @@ def _dense(
     )  # fmt: skip
 
 
-class _Memory:
+class Memory:
     """Zeros for each thread, which start a cache line."""
 
     def __init__(self, floats: int):
@@ -148,7 +148,7 @@ def _depthwise(
     """Each channel of x with its own filter (channels, 1, taps)."""
     inside = (1,) * (5 - x.ndim) + x.shape[2:]
     frame = depthwise.frame(inside, taps, outside, stride, target)
-    memory = _Memory(frame.floats)
+    memory = Memory(frame.floats)
     offsets, start = frame.offsets(taps), _bias(bias, s.groups)
     planes = s.batch * s.groups
     per_chunk = max(1, min(planes // _CHUNKS, _WORK // 4 // (prod(outside) * len(taps))))
@@ -213,7 +213,7 @@ def _depthwise_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
     frame = depthwise.frame(s.inside, s.taps, s.outside, s.stride, target)
     count = depthwise.TAPS * -(-len(s.taps) // depthwise.TAPS)
     padded = np.concatenate([s.taps, np.repeat(s.taps[:1], count - len(s.taps), 0)])
-    memory, offsets = _Memory(frame.floats), frame.offsets(padded)
+    memory, offsets = Memory(frame.floats), frame.offsets(padded)
     out = np.zeros((s.groups, count), np.float32)
     depthwise.weights(target)(
         s.groups, address(x), address(grad), address(out), address(offsets), memory.address, memory.bytes, s.batch,
@@ -225,7 +225,7 @@ def _depthwise_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
 def _dense_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
     tile = tile_of(target)
     plan = conv_weights.plan(tile, s.batch, s.channels, s.out_channels, s.groups, s.inside, s.padding, s.taps, s.outside)
-    memory, offsets = _Memory(plan.floats), np.ascontiguousarray(plan.offsets, np.int64)
+    memory, offsets = Memory(plan.floats), np.ascontiguousarray(plan.offsets, np.int64)
     size = s.groups * s.out_channels * s.channels * len(s.taps)
     out = np.empty((plan.parts, size), np.float32)
     conv_weights.weights(target)(

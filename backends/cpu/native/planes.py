@@ -54,3 +54,31 @@ def _halves(f: Function, source: Value, count: Value, row: Value, place: Value, 
     for i in f.range(main, count):
         at = place + i
         f.store(f.load(F32, source, i), row, at % 2 * pitch + at // 2)
+
+
+def gather_row(module: Module, name: str, lanes: int, stride: int) -> Function:
+    """The way back of :func:`copy_row`: ``name(row, count, to, place, pitch, stride)``."""
+    f = Function(module, name, [PTR, I64, PTR, I64, I64, I64], internal=True)
+    row, count, to, place, pitch, step = f.args
+    if stride == 1:
+        _straight(f, row + place * 4, count, to, lanes)
+    elif stride == 2:
+        vector, main = F32.vector(lanes), count & ~(2 * lanes - 1)
+        rows = [row + ((place + i) % 2 * pitch + (place + i) // 2) * 4 for i in range(2)]
+        for i in f.range(0, main, 2 * lanes):
+            a, b = (f.load(vector, r, i // 2) for r in rows)
+            for half in range(2):
+                order = [odd * lanes + half * lanes // 2 + n for n in range(lanes // 2) for odd in range(2)]
+                f.store(f.shuffle(a, b, order), to, i + half * lanes)
+        for i in f.range(main, count):
+            at = place + i
+            f.store(f.load(F32, row, at % 2 * pitch + at // 2), to, i)
+    else:
+        for phase in f.range(0, step):
+            first = (phase + step - place % step) % step
+            source = f.variable(PTR, row + (phase * pitch + (place + first) // step) * 4)
+            for i in f.range(first, count, step):
+                f.store(f.load(F32, source.now), to, i)
+                source.set(source.now + 4)
+    f.ret()
+    return f
