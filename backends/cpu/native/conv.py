@@ -29,7 +29,8 @@ Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
 _LARGEST: Final = 1 << 29  # size of an axis: places in a row are counted in 32 bits
-_WORK: Final = 1 << 23  # multiplications that a chunk should have
+_PANELS: Final = 1 << 16  # numbers in the panels of a chunk
+_WORK: Final = 1 << 21  # multiplications that a chunk of planes should have
 _CHUNKS: Final = 16  # that there should be, if they can be large enough
 
 
@@ -118,16 +119,13 @@ def _dense(
     blocks = -(-channels // max(1, conv_forward.DEPTH // kernel))
     step = -(-channels // blocks)
     all_panels = -(-places // tile.columns)
-    work = out_channels * channels * kernel * tile.columns
-    panels = max(1, min(_WORK // work or 4, all_panels * s.groups // _CHUNKS, 64))
-    apart = out_channels * tile.columns if blocks > 1 else 0
-    memory_floats = step * kernel * tile.columns + out_channels * tile.columns * (panels if blocks > 1 else 1)
-    memory = Memory(memory_floats)
+    panels = max(1, min(_PANELS // (step * kernel * tile.columns), all_panels * s.groups // _CHUNKS))
+    memory = Memory((step * kernel + out_channels) * tile.columns * panels)
     chunks = -(-all_panels // panels)
     start, table = _bias(bias, weight.shape[0]), np.ascontiguousarray(taps, np.int64)
     conv_forward.forward(target, stride[2] if stride[2] < 3 else 0)(
         chunks * s.groups, address(x), address(weight), address(start), address(y), address(table), memory.address,
-        memory.bytes, places, channels, out_channels, s.groups, *inside, kernel, *outside, *stride, step, panels, apart,
+        memory.bytes, places, channels, out_channels, s.groups, *inside, kernel, *outside, *stride, step, panels,
         chunks,
     )  # fmt: skip
 
@@ -151,7 +149,7 @@ def _depthwise(
     memory = Memory(frame.floats)
     offsets, start = frame.offsets(taps), _bias(bias, s.groups)
     planes = s.batch * s.groups
-    per_chunk = max(1, min(planes // _CHUNKS, _WORK // 4 // (prod(outside) * len(taps))))
+    per_chunk = max(1, min(planes // _CHUNKS, _WORK // (prod(outside) * len(taps))))
     depthwise.forward(target)(
         -(-planes // per_chunk), address(x), address(weight), address(start), address(y), address(offsets),
         memory.address, memory.bytes, planes, s.groups, per_chunk, *frame.numbers, *outside, *stride, len(taps),
@@ -224,7 +222,9 @@ def _depthwise_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
 
 def _dense_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
     tile = tile_of(target)
-    plan = conv_weights.plan(tile, s.batch, s.channels, s.out_channels, s.groups, s.inside, s.padding, s.taps, s.outside)
+    plan = conv_weights.plan(
+        tile, s.batch, s.channels, s.out_channels, s.groups, s.inside, s.padding, s.taps, s.outside
+    )
     memory, offsets = Memory(plan.floats), np.ascontiguousarray(plan.offsets, np.int64)
     size = s.groups * s.out_channels * s.channels * len(s.taps)
     out = np.empty((plan.parts, size), np.float32)

@@ -8,6 +8,7 @@ padding, dilation and the phases of a transposed convolution are only other taps
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -19,12 +20,14 @@ from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F32, I32, I64, PTR
 
 #: Rows of a panel that should be packed at a time.
-DEPTH: Final = 640
+DEPTH: Final = 384
+#: Channels that are packed at a time: their rows stay in the first cache from tap to tap, however far apart they are.
+_CHANNELS: Final = 8
 
 POINTERS: Final = ("x", "weight", "bias", "y", "taps", "memory")
 NUMBERS: Final = (
     "memory_bytes", "places", "channels", "out_channels", "groups", "depth", "height", "width", "kernel",
-    "out_depth", "out_height", "out_width", "stride0", "stride1", "stride2", "step", "panels", "apart", "chunks",
+    "out_depth", "out_height", "out_width", "stride0", "stride1", "stride2", "step", "panels", "chunks",
 )  # fmt: skip
 
 
@@ -40,48 +43,81 @@ def forward(target: Target, stride: int) -> Job:
     return job
 
 
-def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function]) -> None:
-    """``panels`` panels of one group: for some channels at a time all of them, so that the weight stays at hand."""
-    v = dict(zip((*POINTERS, *NUMBERS), f.values, strict=True))
-    group, number = f.chunk // v["chunks"], f.chunk % v["chunks"]
-    plane, outside = v["depth"] * v["height"] * v["width"], v["out_depth"] * v["out_height"] * v["out_width"]
-    x = v["x"] + group * v["channels"] * plane * 4
-    weight = v["weight"] + group * v["out_channels"] * v["channels"] * v["kernel"] * 4
-    y, bias = v["y"] + group * v["out_channels"] * outside * 4, v["bias"] + group * v["out_channels"] * 4
-    image, out_image = v["groups"] * v["channels"] * plane, v["groups"] * v["out_channels"] * outside
-    panel = v["memory"] + f.thread * v["memory_bytes"]
-    tiles = panel + v["step"] * v["kernel"] * (tile.columns * 4)
-    begin = number * v["panels"] * tile.columns
-    end = f.minimum(begin + v["panels"] * tile.columns, v["places"])
-    pitch = v["channels"] * v["kernel"]
+class _Chunk:
+    """``panels`` panels of one group."""
 
+    def __init__(self, f: JobFunction, tile: Tile):
+        self.f, self.tile = f, tile
+        self.v = v = dict(zip((*POINTERS, *NUMBERS), f.values, strict=True))
+        group, number = f.chunk // v["chunks"], f.chunk % v["chunks"]
+        self.plane = v["depth"] * v["height"] * v["width"]
+        self.outside = v["out_depth"] * v["out_height"] * v["out_width"]
+        self.x = v["x"] + group * v["channels"] * self.plane * 4
+        self.weight = v["weight"] + group * v["out_channels"] * v["channels"] * v["kernel"] * 4
+        self.y = v["y"] + group * v["out_channels"] * self.outside * 4
+        self.bias = v["bias"] + group * v["out_channels"] * 4
+        self.image = v["groups"] * v["channels"] * self.plane
+        self.out_image = v["groups"] * v["out_channels"] * self.outside
+        self.panel = v["memory"] + f.thread * v["memory_bytes"]
+        self.size = v["step"] * v["kernel"] * (tile.columns * 4)  # of a panel
+        self.tiles = self.panel + self.size * v["panels"]
+        self.begin = number * v["panels"] * tile.columns
+        self.end = f.minimum(self.begin + v["panels"] * tile.columns, v["places"])
+
+    def panels(self) -> Iterator[tuple[Value, Value, Value]]:
+        """The first place of each panel, how many it has, and where it stands."""
+        f, columns = self.f, self.tile.columns
+        for q in f.range(self.begin, self.end, columns):
+            yield q, f.minimum(self.end - q, columns), self.panel + (q - self.begin) // columns * self.size
+
+    def target(self, q: Value, columns: Value) -> tuple[Value, Value, Value]:
+        """Where the results of a panel go, how far its rows are apart, and whether that is the output itself.
+
+        Places of several images do not lie together there: they are computed aside.
+        """
+        f, v = self.f, self.v
+        first = q // self.outside
+        within = first.eq((q + columns - 1) // self.outside)
+        aside = self.tiles + (q - self.begin) * v["out_channels"] * 4
+        to = f.select(within, self.y + (first * self.out_image + q - first * self.outside) * 4, aside)
+        return to, f.select(within, self.outside, self.tile.columns), within
+
+    def images(self, q: Value, columns: Value) -> Iterator[tuple[Value, Value, Value]]:
+        """Each image that a panel shows, with the first of its places there and the one after the last."""
+        f, outside = self.f, self.outside
+        for n in f.range(q // outside, (q + columns - 1) // outside + 1):
+            yield n, f.maximum(q, n * outside), f.minimum(q + columns, (n + 1) * outside)
+
+
+def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function]) -> None:
+    """For some channels at a time: the panels, then each piece of the weight with all of them."""
+    z = _Chunk(f, tile)
+    v = z.v
+    pitch = v["channels"] * v["kernel"]
     for c in f.range(0, v["channels"], v["step"]):
         some = f.minimum(v["channels"] - c, v["step"])
-        for q in f.range(begin, end, tile.columns):
-            columns = f.minimum(end - q, tile.columns)
-            first, last = q // outside, (q + columns - 1) // outside
-            within = first.eq(last)
-            aside = tiles + (q - begin) // tile.columns * v["apart"] * 4
-            target = f.select(within, y + (first * out_image + q - first * outside) * 4, aside)
-            ldc = f.select(within, outside, tile.columns)
-            for n in f.range(first, last + 1):
-                low, high = f.maximum(q, n * outside), f.minimum(q + columns, (n + 1) * outside)
-                source, to = x + (n * image + c * plane) * 4, panel + (low - q) * 4
+        for q, columns, panel in z.panels():
+            for n, low, high in z.images(q, columns):
+                source, to = z.x + (n * z.image + c * z.plane) * 4, panel + (low - q) * 4
                 f.call(
                     pack, source, to, v["taps"], v["kernel"], some, v["depth"], v["height"], v["width"],
-                    v["out_height"], v["out_width"], v["stride0"], v["stride1"], v["stride2"], low - n * outside,
+                    v["out_height"], v["out_width"], v["stride0"], v["stride1"], v["stride2"], low - n * z.outside,
                     high - low,
                 )  # fmt: skip
-            for i in f.range(0, v["out_channels"], tile.rows):
+        for i in f.range(0, v["out_channels"], tile.rows):
+            weight = z.weight + (i * pitch + c * v["kernel"]) * 4
+            for q, columns, panel in z.panels():
+                to, ldc, _ = z.target(q, columns)
                 call_for(
-                    f, multiply, columns, tile.lanes, some * v["kernel"], weight + (i * pitch + c * v["kernel"]) * 4,
-                    pitch, panel, target + i * ldc * 4, ldc, v["out_channels"] - i, columns, c, bias + i * 4,
+                    f, multiply, columns, tile.lanes, some * v["kernel"], weight, pitch, panel, to + i * ldc * 4, ldc,
+                    v["out_channels"] - i, columns, c, z.bias + i * 4,
                 )  # fmt: skip
-            with f.unless(within | (c + some < v["channels"])):
-                for n in f.range(first, last + 1):
-                    low, high = f.maximum(q, n * outside), f.minimum(q + columns, (n + 1) * outside)
-                    to = y + (n * out_image + low - n * outside) * 4
-                    _rows(f, tile, aside + (low - q) * 4, to, outside, v["out_channels"], high - low)
+    for q, columns, _ in z.panels():
+        aside, _, within = z.target(q, columns)
+        with f.unless(within):
+            for n, low, high in z.images(q, columns):
+                to = z.y + (n * z.out_image + low - n * z.outside) * 4
+                _rows(f, tile, aside + (low - q) * 4, to, z.outside, v["out_channels"], high - low)
     f.ret()
 
 
@@ -106,23 +142,25 @@ def _pack(module: Module, tile: Tile, stride: int) -> Function:
         place = start + q
         row, column = place // ow, place % ow
         run = f.minimum(f.minimum(ow - column, count - q), lanes)  # places next to each other in a row
-        for t in f.range(0, kernel):
-            tap = [f.load(I64, taps, t * 3 + axis) for axis in range(3)]
-            i0, i1, i2 = row // oh * s0 + tap[0], row % oh * s1 + tap[1], column * s2 + tap[2]
-            inside = i0.compare("ult", depth) & i1.compare("ult", height)
-            whole = inside & run.eq(lanes) & (i2 >= 0) & (i2 + s2 * (lanes - 1) < width)
-            source, to = x + ((i0 * height + i1) * width + i2) * 4, panel + (t * tile.columns + q) * 4
-            if stride == 0:
-                _one_by_one(f, source, to, plane, jump, channels, s2, i2, inside, width, run)
-                continue
-            with f.when(whole):
-                for c in f.range(0, channels):
-                    f.store(_vector(f, tile, stride, source + c * plane), to + c * jump)
-            with f.unless(whole):
-                live = below(f, run, lanes)
-                masks = _inside(f, tile, stride, i2, width, run, inside)
-                for c in f.range(0, channels):
-                    f.store_masked(_vector(f, tile, stride, source + c * plane, masks), to + c * jump, 0, live)
+        base0, base1, base2 = row // oh * s0, row % oh * s1, column * s2
+        for some in f.range(0, channels, _CHANNELS):
+            end = f.minimum(some + _CHANNELS, channels)
+            for t in f.range(0, kernel):
+                i0, i1, i2 = (b + f.load(I64, taps, t * 3 + i) for i, b in enumerate((base0, base1, base2)))
+                inside = i0.compare("ult", depth) & i1.compare("ult", height)
+                whole = inside & run.eq(lanes) & (i2 >= 0) & (i2 + s2 * (lanes - 1) < width)
+                source, to = x + ((i0 * height + i1) * width + i2) * 4, panel + (t * tile.columns + q) * 4
+                if stride == 0:
+                    _one_by_one(f, source, to, plane, jump, (some, end), s2, i2, inside, width, run)
+                    continue
+                with f.when(whole):
+                    for c in f.range(some, end):
+                        f.store(_vector(f, tile, stride, source + c * plane), to + c * jump)
+                with f.unless(whole):
+                    live = below(f, run, lanes)
+                    masks = _inside(f, tile, stride, i2, width, run, inside)
+                    for c in f.range(some, end):
+                        f.store_masked(_vector(f, tile, stride, source + c * plane, masks), to + c * jump, 0, live)
         done.set(q + run)
     f.ret()
     return f
@@ -154,16 +192,16 @@ def _inside(f: Function, tile: Tile, stride: int, at: Value, width: Value, run: 
 
 
 def _one_by_one(
-    f: Function, source: Value, to: Value, plane: Value, jump: Value, channels: Value, stride: Value, at: Value,
-    row: Value, width: Value, run: Value,
+    f: Function, source: Value, to: Value, plane: Value, jump: Value, channels: tuple[Value, Value], stride: Value,
+    at: Value, row: Value, width: Value, run: Value,
 ) -> None:  # fmt: skip
     """The numbers of a run without vectors, for strides that are rare."""
     for i in f.range(0, run):
         real = row & (at + i * stride).compare("ult", width)
         here, there = source + i * stride * 4, to + i * 4
         with f.when(real):
-            for c in f.range(0, channels):
+            for c in f.range(*channels):
                 f.store(f.load(F32, here + c * plane), there + c * jump)
         with f.unless(real):
-            for c in f.range(0, channels):
+            for c in f.range(*channels):
                 f.store(f.constant(F32, 0.0), there + c * jump)

@@ -162,7 +162,9 @@ def turned_panel(module: Module, name: str, tile: Tile) -> Function:
     rest = below(f, depth - main, lanes)
     for begin in range(0, tile.columns, lanes):
         with f.when(columns > begin):
-            rows = [source + pitch * f.select(columns > begin + i, f.value(I64, begin + i), 0) * 4 for i in range(lanes)]
+            rows = [
+                source + pitch * f.select(columns > begin + i, f.value(I64, begin + i), 0) * 4 for i in range(lanes)
+            ]
             counts = below(f, columns - begin, lanes)
             for k in f.range(0, main, lanes):
                 for i, row in enumerate(transposed(f, [f.load(vector, r, k) for r in rows])):

@@ -159,7 +159,9 @@ def _chunk(f: JobFunction, tile: Tile, copy: Function, turn: Function, multiply:
             runs = _runs(f, z, q, count)
             for image in f.range(q // z.outside, (q + count - 1) // z.outside + 1):
                 low, high = f.maximum(q, image * z.outside), f.minimum(q + count, (image + 1) * z.outside)
-                source = z.grad + ((n + image) * v["groups"] * v["out_channels"] * z.outside + low - image * z.outside) * 4
+                source = (
+                    z.grad + ((n + image) * v["groups"] * v["out_channels"] * z.outside + low - image * z.outside) * 4
+                )
                 f.call(turn, source, z.outside, high - low, z.columns, z.panel + (low - q) * (4 * tile.columns))
             for i in f.range(0, z.rows, tile.rows):
                 call_for(

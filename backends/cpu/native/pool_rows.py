@@ -10,7 +10,7 @@ from typing import Final
 
 from flambeau.backends.cpu.native.conv_tile import below
 from flambeau.backends.cpu.native.planes import copy_row, gather_row
-from flambeau.backends.llvm.ir import Function, Value
+from flambeau.backends.llvm.ir import Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
@@ -223,7 +223,9 @@ def spread(target: Target, stride: int) -> Job:
             f.call(gather, r.memory, r.used, line, v["padding2"], v["pitch"], v["stride2"])
             for _, row in r.window(d, h):
                 to = out + row * v["width"] * 4
-                _each(r, r.used, lambda i, mask, to=to: r.store(r.load(to, i, mask) + r.load(line, i, mask), to, i, mask))
+                _each(
+                    r, r.used, lambda i, mask, to=to: r.store(r.load(to, i, mask) + r.load(line, i, mask), to, i, mask)
+                )
     return r.done()
 
 
