@@ -19,7 +19,7 @@ import numpy as np
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.linalg import gemm
-from flambeau.backends.cpu.native import conv as native_conv
+from flambeau.backends.cpu.native import conv as native
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
@@ -35,8 +35,12 @@ _TERMS: Final = 64  # that are added one by one, of chunks in a part
 
 
 def bind(table: KernelTable) -> None:
-    native = (native_conv.conv, native_conv.conv_grad_input, native_conv.conv_grad_weight)
-    for fn, code in zip((conv, conv_grad_input, conv_grad_weight), native, strict=True):
+    kernels: list[tuple[Callable[..., Array], Callable[..., Array | None]]] = [
+        (conv, native.conv),
+        (conv_grad_input, native.conv_grad_input),
+        (conv_grad_weight, native.conv_grad_weight),
+    ]
+    for fn, code in kernels:
         single = _by_machine_code(fn, code)
         table.register(fn.__name__, fn, (dt.float64, dt.complex64, dt.complex128))
         table.register(fn.__name__, single, (dt.float32,))

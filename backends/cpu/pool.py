@@ -37,10 +37,12 @@ def bind(table: KernelTable) -> None:
     table.register("max_pool_grad", max_pool_grad, (*dt.INTS, dt.float64))
     for fn in (avg_pool, avg_pool_grad):
         table.register(fn.__name__, fn, (dt.float64,))
-    for fn in (_max_pool_grad_by_code, _avg_pool_by_code, _avg_pool_grad_by_code):
-        name = fn.__name__[1:].removesuffix("_by_code")
-        table.register(name, fn, (dt.float32,))
-        table.register(name, _in_float32(fn), dt.LOW_PRECISION)
+    by_code: dict[str, Callable[..., Array]] = {
+        "max_pool_grad": _max_pool_grad_by_code, "avg_pool": _avg_pool_by_code, "avg_pool_grad": _avg_pool_grad_by_code,
+    }  # fmt: skip
+    for name, kernel in by_code.items():
+        table.register(name, kernel, (dt.float32,))
+        table.register(name, _in_float32(kernel), dt.LOW_PRECISION)
 
 
 def _in_float32(fn: Callable[..., Array]) -> Callable[..., Array]:
@@ -285,13 +287,13 @@ def _max_pool_grad_by_code(grad: Array, indices: Array, *, shape: Ints) -> Array
     return max_pool_grad(grad, indices, shape=shape) if found is None else found
 
 
-def _avg_pool_by_code(x: Array, *, kernel: Ints, stride: Ints, padding: Ints, ceil: bool, **counts: Any) -> Array:
+def _avg_pool_by_code(x: Array, *, ceil: bool, **params: Any) -> Array:
     found, target = None, _target(x.size)
-    window = dict(kernel=kernel, stride=stride, padding=padding)
     if target is not None:
-        outside = _sizes(x.shape[2:], dilation=(1,) * len(kernel), ceil=ceil, **window)
-        found = native.avg_pool(target, x, outside=outside, **window, **counts)
-    return avg_pool(x, ceil=ceil, **window, **counts) if found is None else found
+        kernel = params["kernel"]
+        outside = _sizes(x.shape[2:], kernel, params["stride"], params["padding"], (1,) * len(kernel), ceil)
+        found = native.avg_pool(target, x, outside=outside, **params)
+    return avg_pool(x, ceil=ceil, **params) if found is None else found
 
 
 def _avg_pool_grad_by_code(grad: Array, *, shape: Ints, ceil: bool, **params: Any) -> Array:

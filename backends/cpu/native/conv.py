@@ -57,7 +57,8 @@ class Shape:
     @cached_property
     def taps(self) -> Array:
         """Where the kernel's places lie when the output's place is 0: (K, 3)."""
-        return np.indices(self.kernel).reshape(3, -1).T * np.array(self.dilation) - np.array(self.padding)
+        places: Array = np.indices(self.kernel).reshape(3, -1).T
+        return places * np.array(self.dilation) - np.array(self.padding)
 
 
 def _shape(x: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Shape | None:
@@ -98,8 +99,12 @@ def conv(
         return None
     outside = s.outside[3 - (x.ndim - 2) :]
     y = np.empty((s.batch, weight.shape[0], *outside), np.float32)
-    run = _depthwise if s.is_depthwise else _dense
-    run(target, dense(x), dense(weight), bias, y, s, s.taps, s.outside, s.stride)
+    x, weight = dense(x), dense(weight)
+    if s.is_depthwise:
+        _depthwise(target, x, weight, bias, y, s, s.taps, s.outside, s.stride)
+    else:
+        filters = weight.reshape(s.groups, s.out_channels, s.channels, len(s.taps))
+        _dense(target, x, filters, list(range(len(s.taps))), bias, y, s.taps, s.outside, s.stride)
     return y
 
 
@@ -108,26 +113,45 @@ def _bias(bias: Array | None, count: int) -> Array:
 
 
 def _dense(
-    target: Target, x: Array, weight: Array, bias: Array | None, y: Array, s: Shape, taps: Array, outside: Ints,
-    stride: Ints,
+    target: Target, x: Array, weight: Array, which: list[int], bias: Array | None, y: Array, taps: Array,
+    outside: Ints, stride: Ints,
 ) -> None:  # fmt: skip
-    """The convolution of x with a weight (groups * O, C, taps), whose sizes a shape tells but for the last ones."""
-    tile = tile_of(target)
-    channels, out_channels = weight.shape[1], weight.shape[0] // s.groups
-    inside, places, kernel = x.shape[2:], s.batch * prod(outside), len(taps)
+    """The convolution of x with the taps ``which`` of a weight (groups, O, C, taps), which may be a view."""
+    tile, (groups, out_channels, channels, _) = tile_of(target), weight.shape
+    if weight.flags.c_contiguous and len(which) == weight.shape[3]:
+        read, apart = weight, (out_channels * channels * len(which), channels * len(which), 1)
+    else:
+        read = _arranged(target, weight, which)
+        apart = (read.size // groups, 1, tile.rows)
+    inside, places, kernel = x.shape[2:], x.shape[0] * prod(outside), len(taps)
     inside = (1,) * (3 - len(inside)) + inside
     blocks = -(-channels // max(1, conv_forward.DEPTH // kernel))
     step = -(-channels // blocks)
     all_panels = -(-places // tile.columns)
-    panels = max(1, min(_PANELS // (step * kernel * tile.columns), all_panels * s.groups // _CHUNKS))
+    panels = max(1, min(_PANELS // (step * kernel * tile.columns), all_panels * groups // _CHUNKS))
     memory = Memory((step * kernel + out_channels) * tile.columns * panels)
     chunks = -(-all_panels // panels)
-    start, table = _bias(bias, weight.shape[0]), np.ascontiguousarray(taps, np.int64)
+    start, table = _bias(bias, groups * out_channels), np.ascontiguousarray(taps, np.int64)
     conv_forward.forward(target, stride[2] if stride[2] < 3 else 0)(
-        chunks * s.groups, address(x), address(weight), address(start), address(y), address(table), memory.address,
-        memory.bytes, places, channels, out_channels, s.groups, *inside, kernel, *outside, *stride, step, panels,
-        chunks,
+        chunks * groups, address(x), address(read), address(start), address(y), address(table), memory.address,
+        memory.bytes, places, channels, out_channels, groups, *inside, kernel, *outside, *stride, step, panels,
+        chunks, *apart,
     )  # fmt: skip
+
+
+def _arranged(target: Target, weight: Array, which: list[int]) -> Array:
+    """The weight in the order of reading."""
+    groups, out_channels, channels, _ = weight.shape
+    rows = tile_of(target).rows
+    pieces, kernel = -(-out_channels // rows), len(which)
+    found = np.empty((groups * pieces, channels * kernel, rows), np.float32)
+    group, row, column, _ = (n // 4 for n in weight.strides)
+    table = np.array(which, np.int64)
+    conv_forward.arranged(target)(
+        groups * pieces, address(weight), address(found), address(table), pieces, out_channels, channels, kernel, row,
+        column, group,
+    )  # fmt: skip
+    return found
 
 
 class Memory:
@@ -165,20 +189,21 @@ def conv_grad_input(
     s = _shape(shape, weight.shape, stride, padding, dilation, groups)
     if s is None or not served(grad, weight):
         return None
-    grad, weight = dense(grad), weight.reshape(s.groups, s.out_channels, s.channels, -1)
+    grad, weight = dense(grad), dense(weight).reshape(s.groups, s.out_channels, s.channels, -1)
     whole = np.empty((s.batch, shape[1], *s.inside), np.float32)
     for places, taps, which in _phases(s):
-        part = whole[(..., *places)]
+        part = whole[:, :, places[0], places[1], places[2]]
         if not part.size:
             continue
         if not which:
             part[...] = 0
             continue
-        turned = weight if len(which) == weight.shape[3] else weight[..., which]
-        turned = np.ascontiguousarray(turned.swapaxes(1, 2)).reshape(shape[1], s.out_channels, len(which))
         y = part if part.flags.c_contiguous else np.empty(part.shape, np.float32)
-        run = _depthwise if s.is_depthwise else _dense
-        run(target, grad, turned, None, y, s, np.array(taps), y.shape[2:], (1, 1, 1))
+        if s.is_depthwise:
+            filters = np.ascontiguousarray(weight[..., which])
+            _depthwise(target, grad, filters, None, y, s, np.array(taps), y.shape[2:], (1, 1, 1))
+        else:
+            _dense(target, grad, weight.swapaxes(1, 2), which, None, y, np.array(taps), y.shape[2:], (1, 1, 1))
         if y is not part:
             part[...] = y
     return whole.reshape(shape)
@@ -233,4 +258,5 @@ def _dense_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
         s.batch, s.channels, s.out_channels, s.groups, *s.inside, *plan.padded, *s.padding, len(s.taps), *s.outside,
         *s.stride, plan.step, plan.images, plan.parts, plan.width, size,
     )  # fmt: skip
-    return out[0] if plan.parts == 1 else np.add.reduce(out, 0)
+    total: Array = out[0] if plan.parts == 1 else np.add.reduce(out, 0)
+    return total

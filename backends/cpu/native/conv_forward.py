@@ -27,7 +27,7 @@ _CHANNELS: Final = 8
 POINTERS: Final = ("x", "weight", "bias", "y", "taps", "memory")
 NUMBERS: Final = (
     "memory_bytes", "places", "channels", "out_channels", "groups", "depth", "height", "width", "kernel",
-    "out_depth", "out_height", "out_width", "stride0", "stride1", "stride2", "step", "panels", "chunks",
+    "out_depth", "out_height", "out_width", "stride0", "stride1", "stride2", "step", "panels", "chunks", "weight_group", "weight_row", "weight_step",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ class _Chunk:
         self.plane = v["depth"] * v["height"] * v["width"]
         self.outside = v["out_depth"] * v["out_height"] * v["out_width"]
         self.x = v["x"] + group * v["channels"] * self.plane * 4
-        self.weight = v["weight"] + group * v["out_channels"] * v["channels"] * v["kernel"] * 4
+        self.weight = v["weight"] + group * v["weight_group"] * 4
         self.y = v["y"] + group * v["out_channels"] * self.outside * 4
         self.bias = v["bias"] + group * v["out_channels"] * 4
         self.image = v["groups"] * v["channels"] * self.plane
@@ -93,7 +93,6 @@ def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function])
     """For some channels at a time: the panels, then each piece of the weight with all of them."""
     z = _Chunk(f, tile)
     v = z.v
-    pitch = v["channels"] * v["kernel"]
     for c in f.range(0, v["channels"], v["step"]):
         some = f.minimum(v["channels"] - c, v["step"])
         for q, columns, panel in z.panels():
@@ -105,11 +104,11 @@ def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function])
                     high - low,
                 )  # fmt: skip
         for i in f.range(0, v["out_channels"], tile.rows):
-            weight = z.weight + (i * pitch + c * v["kernel"]) * 4
+            weight = z.weight + (i * v["channels"] + c * v["weight_step"]) * v["kernel"] * 4
             for q, columns, panel in z.panels():
                 to, ldc, _ = z.target(q, columns)
                 call_for(
-                    f, multiply, columns, tile.lanes, some * v["kernel"], weight, pitch, panel, to + i * ldc * 4, ldc,
+                    f, multiply, columns, tile.lanes, some * v["kernel"], weight, v["weight_row"], v["weight_step"], panel, to + i * ldc * 4, ldc,
                     v["out_channels"] - i, columns, c, z.bias + i * 4,
                 )  # fmt: skip
     for q, columns, _ in z.panels():
@@ -205,3 +204,32 @@ def _one_by_one(
         with f.unless(real):
             for c in f.range(*channels):
                 f.store(f.constant(F32, 0.0), there + c * jump)
+
+
+@cache
+def arranged(target: Target) -> Job:
+    """The job that puts a weight in the order of reading: pieces of as many rows as a tile has, column by column.
+
+    A row is an output channel of a group (``rows`` of them), a column a tap of a channel; they are ``row``, ``column``
+    numbers apart in memory, groups ``group``; ``which`` are the taps. Rows that are not there are 0.
+    """
+    rows_of = tile_of(target).rows
+    f = JobFunction(Module(target), "arranged", [PTR] * 3 + [I64] * 7)
+    weight, to, which, pieces, rows, channels, kernel, row, column, group = f.values
+    begin = f.chunk % pieces * rows_of
+    source = weight + (f.chunk // pieces * group + begin * row) * 4
+    there = rows - begin
+    at = f.variable(PTR, to + f.chunk * channels * kernel * (rows_of * 4))
+    for whole in (True, False):
+        with f.when(there >= rows_of if whole else there < rows_of):
+            for c in f.range(0, channels):
+                for t in f.range(0, kernel):
+                    here = source + (c * column + f.load(I64, which, t)) * 4
+                    for i in range(rows_of):
+                        number = here + row * (4 * i)
+                        value = f.load(F32, number) if whole else f.load_masked(F32, number, 0, there > i)
+                        f.store(value, at.now, i)
+                    at.set(at.now + rows_of * 4)
+    f.ret()
+    (job,) = jobs(f)
+    return job

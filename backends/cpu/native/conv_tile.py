@@ -72,34 +72,34 @@ class Accumulators:
 
 
 def product(module: Module, name: str, tile: Tile, vectors: int) -> Function:
-    """``name(depth, a, pitch, panel, c, ldc, rows, columns, add, bias)``: one tile of c = a @ panel + bias.
+    """``name(depth, a, row, step, panel, c, ldc, rows, columns, add, bias)``: one tile of c = a @ panel + bias.
 
     Args (of the function):
-        a: rows of numbers, ``pitch`` apart; ``rows`` of them count.
+        a: its rows are ``row`` numbers apart, its columns ``step``; ``rows`` of a tile's rows are there.
         panel: ``depth`` rows of the width of a tile; ``columns`` of each count, which end in the last vector.
         add: not 0: c is added to; 0: it starts with ``bias``, one number a row.
     """
-    f = Function(module, name, [I64, PTR, I64, PTR, PTR, I64, I64, I64, I64, PTR], internal=True)
-    depth, a, pitch, panel, c, ldc, rows, columns, add, bias = f.args
+    f = Function(module, name, [I64, PTR, I64, I64, PTR, PTR, I64, I64, I64, I64, PTR], internal=True)
+    depth, a, row, step, panel, c, ldc, rows, columns, add, bias = f.args
     sums = Accumulators(f, tile, vectors)
     there = [rows > i for i in range(tile.rows)]
     which = [f.select(there[i], f.value(I64, i), 0) for i in range(tile.rows)]  # others read the first row again
     last = below(f, columns - (vectors - 1) * tile.lanes, tile.lanes)
 
     with f.when(add.eq(0)):
-        for i, row in enumerate(sums.sums):
-            for total in row:
+        for i, row_sums in enumerate(sums.sums):
+            for total in row_sums:
                 total.set(f.splat(f.load(F32, bias, which[i]), tile.lanes))
     with f.unless(add.eq(0)):
-        for i, row in enumerate(sums.sums):
+        for i, row_sums in enumerate(sums.sums):
             at = c + which[i] * ldc * 4
-            for j, total in enumerate(row):
+            for j, total in enumerate(row_sums):
                 before = (at, j * tile.lanes)
                 total.set(
                     f.load(tile.vector, *before) if j < vectors - 1 else f.load_masked(tile.vector, *before, last)
                 )
 
-    starts = [a + row * pitch * 4 for row in which]
+    starts = [a + number * row * 4 for number in which]
     along, at_panel = f.variable(I64, 0), f.variable(PTR, panel)
     first, whole, end = unrolled(f, depth)
     for begin, stop, times in ((first, whole, _UNROLL), (whole, end, 1)):
@@ -107,12 +107,12 @@ def product(module: Module, name: str, tile: Tile, vectors: int) -> Function:
             for _ in range(times):
                 here = along.now
                 sums.step([start + here for start in starts], at_panel)
-                along.set(here + 4)
+                along.set(here + step * 4)
 
-    for i, row in enumerate(sums.sums):
+    for i, row_sums in enumerate(sums.sums):
         with f.when(there[i]):
             at = c + ldc * (4 * i)
-            for j, total in enumerate(row):
+            for j, total in enumerate(row_sums):
                 if j < vectors - 1:
                     f.store(total.now, at, j * tile.lanes)
                 else:

@@ -86,7 +86,8 @@ def _places(kernel: int, dilation: int, stride: int, pitch: int) -> Array:
 def _starts(outside: int, stride: int, padding: int, dilation: int, lanes: int) -> Array:
     """The first column of each window that is inside."""
     at = np.arange(-(-outside // lanes) * lanes) * stride - padding
-    return (at + np.maximum(-(at // dilation), 0) * dilation).astype(np.int32)
+    found: Array = (at + np.maximum(-(at // dilation), 0) * dilation).astype(np.int32)
+    return found
 
 
 def max_pool(

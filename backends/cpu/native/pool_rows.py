@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Final
@@ -223,12 +223,6 @@ def spread(target: Target, stride: int) -> Job:
             f.call(gather, r.memory, r.used, line, v["padding2"], v["pitch"], v["stride2"])
             for _, row in r.window(d, h):
                 to = out + row * v["width"] * 4
-                _each(
-                    r, r.used, lambda i, mask, to=to: r.store(r.load(to, i, mask) + r.load(line, i, mask), to, i, mask)
-                )
+                for i, mask in r.vectors(r.used):
+                    r.store(r.load(to, i, mask) + r.load(line, i, mask), to, i, mask)
     return r.done()
-
-
-def _each(r: Rows, count: Value, body: Callable[[Value, Value | None], None]) -> None:
-    for i, mask in r.vectors(count):
-        body(i, mask)
