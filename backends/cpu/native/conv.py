@@ -58,7 +58,8 @@ class Shape:
     def taps(self) -> Array:
         """Where the kernel's places lie when the output's place is 0: (K, 3)."""
         places: Array = np.indices(self.kernel).reshape(3, -1).T
-        return places * np.array(self.dilation) - np.array(self.padding)
+        found: Array = places * np.array(self.dilation) - np.array(self.padding)
+        return found
 
 
 def _shape(x: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Shape | None:

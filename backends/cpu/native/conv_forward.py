@@ -27,7 +27,8 @@ _CHANNELS: Final = 8
 POINTERS: Final = ("x", "weight", "bias", "y", "taps", "memory")
 NUMBERS: Final = (
     "memory_bytes", "places", "channels", "out_channels", "groups", "depth", "height", "width", "kernel",
-    "out_depth", "out_height", "out_width", "stride0", "stride1", "stride2", "step", "panels", "chunks", "weight_group", "weight_row", "weight_step",
+    "out_depth", "out_height", "out_width", "stride0", "stride1", "stride2", "step", "panels", "chunks",
+    "weight_group", "weight_row", "weight_step",
 )  # fmt: skip
 
 
@@ -108,7 +109,8 @@ def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function])
             for q, columns, panel in z.panels():
                 to, ldc, _ = z.target(q, columns)
                 call_for(
-                    f, multiply, columns, tile.lanes, some * v["kernel"], weight, v["weight_row"], v["weight_step"], panel, to + i * ldc * 4, ldc,
+                    f, multiply, columns, tile.lanes, some * v["kernel"], weight, v["weight_row"], v["weight_step"],
+                    panel, to + i * ldc * 4, ldc,
                     v["out_channels"] - i, columns, c, z.bias + i * 4,
                 )  # fmt: skip
     for q, columns, _ in z.panels():
