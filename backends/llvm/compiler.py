@@ -132,14 +132,20 @@ def load(module: Module, names: Iterable[str]) -> dict[str, int]:
     return compiler_for(module.target).load(module, names)
 
 
-@cache
 def unavailable() -> str | None:
-    """Why no machine code can be made here; None where it can."""
+    """Why the CPU's kernels get no machine code; None where they do.
+
+    ConfigError where the setting ``cpu_code`` names a processor that this one is not.
+    """
+    return _unavailable(config.get("cpu_code"))
+
+
+@cache
+def _unavailable(name: str) -> str | None:
+    if name == "none":
+        return "the setting cpu_code is none"
     try:
-        target = targets.chosen()
-        if target is None:
-            return "the setting cpu_code is none"
-        module = Module(target)
+        module = Module(targets.named(name))
         f = Function(module, "canary", [I64], I64)
         f.ret(f.args[0] + 1)
         address = load(module, ["canary"])["canary"]

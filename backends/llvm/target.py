@@ -107,16 +107,17 @@ def runnable() -> list[Target]:
     return [here, *(level(name, here.triple) for name in _LEVELS if _has(found, name))]
 
 
-def chosen() -> Target | None:
-    """The target that the setting ``cpu_code`` names; None where numpy is to do everything.
-
-    ConfigError where this machine cannot run it.
-    """
-    name: str = config.get("cpu_code")
-    if name == "none":
-        return None
+@cache
+def named(name: str) -> Target:
+    """The target that the setting ``cpu_code`` names; ConfigError where this machine cannot run it."""
     for target in runnable():
         if target.name == name:
             return target
     able = ", ".join(t.name for t in runnable())
     raise config.ConfigError(f"FLAMBEAU_CPU_CODE={name}: this processor cannot run it; it can run {able}, or none")
+
+
+def chosen() -> Target | None:
+    """The target of the CPU's kernels; None where numpy is to do everything."""
+    name: str = config.get("cpu_code")
+    return None if name == "none" else named(name)

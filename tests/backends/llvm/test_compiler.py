@@ -115,7 +115,7 @@ def test_without_llvmlite_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
     targets.host.cache_clear()
-    reason = compilers.unavailable.__wrapped__()
+    reason = compilers._unavailable.__wrapped__("host")
     targets.host.cache_clear()
     assert reason is not None and "pip install llvmlite" in reason
 
@@ -125,22 +125,18 @@ def test_a_broken_llvmlite_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError("libLLVM is not there")
 
     monkeypatch.setattr(Compiler, "load", broken)
-    assert compilers.unavailable.__wrapped__() == "OSError: libLLVM is not there"
+    assert compilers._unavailable.__wrapped__("host") == "OSError: libLLVM is not there"
 
 
 def test_the_setting_chooses_the_processor() -> None:
-    assert compilers.unavailable() is None
     with config.override(cpu_code="none"):
-        assert compilers.unavailable.__wrapped__() == "the setting cpu_code is none"
+        assert compilers.unavailable() == "the setting cpu_code is none" and targets.chosen() is None
     for target in targets.runnable():
         with config.override(cpu_code=target.name):
-            assert targets.chosen() == target
+            assert compilers.unavailable() is None and targets.chosen() == target
 
 
 def test_a_processor_that_this_is_not_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "runnable", lambda: [targets.host()])
-    with (
-        config.override(cpu_code="avx512"),
-        pytest.raises(config.ConfigError, match="FLAMBEAU_CPU_CODE=avx512: this processor cannot run it"),
-    ):
-        compilers.unavailable.__wrapped__()
+    with pytest.raises(config.ConfigError, match="FLAMBEAU_CPU_CODE=avx512: this processor cannot run it"):
+        targets.named.__wrapped__("avx512")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from typing import Any
+from unittest import mock
 
 import jobs
 import numpy as np
@@ -343,9 +344,22 @@ def transforms_of_pictures() -> Any:
 
 
 @job
+def resized_bytes() -> Any:
+    """Images of bytes resized on the host, where torchvision computes with whole numbers."""
+    image, film = picture(3, 20, 24).cpu(), picture(2, 3, 20, 24, seed=1).cpu()
+    ways = [(t2.InterpolationMode.BILINEAR, True), (t2.InterpolationMode.BILINEAR, False),
+            (t2.InterpolationMode.BICUBIC, True), (t2.InterpolationMode.NEAREST_EXACT, False)]  # fmt: skip
+    return [t2.functional.resize(x, [16, 30], way, antialias=soft) for x in (image, film) for way, soft in ways]
+
+
+@job
 def transforms_v2() -> Any:
-    """On other devices the resized images differ by one: torchvision computes with whole numbers on the CPU alone."""
-    """Transforms v2 of images, boxes, masks and video together."""
+    """Transforms v2 of images, boxes, masks and video together, resized as on devices, which takes floats."""
+    with mock.patch("torchvision.transforms.v2.functional._geometry._do_native_uint8_resize_on_cpu", lambda way: False):
+        return _transforms_v2()
+
+
+def _transforms_v2() -> Any:
     image = tv_tensors.Image(picture(3, 20, 24))
     frame = tv_tensors.BoundingBoxes(boxes(4, 20), format="XYXY", canvas_size=(20, 24))
     mask = tv_tensors.Mask(whole(3, 20, 24))
