@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,12 @@ from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages
 TARGETS = runnable()
 every_width = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 Case = tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def machine_code() -> Iterator[None]:
+    with config.override(cpu_code="host"):
+        yield
 
 
 def case(x: tuple[int, ...], weight: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int) -> Case:
@@ -212,7 +219,7 @@ def test_the_table_uses_them_where_there_is_enough_to_do(monkeypatch: pytest.Mon
         monkeypatch.setattr(native, name, lambda *a, _n=name, **p: used.append(_n))  # None: numpy does it
     table = KernelTable("test")
     numpy_kernels.bind(table)
-    for size, expected in ((2, 0), (24, 3)):
+    for size, code, expected in ((2, "host", 0), (24, "host", 3), (24, "none", 0)):
         used.clear()
         c = case((2, 8, size, size), (8, 8, 3, 3), 1, 1, 1, 1)
         x, weight, bias, grad = (v.astype(dtype.numpy) for v in operands(c))
@@ -222,9 +229,10 @@ def test_the_table_uses_them_where_there_is_enough_to_do(monkeypatch: pytest.Mon
             assert entry is not None
             return entry.fn
 
-        assert found("conv")(x, weight, bias, **c[2]).dtype == dtype.numpy
-        assert found("conv_grad_input")(grad, weight, shape=x.shape, **c[2]).shape == x.shape
-        assert found("conv_grad_weight")(grad, x, shape=weight.shape, **c[2]).shape == weight.shape
+        with config.override(cpu_code=code):
+            assert found("conv")(x, weight, bias, **c[2]).dtype == dtype.numpy
+            assert found("conv_grad_input")(grad, weight, shape=x.shape, **c[2]).shape == x.shape
+            assert found("conv_grad_weight")(grad, x, shape=weight.shape, **c[2]).shape == weight.shape
         assert len(used) == expected
 
 

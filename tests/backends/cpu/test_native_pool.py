@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,12 @@ SAMPLE: list[Case] = [
     ((2, 2, 6, 7, 20), (2, 3, 2), (2, 1, 2), (1, 1, 0), (1, 2, 3), True),
     ((40, 9, 6, 5), (2, 2), (2, 3), (1, 0), (1, 1), False),
 ]
+
+
+@pytest.fixture(autouse=True)
+def machine_code() -> Iterator[None]:
+    with config.override(cpu_code="host"):
+        yield
 
 
 def names(c: Case) -> str:
@@ -228,21 +235,22 @@ def test_what_is_not_served_is_left_to_numpy() -> None:
 
 
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float16], ids=lambda d: d.name)
-@pytest.mark.parametrize("size", [4, 96])
+@pytest.mark.parametrize(("size", "code"), [(4, "host"), (96, "host"), (96, "none")])
 def test_the_table_uses_them_where_there_is_enough_to_do(
-    monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int, code: str
 ) -> None:
     used: list[str] = []
     for name in ("max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad"):
         monkeypatch.setattr(native, name, lambda *a, _n=name, **p: used.append(_n))  # None: numpy does it
     x, params = values((1, 2, size, size), dtype), dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), ceil=False)
     counts = dict(count_include_pad=True, divisor=None)
-    found, indices = kernel("max_pool", dt.float32)(x.astype(np.float32), dilation=(1, 1), **params)
-    grad = found.astype(dtype.numpy)
-    assert kernel("max_pool_grad", dtype)(grad, indices, shape=x.shape).dtype == dtype.numpy
-    assert kernel("avg_pool", dtype)(x, **params, **counts).dtype == dtype.numpy
-    assert kernel("avg_pool_grad", dtype)(grad, shape=x.shape, **params, **counts).dtype == dtype.numpy
-    assert len(used) == (4 if size == 96 else 0)
+    with config.override(cpu_code=code):
+        found, indices = kernel("max_pool", dt.float32)(x.astype(np.float32), dilation=(1, 1), **params)
+        grad = found.astype(dtype.numpy)
+        assert kernel("max_pool_grad", dtype)(grad, indices, shape=x.shape).dtype == dtype.numpy
+        assert kernel("avg_pool", dtype)(x, **params, **counts).dtype == dtype.numpy
+        assert kernel("avg_pool_grad", dtype)(grad, shape=x.shape, **params, **counts).dtype == dtype.numpy
+    assert len(used) == (4 if size == 96 and code == "host" else 0)
 
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
