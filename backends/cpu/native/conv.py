@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import Any, Final
@@ -21,12 +21,14 @@ import numpy as np
 
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.native import conv_forward, conv_weights, depthwise
-from flambeau.backends.cpu.native.conv_tile import tile_of
+from flambeau.backends.cpu.native.conv_tile import Tile, tile_of
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.target import Target
 
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
+#: Places of the input that the same taps meet; those taps into the gradient; which of the kernel they are.
+Phase = tuple[list[slice], Array, list[int]]
 
 _LARGEST: Final = 1 << 29  # size of an axis: places in a row are counted in 32 bits
 _PANELS: Final = 1 << 16  # numbers in the panels of a chunk
@@ -58,10 +60,15 @@ class Shape:
     def taps(self) -> Array:
         """Where the kernel's places lie when the output's place is 0: (K, 3)."""
         places: Array = np.indices(self.kernel).reshape(3, -1).T
-        found: Array = places * np.array(self.dilation) - np.array(self.padding)
-        return found
+        return np.ascontiguousarray(places * np.array(self.dilation) - np.array(self.padding), np.int64)
+
+    @cached_property
+    def phases(self) -> list[Phase]:
+        """The phases of the input: how the gradient comes there."""
+        return list(_phases(self))
 
 
+@lru_cache(128)
 def _shape(x: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Shape | None:
     """The sizes in three axes; None for what is empty, too large, or of more axes."""
     more = 3 - (len(x) - 2)
@@ -174,7 +181,7 @@ def _depthwise(
     memory = Memory(frame.floats)
     offsets, start = frame.offsets(taps), _bias(bias, s.groups)
     planes = s.batch * s.groups
-    per_chunk = max(1, min(planes // _CHUNKS, _WORK // (prod(outside) * len(taps))))
+    per_chunk = _planes_per_chunk(planes, prod(outside) * len(taps))
     depthwise.forward(target)(
         -(-planes // per_chunk), address(x), address(weight), address(start), address(y), address(offsets),
         memory.address, memory.bytes, planes, s.groups, per_chunk, *frame.numbers, *outside, *stride, len(taps),
@@ -190,9 +197,11 @@ def conv_grad_input(
     s = _shape(shape, weight.shape, stride, padding, dilation, groups)
     if s is None or not served(grad, weight):
         return None
+    if s.is_depthwise and max(s.stride) > 1:
+        return _depthwise_strided(target, dense(grad), dense(weight), s).reshape(shape)
     grad, weight = dense(grad), dense(weight).reshape(s.groups, s.out_channels, s.channels, -1)
     whole = np.empty((s.batch, shape[1], *s.inside), np.float32)
-    for places, taps, which in _phases(s):
+    for places, taps, which in s.phases:
         part = whole[:, :, places[0], places[1], places[2]]
         if not part.size:
             continue
@@ -200,25 +209,42 @@ def conv_grad_input(
             part[...] = 0
             continue
         y = part if part.flags.c_contiguous else np.empty(part.shape, np.float32)
-        if s.is_depthwise:
+        if s.is_depthwise:  # here with strides of 1 alone
             filters = np.ascontiguousarray(weight[..., which])
-            _depthwise(target, grad, filters, None, y, s, np.array(taps), y.shape[2:], (1, 1, 1))
+            _depthwise(target, grad, filters, None, y, s, taps, y.shape[2:], (1, 1, 1))
         else:
-            _dense(target, grad, weight.swapaxes(1, 2), which, None, y, np.array(taps), y.shape[2:], (1, 1, 1))
+            _dense(target, grad, weight.swapaxes(1, 2), which, None, y, taps, y.shape[2:], (1, 1, 1))
         if y is not part:
             part[...] = y
     return whole.reshape(shape)
 
 
-def _phases(s: Shape) -> Iterator[tuple[list[slice], list[Ints], list[int]]]:
-    """Places of the input that the same taps meet; those taps into the gradient; which of the kernel they are."""
+def _depthwise_strided(target: Target, grad: Array, weight: Array, s: Shape) -> Array:
+    frame = depthwise.frame(s.inside, s.taps, s.outside, s.stride, target)
+    memory, offsets = Memory(frame.floats), frame.offsets(s.taps)
+    planes = s.batch * s.groups
+    out = np.empty((planes, *s.inside), np.float32)
+    per_chunk = _planes_per_chunk(planes, prod(s.outside) * len(s.taps))
+    depthwise.scattered(target)(
+        -(-planes // per_chunk), address(grad), address(weight), address(out), address(offsets), memory.address,
+        memory.bytes, planes, s.groups, per_chunk, *frame.numbers, *s.outside, *s.stride, len(s.taps),
+    )  # fmt: skip
+    return out
+
+
+def _planes_per_chunk(planes: int, work: int) -> int:
+    """How many planes of so many multiplications a chunk has."""
+    return max(1, min(planes // _CHUNKS, _WORK // work))
+
+
+def _phases(s: Shape) -> Iterator[Phase]:
     axes = list(zip(s.kernel, s.stride, s.padding, s.dilation, strict=True))
     for phase in product(*map(range, s.stride)):
         meets = [[j for j in range(k) if (r + p - j * d) % t == 0] for r, (k, t, p, d) in zip(phase, axes, strict=True)]
         places = list(product(*meets))
         taps = [tuple([(r + a[2] - j * a[3]) // a[1] for r, j, a in zip(phase, v, axes, strict=True)]) for v in places]
         which = [(v[0] * s.kernel[1] + v[1]) * s.kernel[2] + v[2] for v in places]
-        yield [slice(r, None, t) for r, t in zip(phase, s.stride, strict=True)], taps, which
+        yield [slice(r, None, t) for r, t in zip(phase, s.stride, strict=True)], np.array(taps, np.int64), which
 
 
 # -- gradient of the weight ------------------------------------------------------------------------
@@ -246,12 +272,16 @@ def _depthwise_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
     return out[:, : len(s.taps)]
 
 
-def _dense_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
-    tile = tile_of(target)
-    plan = conv_weights.plan(
+@lru_cache(128)
+def _weight_plan(tile: Tile, s: Shape) -> conv_weights.Plan:
+    return conv_weights.plan(
         tile, s.batch, s.channels, s.out_channels, s.groups, s.inside, s.padding, s.taps, s.outside
-    )
-    memory, offsets = Memory(plan.floats), np.ascontiguousarray(plan.offsets, np.int64)
+    )  # fmt: skip
+
+
+def _dense_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
+    plan = _weight_plan(tile_of(target), s)
+    memory, offsets = Memory(plan.floats), plan.offsets
     size = s.groups * s.out_channels * s.channels * len(s.taps)
     out = np.empty((plan.parts, size), np.float32)
     conv_weights.weights(target)(

@@ -92,6 +92,7 @@ def plan(
     flat = (np.arange(step)[:, None] * plane + within).reshape(-1)
     rows = -(-flat.size // tile.rows) * tile.rows
     offsets = np.concatenate([flat, np.repeat(flat[-1:], rows - flat.size)])
+    offsets = np.ascontiguousarray(offsets, np.int64)
     floats = 4 * _PLACES + _PLACES * tile.columns + rows * tile.columns + images * step * plane * any(padding)
     return Plan(step, images, parts, width, parts * shared, padded, offsets, floats + 4 * tile.lanes)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu.native.conv_tile import below
-from flambeau.backends.cpu.native.planes import copy_row
+from flambeau.backends.cpu.native.planes import copy_row, gather_row
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
@@ -92,10 +92,31 @@ class _Plane:
             for h in f.range(f.maximum(v["low1"], 0), f.minimum(v["low1"] + v["framed1"], v["height"])):
                 row = self.memory + ((d - v["low0"]) * v["framed1"] + h - v["low1"]) * self.row * 4
                 here = source + ((d * v["height"] + h) * v["width"] + begin) * 4
-                for i, copy in enumerate(self.copies):  # for a stride of 1, 2, and others
-                    fits = v["stride2"].eq(i + 1) if i < 2 else v["stride2"] > 2
-                    with f.when(fits & (count > 0)):
-                        f.call(copy, here, count, row, begin - v["low2"], v["pitch"], v["stride2"])
+                place = begin - v["low2"]
+                self._by_stride(self.copies, count, here, count, row, place, v["pitch"], v["stride2"])
+
+    def give(self, to: Value, gathers: list[Function]) -> None:
+        """The frame, which begins before the plane, to a plane; zeros where it does not reach."""
+        f, v = self.f, self.v
+        row = v["height"] * v["width"]
+        beyond = [v[f"low{i}"] + v[f"framed{i}"] < v[name] for i, name in enumerate(("depth", "height", "width"))]
+        with f.when(beyond[0] | beyond[1] | beyond[2]):
+            for i in f.range(0, v["depth"] * row):
+                f.store(f.constant(F32, 0.0), to, i)
+        count = f.minimum(v["low2"] + v["framed2"], v["width"])
+        for d in f.range(0, f.minimum(v["low0"] + v["framed0"], v["depth"])):
+            for h in f.range(0, f.minimum(v["low1"] + v["framed1"], v["height"])):
+                here = self.memory + ((d - v["low0"]) * v["framed1"] + h - v["low1"]) * self.row * 4
+                there = to + (d * row + h * v["width"]) * 4
+                self._by_stride(gathers, count, here, count, there, -v["low2"], v["pitch"], v["stride2"])
+
+    def _by_stride(self, functions: list[Function], count: Value, *args: Value) -> None:
+        """Call the function of the stride along the last axis, 1, 2 or more, if there is something to copy."""
+        f, stride = self.f, self.v["stride2"]
+        for i, function in enumerate(functions):
+            fits = stride.eq(i + 1) if i < 2 else stride > 2
+            with f.when(fits & (count > 0)):
+                f.call(function, *args)
 
     def at(self, d: Value, h: Value) -> Value:
         """Where the windows of a row of the output begin."""
@@ -130,6 +151,39 @@ def forward(target: Target) -> Job:
             for h in f.range(0, v["out_height"]):
                 to = v["y"] + (p * rows + d * v["out_height"] + h) * v["out_width"] * 4
                 _row(f, v, lanes, plane.at(d, h), weight, start, to)
+    f.ret()
+    (job,) = jobs(f)
+    return job
+
+
+@cache
+def scattered(target: Target) -> Job:
+    """The job of its input's gradient, for strides: each number times the filter is added to a frame of the input."""
+    names = (
+        "grad", "weight", "out", "offsets", "memory", "memory_bytes", "count", "channels", "planes", *FRAME, *PLACES,
+    )  # fmt: skip
+    f, v, lanes = _job(target, "scattered", names, 5)
+    plane, vector, width = _Plane(f, v, []), F32.vector(lanes), v["out_width"]
+    gathers = [gather_row(f.module, f"gather{stride}", lanes, stride) for stride in (1, 2, 0)]
+    rows, main = v["out_depth"] * v["out_height"], width & ~(lanes - 1)
+    rest = below(f, width - main, lanes)
+    begin = f.chunk * v["planes"]
+    for p in f.range(begin, f.minimum(begin + v["planes"], v["count"])):
+        weight = v["weight"] + p % v["channels"] * v["kernel"] * 4
+        for i in f.range(0, v["framed0"] * v["framed1"] * plane.row, lanes):
+            f.store(f.constant(vector, 0.0), plane.memory, i)
+        for d in f.range(0, v["out_depth"]):
+            for h in f.range(0, v["out_height"]):
+                grad, at = v["grad"] + (p * rows + d * v["out_height"] + h) * width * 4, plane.at(d, h)
+                for t in f.range(0, v["kernel"]):
+                    to = at + f.load(I64, v["offsets"], t) * 4
+                    number = f.splat(f.load(F32, weight, t), lanes)
+                    for i in f.range(0, main, lanes):
+                        f.store(f.muladd(f.load(vector, grad, i), number, f.load(vector, to, i)), to, i)
+                    with f.when(main < width):
+                        g = f.load_masked(vector, grad, main, rest)
+                        f.store_masked(f.muladd(g, number, f.load(vector, to, main)), to, main, rest)
+        plane.give(v["out"] + p * v["depth"] * v["height"] * v["width"] * 4, gathers)
     f.ret()
     (job,) = jobs(f)
     return job

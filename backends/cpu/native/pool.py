@@ -70,6 +70,12 @@ class Windows:
         """Numbers that a row of a frame takes, with a vector that reaches over its end."""
         return self.pitch * self.stride[2] + lanes
 
+    def counts(self, include_pad: bool, divisor: int | None, lanes: int) -> list[Array]:
+        """See :func:`_counts`."""
+        return _counts(
+            self.inside, self.outside, self.kernel, self.stride, self.padding, include_pad, divisor, lanes
+        )  # fmt: skip
+
     def per_chunk(self, count: int, size: int) -> int:
         """How many of ``count`` pieces of ``size`` elements a chunk has."""
         return max(1, min(-(-count // _CHUNKS), _WORK // max(size, 1)))
@@ -129,10 +135,14 @@ def max_pool_grad(target: Target, grad: Array, indices: Array, *, shape: Ints) -
     return None if wrong[0] else out
 
 
-def _counts(w: Windows, include_pad: bool, divisor: int | None, lanes: int) -> list[Array]:
+@lru_cache(128)
+def _counts(
+    inside: Ints, outside: Ints, kernel: Ints, stride: Ints, padding: Ints, include_pad: bool, divisor: int | None,
+    lanes: int,
+) -> list[Array]:  # fmt: skip
     """How many numbers a window counts along each axis, or the divisor in the last one; the last in whole vectors."""
     counts = []
-    for n, o, k, s, p in zip(w.inside, w.outside, w.kernel, w.stride, w.padding, strict=True):
+    for n, o, k, s, p in zip(inside, outside, kernel, stride, padding, strict=True):
         start = np.arange(o) * s - p
         stop = np.minimum(start + k, n + p)
         if not include_pad:
@@ -159,7 +169,7 @@ def avg_pool(
     rows = planes * w.outside[0] * w.outside[1]
     per_chunk = w.per_chunk(rows, w.inside[2] * w.stride[1])
     job = pool_rows.mean(target, min(w.stride[2], 3))
-    _run(job, w, rows, per_chunk, lanes, x, y, _counts(w, count_include_pad, divisor, lanes))
+    _run(job, w, rows, per_chunk, lanes, x, y, w.counts(count_include_pad, divisor, lanes))
     return y
 
 
@@ -175,7 +185,7 @@ def avg_pool_grad(
     out = np.empty(shape, np.float32)
     per_chunk = w.per_chunk(planes, prod(w.inside))
     job = pool_rows.spread(target, min(w.stride[2], 3))
-    _run(job, w, planes, per_chunk, lanes, dense(grad), out, _counts(w, count_include_pad, divisor, lanes))
+    _run(job, w, planes, per_chunk, lanes, dense(grad), out, w.counts(count_include_pad, divisor, lanes))
     return out
 
 

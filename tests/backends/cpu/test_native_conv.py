@@ -256,8 +256,14 @@ def test_they_compile_for_other_processors(monkeypatch: pytest.MonkeyPatch, targ
         monkeypatch.setattr(module, "jobs", compiled)
     for stride in (0, 1, 2):
         conv_forward.forward.__wrapped__(target, stride)
-    for build in (conv_forward.arranged, conv_weights.weights, depthwise.forward, depthwise.weights):
+    for build in (
+        conv_forward.arranged,
+        conv_weights.weights,
+        depthwise.forward,
+        depthwise.scattered,
+        depthwise.weights,
+    ):
         build.__wrapped__(target)
-    assert len(texts) == 7
+    assert len(texts) == 8
     for text in texts[1:]:  # all but one of three that are nearly the same
         assert compiler_for(target).object_code(text)
