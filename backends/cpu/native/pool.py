@@ -47,6 +47,13 @@ class Windows:
         small = self.largest + 2 * max(*self.padding, *self.inside) < _LARGEST
         return min(*self.inside, *self.outside) > 0 and small and self.framed > self.padding[2]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the only window of a plane is all of it: its rows are then too short for vectors, but not its planes."""
+        return (
+            prod(self.outside) == 1 and self.inside == self.kernel and not any(self.padding) and max(self.dilation) == 1
+        )
+
     def has_real_places(self) -> bool:
         """Whether each window has a place that is inside: none has to say which of others is its largest."""
         axes = zip(self.inside, self.outside, self.kernel, self.stride, self.padding, self.dilation, strict=True)
@@ -105,8 +112,12 @@ def max_pool(
     if not (planes and served(x) and w.is_served and w.has_real_places()):
         return None
     x = dense(x)
-    y = np.empty((*x.shape[:2], *outside), np.float32)
-    indices = np.empty(y.shape, np.int64)
+    shape = (*x.shape[:2], *outside)
+    if w.is_whole:
+        flat = x.reshape(planes, -1)
+        which = flat.argmax(1)[:, None]
+        return np.take_along_axis(flat, which, 1).reshape(shape), which.reshape(shape)
+    y, indices = np.empty(shape, np.float32), np.empty(shape, np.int64)
     rows = planes * w.outside[0] * w.outside[1]
     memory = Memory(w.room(lanes) * (w.kernel[0] * w.kernel[1] + 1))
     per_chunk = w.per_chunk(rows, w.inside[2] * w.stride[1])
@@ -165,6 +176,9 @@ def avg_pool(
     if not (planes and served(x) and w.is_served):
         return None
     x = dense(x)
+    if w.is_whole:
+        total: Array = np.add.reduce(x.reshape(planes, -1), 1, initial=np.float32(0))
+        return (total / np.float32(divisor or prod(kernel))).reshape(*x.shape[:2], *outside)
     y = np.empty((*x.shape[:2], *outside), np.float32)
     rows = planes * w.outside[0] * w.outside[1]
     per_chunk = w.per_chunk(rows, w.inside[2] * w.stride[1])
@@ -183,6 +197,9 @@ def avg_pool_grad(
     if not (planes and served(grad) and w.is_served):
         return None
     out = np.empty(shape, np.float32)
+    if w.is_whole:
+        out.reshape(planes, -1)[...] = (grad / np.float32(divisor or prod(kernel))).reshape(planes, 1)
+        return out
     per_chunk = w.per_chunk(planes, prod(w.inside))
     job = pool_rows.spread(target, min(w.stride[2], 3))
     _run(job, w, planes, per_chunk, lanes, dense(grad), out, w.counts(count_include_pad, divisor, lanes))

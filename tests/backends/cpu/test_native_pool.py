@@ -187,13 +187,12 @@ def test_what_is_not_finite_stays_in_its_windows(target: Target) -> None:
     np.testing.assert_allclose(found, expected, 1e-5, 1e-6)
 
 
-def test_an_average_of_negative_zeros_is_zero() -> None:
+@pytest.mark.parametrize("size", [2, 4])
+def test_an_average_of_negative_zeros_is_zero(size: int) -> None:
     """As PyTorch has it, whose sums start with 0."""
     x = np.full((1, 1, 4, 4), -0.0, np.float32)
-    found = native.avg_pool(
-        TARGETS[0], x, outside=(2, 2), kernel=(2, 2), stride=(2, 2), padding=(0, 0), count_include_pad=True,
-        divisor=None,
-    )  # fmt: skip
+    shape = dict(outside=(4 // size,) * 2, kernel=(size,) * 2, stride=(size,) * 2, padding=(0, 0))
+    found = native.avg_pool(TARGETS[0], x, **shape, count_include_pad=True, divisor=None)
     assert found is not None and not np.signbit(found).any()
 
 
