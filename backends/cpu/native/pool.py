@@ -49,10 +49,9 @@ class Windows:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the only window of a plane is all of it: its rows are then too short for vectors, but not its planes."""
-        return (
-            prod(self.outside) == 1 and self.inside == self.kernel and not any(self.padding) and max(self.dilation) == 1
-        )
+        """Whether the only window of a plane is all of it: numpy goes along its numbers, not along its rows."""
+        plain = not any(self.padding) and max(self.dilation) == 1
+        return plain and prod(self.outside) == 1 and self.inside == self.kernel
 
     def has_real_places(self) -> bool:
         """Whether each window has a place that is inside: none has to say which of others is its largest."""
