@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--products", action="store_true", help="only matrix products, in processor time")
     options = parser.parse_args()
-    name = fb.core.registry.get_backend("opencl").properties(fb.device(options.device).index).name
+    name = fb.core.registry.get_backend("opencl").properties(fb.device(options.device).index or 0).name
     print(f"{options.device}: {name}")
     if options.products:
         products(options.device, options.rounds)

@@ -2,30 +2,36 @@
 
     python -m benchmarks.overhead [--rounds 41] [names...]
 
-Needs ``pip install torch==2.13.0``. A ratio below 1 means that flambeau is faster. The limits are those
-that the project holds itself to; the exit status is 1 when one is exceeded.
+is the suite ``overhead`` of ``python -m benchmarks`` alone. Needs ``pip install torch==2.13.0``. A ratio below 1 means
+that flambeau is faster. The limits are those that the project holds itself to; the exit status is 1 when one is
+exceeded.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from benchmarks import frameworks, report
+from benchmarks.measure import Program, Row
+from benchmarks.suite import Settings, measured
+
 LIMITS = {"linear": 0.85}
-LIMIT, MEAN_LIMIT = 0.75, 0.6
+LIMIT = 0.75
+MEAN_LIMITS = {"overhead": 0.6}  # of the geometric mean
 
 
-def cases(fw: Any) -> dict[str, Callable[[], Any]]:
+def cases(fw: Any) -> dict[str, Program]:
     """The same small programs on either framework."""
     rng = np.random.default_rng(0)
-    vector = lambda: fw.tensor(rng.standard_normal(8).astype("f"))  # noqa: E731
+
+    def vector() -> Any:
+        return fw.tensor(rng.standard_normal(8).astype("f"))
+
     a, b = vector(), vector()
     ga, gb = vector().requires_grad_(), vector().requires_grad_()
     x, y = vector().requires_grad_(), vector()
@@ -55,51 +61,25 @@ def cases(fw: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
-def measure(fns: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median microseconds a call, the frameworks taking turns."""
-    number = {}
-    for name, fn in fns.items():
-        start = time.perf_counter()
-        for _ in range(50):
-            fn()
-        number[name] = max(20, int(0.004 / ((time.perf_counter() - start) / 50)))
-    times: dict[str, list[float]] = {name: [] for name in fns}
-    for _ in range(rounds):
-        for name, fn in fns.items():
-            n = number[name]
-            start = time.perf_counter()
-            for _ in range(n):
-                fn()
-            times[name].append((time.perf_counter() - start) / n * 1e6)
-    return {name: statistics.median(ts) for name, ts in times.items()}
+def rows(settings: Settings) -> Iterator[Row]:
+    """On one thread, whatever the settings say: none of the cases has work for two."""
+    frameworks.set_threads(settings.modules, 1)
+    sides = [cases(module) for module in settings.modules]
+    for name in settings.chosen(sides[0]):
+        programs = [side[name] for side in sides]
+        yield measured(settings, "overhead", name, programs, limit=LIMITS.get(name, LIMIT))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--rounds", type=int, default=41)
+    parser.add_argument("--rounds", type=report.rounds, default=41)
     options = parser.parse_args()
-    import torch
-
-    import flambeau
-
-    torch.set_num_threads(1)
-    ours, theirs = cases(flambeau), cases(torch)
-    ratios, failed = [], False
-    print(f"{'':28}{'flambeau':>10}{'torch':>10}{'ratio':>8}{'limit':>8}")
-    for name in options.names or ours:
-        found = measure({"ours": ours[name], "theirs": theirs[name]}, options.rounds)
-        ratio = found["ours"] / found["theirs"]
-        limit = LIMITS.get(name, LIMIT)
-        ratios.append(ratio)
-        failed |= ratio > limit
-        print(
-            f"{name:28}{found['ours']:8.2f}us{found['theirs']:8.2f}us{ratio:8.2f}{limit:8.2f}"
-            + ("  over" if ratio > limit else "")
-        )
-    mean = math.exp(statistics.fmean(map(math.log, ratios)))
-    print(f"{'geometric mean':28}{'':20}{mean:8.2f}{MEAN_LIMIT:8.2f}{'  over' if mean > MEAN_LIMIT else ''}")
-    return int(failed or mean > MEAN_LIMIT)
+    settings = Settings(rounds=options.rounds, wanted=lambda name: not options.names or name in options.names)
+    there = cases(settings.modules[0])
+    if unknown := set(options.names) - set(there):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are: {', '.join(there)}")
+    return report.show(settings, {"overhead": rows}, {} if options.names else MEAN_LIMITS)[1]
 
 
 if __name__ == "__main__":

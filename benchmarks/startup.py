@@ -1,50 +1,81 @@
-"""What ``import flambeau`` takes beside ``import numpy`` and ``import torch``: new processes in turns, medians.
+"""What it takes from a new process to the import, the first small op, and the first training step; PyTorch beside it.
 
     python -m benchmarks.startup [--rounds 11]
 
-PyTorch is measured where it is installed. The disk is warm and bytecode is cached, as it is from the second import on.
-The exit status is 1 when flambeau exceeds the limit that the project holds itself to.
+is the suite ``startup`` of ``python -m benchmarks`` alone: new processes in turns. PyTorch is measured where it is
+installed. The disk is warm and bytecode is cached, as it is from the second import on, and so are kernels that were
+compiled. The exit status is 1 when flambeau's import exceeds the limit that the project holds itself to.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
 
-LIMIT = 0.25  # seconds
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks import report
+from benchmarks.measure import Row, enough
+from benchmarks.processes import answer
+from benchmarks.suite import Settings
+
+LIMIT = 0.25  # seconds of flambeau's import
+IMPORT = "import"
+_CODE = """\
+import importlib, sys, time
+start = time.perf_counter()
+T = importlib.import_module(sys.argv[1])
+{}
+print(time.perf_counter() - start)
+"""
+_STEP = """\
+model = T.nn.Sequential(T.nn.Linear(16, 32), T.nn.ReLU(), T.nn.Linear(32, 4))
+optimizer = T.optim.SGD(model.parameters(), lr=0.1)
+loss = T.nn.functional.cross_entropy(model(T.ones(8, 16)), T.zeros(8, dtype=T.int64))
+loss.backward()
+optimizer.step()
+loss.item()"""
+CASES = {
+    IMPORT: "",
+    "import and a first small op": "(T.ones(8) + T.ones(8)).sum().item()",
+    "import and a first training step": _STEP,
+}
+NUMPY = "import of numpy alone, which flambeau needs"
 
 
-def seconds(module: str, cache: str) -> float:
-    """Wall-clock seconds of one import in a new process."""
-    code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    environment.update(PYTHONPYCACHEPREFIX=cache, PYTHONPATH=str(ROOT))
-    return float(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout)
+def rows(settings: Settings) -> Iterator[Row]:
+    count = enough(settings.rounds)
+    with tempfile.TemporaryDirectory() as cache:
+        for name in settings.chosen(CASES):
+            names = [module.__name__ for module in settings.modules]
+            yield Row.of("startup", name, _seconds(CASES[name], names, count, cache))
+        if settings.wanted(NUMPY):
+            yield Row.of("startup", NUMPY, _seconds("", ["numpy"], count, cache))
+
+
+def _seconds(statements: str, modules: list[str], count: int, cache: str) -> list[tuple[float, ...]]:
+    """Of each module in each round."""
+    code = _CODE.format(statements)
+    for module in modules:
+        answer(code, module, cache=cache)  # fills the cache
+    rounds = [[answer(code, module, cache=cache)[0] for module in modules] for _ in range(count)]
+    return list(zip(*rounds, strict=True))
+
+
+def late(found: list[Row]) -> bool:
+    """Whether the import takes longer than its limit: in seconds, not beside PyTorch's."""
+    return any(row.name == IMPORT and report.median(row.ours) > LIMIT for row in found)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=11)
-    rounds = parser.parse_args().rounds
-    modules = [m for m in ("numpy", "flambeau", "torch") if importlib.util.find_spec(m)]
-    times: dict[str, list[float]] = {m: [] for m in modules}
-    with tempfile.TemporaryDirectory() as cache:
-        for module in modules:
-            seconds(module, cache)  # fills the cache
-        for _ in range(rounds):
-            for module in modules:
-                times[module].append(seconds(module, cache))
-    for module in modules:
-        limit = f"   limit {LIMIT:.2f} s" if module == "flambeau" else ""
-        print(f"import {module:<10}{statistics.median(times[module]):6.3f} s, best {min(times[module]):6.3f} s{limit}")
-    return int(statistics.median(times["flambeau"]) > LIMIT)
+    parser.add_argument("--rounds", type=report.rounds, default=11)
+    settings = Settings(rounds=parser.parse_args().rounds)
+    found, status = report.show(settings, {"startup": rows})
+    if late(found):
+        print(f"import flambeau takes more than its limit of {LIMIT} s")
+        return 1
+    return status
 
 
 if __name__ == "__main__":

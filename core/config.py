@@ -204,8 +204,8 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
                 "How much is kept there of each kind of kernels, the oldest going first; 0 keeps nothing, none has no "
                 "bound."),
         Setting("cpu_code", _processor, "none", "none", "host, avx512, avx2, sse or none",
-                "The processor that machine code for the CPU is made for, `host` being this one; with `none` numpy computes "
-                "everything."),
+                "The processor that machine code for the CPU is made for; `host` is this one, and with `none` numpy "
+                "computes everything."),
         Setting("memory_limit", _bytes, None, "none",
                 "a number of bytes such as '512M' or '2G' (K, M, G, T), or 'none'",
                 "The most memory that a backend with an allocator of its own may hold on one device."),

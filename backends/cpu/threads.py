@@ -1,6 +1,7 @@
-"""One number of threads for everything on the host: a pool for large work, and BLAS's own threads.
+"""One number of threads for everything on the host: pools for large work, and BLAS's own threads.
 
-The number is the setting ``num_threads``; the pool reads it at each use, BLAS is told when it changes.
+The number is the setting ``num_threads``; the pool here, which runs Python, and that of ``llvm.threads``, which runs
+generated code, read it at each use, BLAS is told when it changes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _lock = fork_safe(threading.Lock())
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
-_thread = threading.local()
 
 
 def available_cores() -> int:
@@ -35,9 +35,7 @@ def available_cores() -> int:
 
 
 def num_threads() -> int:
-    """The number of threads that a kernel may use here: the setting, and 1 inside one of the pool's threads."""
-    if getattr(_thread, "is_worker", False):
-        return 1
+    """The number of threads that a kernel may use here: the setting, which is 1 inside one of the pool's threads."""
     count: int = config.get("num_threads")
     return count
 
@@ -58,14 +56,19 @@ def _submit(part: Callable[[], Any], workers: int) -> Future[Any] | None:
             _pool, _pool_size = ThreadPoolExecutor(workers, "flambeau-cpu", _prepare_worker), workers
         pool = _pool
     try:
-        return pool.submit(part)
+        return pool.submit(_by_itself, part)
     except RuntimeError:
         return None
 
 
 def _prepare_worker() -> None:
     np.seterr(all="ignore")
-    _thread.is_worker = True
+
+
+def _by_itself(part: Callable[[], Any]) -> Any:
+    """The result of a part, which starts no threads of any kind: there is one for each part already."""
+    with config.override(num_threads=1):
+        return part()
 
 
 def run(parts: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -19,7 +19,7 @@ from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64
 from flambeau.backends.store import Store
 from flambeau.core import config
-from flambeau.core.locks import fork_safe
+from flambeau.core.locks import fork_safe, held_over_forks
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm  # 60 ms: at the first kernel
@@ -44,6 +44,7 @@ class Compiler:
     def __init__(self, target: Target):
         import llvmlite.binding as llvm
 
+        _keep_whole_over_forks()
         self.target = target
         self.compiled, self.seconds = 0, 0.0
         self._lock = fork_safe(threading.RLock())
@@ -119,6 +120,14 @@ class Compiler:
             self.seconds += seconds
         if before < _NOTICE <= self.seconds and sys.stderr is not None and sys.stderr.isatty():
             print(f"flambeau: compiling kernels for this processor; kept in {store.folder}", file=sys.stderr)
+
+
+@cache
+def _keep_whole_over_forks() -> None:
+    """No fork while another thread is inside LLVM, whose locks its child would find closed for ever."""
+    from llvmlite.binding import ffi
+
+    held_over_forks(ffi.lib._lock._lock)  # what each of llvmlite's calls holds; it has no public name
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import Final
 from flambeau.backends.llvm.compiler import load
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.threads import pool
 from flambeau.backends.llvm.types import F32, F64, I32, I64, PTR, Type
 
 _CODES: Final = {PTR: "Q", I64: "q", I32: "i", F32: "f", F64: "d"}
@@ -22,7 +23,8 @@ _CODES: Final = {PTR: "Q", I64: "q", I32: "i", F32: "f", F64: "d"}
 class JobFunction(Function):
     """A job being written: ``values`` are what the caller passes, ``chunk`` the number of the chunk.
 
-    ``thread`` is the number of the thread that does it, from 0, for memory that is each thread's own.
+    ``thread`` is the number of the thread that does it, from 0 and below the setting ``num_threads``, for memory that
+    is each thread's own within one call: two callers at once both have a thread 0.
     """
 
     def __init__(self, module: Module, name: str, params: Sequence[Type]):
@@ -35,18 +37,21 @@ class JobFunction(Function):
 class Job:
     """A job in memory: call it with the number of chunks and the values of its parameters, pointers as integers.
 
-    The interpreter's lock is given up meanwhile; the caller keeps the arrays alive and unchanged.
+    Several chunks are spread over the threads of :mod:`~flambeau.backends.llvm.threads`. The interpreter's lock is
+    given up meanwhile; the caller keeps the arrays alive and unchanged.
     """
 
     def __init__(self, address: int, params: Sequence[Type]):
         self.address = address
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(address)
         self._pack = struct.Struct("<" + "".join(_CODES[t] + "x" * (8 - t.bytes) for t in params)).pack
 
     def __call__(self, chunks: int, *values: int | float) -> None:
         packed = self._pack(*values)
-        call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(self.address)
-        for chunk in range(chunks):
-            call(packed, chunk, 0)
+        if chunks == 1:
+            self._call(packed, 0, 0)
+        elif chunks > 1:
+            pool().run(self.address, packed, chunks)
 
 
 def jobs(*functions: JobFunction) -> list[Job]:

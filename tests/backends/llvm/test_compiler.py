@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import io
+import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64
 from flambeau.core import config
+from tests.backends.test_forks import in_child
 
 
 @pytest.fixture(autouse=True)
@@ -140,3 +143,23 @@ def test_a_processor_that_this_is_not_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(targets, "runnable", lambda: [targets.host()])
     with pytest.raises(config.ConfigError, match="FLAMBEAU_CPU_CODE=avx512: this processor cannot run it"):
         targets.named.__wrapped__("avx512")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_compiles_though_another_thread_did() -> None:
+    compiler, over = Compiler(targets.host()), threading.Event()
+    numbers = itertools.count(1000)
+
+    def work() -> None:
+        while not over.is_set():
+            called(compiler, plus(next(numbers)), 1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for number in range(10):
+            assert in_child(lambda number=number: called(compiler, plus(number), 1) == number + 1) == 0
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,22 @@
+"""Measurements that take a process of their own, with the bytecode cached."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from benchmarks.frameworks import ROOT
+
+
+def answer(code: str, *arguments: str, cache: str) -> list[float]:
+    """The numbers that a new Python process prints for a program; RuntimeError with its error output if it fails.
+
+    Bytecode is kept in the folder ``cache``.
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment.update(PYTHONPYCACHEPREFIX=cache, PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"a process of the benchmarks ended with {done.returncode}:\n{done.stderr}")
+    return [float(number) for number in done.stdout.split()]

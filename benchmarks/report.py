@@ -1,0 +1,138 @@
+"""Rows as a table on the terminal and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import frameworks
+from benchmarks.measure import Row, TooFewRounds, enough, geometric_mean
+from benchmarks.suite import Settings, Suite
+
+
+def rounds(text: str) -> int:
+    """A number of rounds on the command line."""
+    try:
+        return enough(int(text))
+    except TooFewRounds as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+# -- values ------------------------------------------------------------------------------------------
+def shown(value: float, unit: str) -> str:
+    """A median with the unit that suits its size."""
+    if unit == "B":
+        return f"{value / 2**20:.1f} MiB"
+    if unit == "sample":
+        return f"{1 / value:,.0f}/s"
+    for factor, name in ((1e6, "µs"), (1e3, "ms")):
+        if value * factor < 1000:
+            return f"{value * factor:.3g} {name}" if value * factor < 100 else f"{value * factor:.0f} {name}"
+    return f"{value:.3g} s"
+
+
+def median(values: Sequence[float]) -> float:
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def cells(row: Row) -> tuple[str, str, str, str]:
+    """flambeau's median, PyTorch's, their ratio and its quartiles, as texts."""
+    ours, ratio = shown(median(row.ours), row.unit), row.ratio
+    if row.theirs is None or ratio is None:
+        return ours, "", "", ""
+    middle, low, high = (f"{r:.2f}" if r < 10 else f"{r:.3g}" for r in ratio)
+    return ours, shown(median(row.theirs), row.unit), middle, f"{low} to {high}"
+
+
+def mean(rows: Iterable[Row]) -> float | None:
+    """The geometric mean of the ratios; None where there are none."""
+    ratios = [row.ratio.median for row in rows if row.ratio is not None]
+    return geometric_mean(ratios) if ratios else None
+
+
+# -- the terminal ------------------------------------------------------------------------------------
+def line(row: Row) -> str:
+    ours, theirs, ratio, spread = cells(row)
+    limit = "" if row.limit is None or row.theirs is None else f"{row.limit:8.2f}{'  over' if row.exceeds else ''}"
+    return f"{row.name:60}{row.threads:>7}{ours:>12}{theirs:>12}{ratio:>8}{spread:>16}{limit}"
+
+
+def show(
+    settings: Settings,
+    suites: Mapping[str, Suite],
+    mean_limits: Mapping[str, float] | None = None,
+    keep: Callable[[list[Row]], None] = lambda rows: None,
+) -> tuple[list[Row], int]:
+    """Run suites and print their rows as they come: all rows, and the exit status, 1 for a limit that was exceeded
+    and for results that are not PyTorch's. ``keep`` gets the rows so far after every suite.
+    """
+    enough(settings.rounds)
+    print(frameworks.described(frameworks.facts()))
+    if len(settings.modules) < 2:
+        print(frameworks.WITHOUT_TORCH)
+    print("medians; a ratio below 1 means that flambeau is faster (or takes less memory), with its quartiles")
+    found: list[Row] = []
+    over = False
+    for name, suite in suites.items():
+        print(f"\n{name:60}{'threads':>7}{'flambeau':>12}{'PyTorch':>12}{'ratio':>8}{'quartiles':>16}")
+        rows = []
+        for row in suite(settings):
+            rows.append(row)
+            print(line(row), flush=True)
+        over |= any(row.exceeds for row in rows)
+        for threads in sorted({row.threads for row in rows}):
+            middle = mean(row for row in rows if row.threads == threads)
+            limit = (mean_limits or {}).get(name)
+            if middle is not None:
+                missed = limit is not None and middle > limit
+                over |= missed
+                beside = "" if limit is None else f"{'':16}{limit:8.2f}{'  over' if missed else ''}"
+                print(f"{'geometric mean':60}{threads:>7}{'':24}{middle:8.2f}{beside}")
+        found += rows
+        keep(found)
+    for text in settings.failures:
+        print(f"failed: {text}", file=sys.stderr)
+    return found, int(over or bool(settings.failures))
+
+
+# -- JSON --------------------------------------------------------------------------------------------
+@dataclass
+class Run:
+    """What was measured, where, and what failed."""
+
+    facts: dict[str, Any]
+    rows: list[Row]
+    failures: list[str]
+
+
+def write(path: Path, run: Run) -> None:
+    rows = [json.dumps({k: _rounded(v) for k, v in asdict(row).items()}) for row in run.rows]
+    head = f'"facts": {json.dumps(run.facts)},\n"failures": {json.dumps(run.failures)}'
+    lines = ",\n".join(rows)
+    path.write_text(f'{{{head},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def read(path: Path) -> Run:
+    """ValueError for a file that :func:`write` did not write."""
+    held = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(held, dict) or set(held) != {"facts", "failures", "rows"}:
+        raise ValueError(f"{path} is no run of the benchmarks: python -m benchmarks --json {path} writes one")
+    return Run(held["facts"], [_row(row) for row in held["rows"]], held["failures"])
+
+
+def _row(held: dict[str, Any]) -> Row:
+    theirs = held.pop("theirs")
+    return Row(ours=tuple(held.pop("ours")), theirs=None if theirs is None else tuple(theirs), **held)
+
+
+def _rounded(value: Any) -> Any:
+    """Times with the digits that mean something."""
+    if isinstance(value, tuple):
+        return [float(f"{v:.4g}") for v in value]
+    return value

@@ -1,0 +1,87 @@
+"""What becomes of a run: JSON, tables, pictures, and the page on performance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import flambeau
+from benchmarks import frameworks, memory, models, ops, overhead, page, plots, report, startup, sweep
+from benchmarks.measure import Row
+from benchmarks.report import Run
+from benchmarks.suite import Settings
+
+FACTS = {
+    "date": "2026-01-02", "processor": "a processor", "cores": 2, "load": 0.5, "system": "Linux", "commit": "abc1234",
+    "torch": "2.13.0", "numpy": "2.3", "python": "3.11", "note": "shared",
+}  # fmt: skip
+NAMES = {
+    "overhead": list(overhead.cases(flambeau)),
+    "ops": list(ops.CASES),
+    "models": list(models.CASES),
+    "memory": list(memory.CASES),
+    "startup": [*startup.CASES, startup.NUMPY],
+}
+ROWS = [
+    Row.of("ops", "exp", [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]),
+    Row.of("ops", "exp", [[1.0, 1.0, 1.0], [4.0, 4.0, 4.0]], threads=2),
+    Row.of("ops", "add", [[3.0, 3.0, 3.0]]),
+    Row.of(sweep.suite_of("tiny"), "softmax", [[9.0] * 3, [1.0] * 3]),
+]
+
+
+def test_the_page_lists_every_case_with_its_figures_or_without() -> None:
+    text = page.text([Run(FACTS, ROWS, ["softmax: it | differs"])])
+    lines = text.splitlines()
+    for suite, names in NAMES.items():
+        for name in names:
+            assert any(line.startswith(f"| {name} |") for line in lines), (suite, name)
+    (exp,) = [line for line in lines if line.startswith("| exp |")]
+    assert exp == "| exp | 2 s | 4 s | 0.50 (0.50 to 0.50) | 1 s | 4 s | 0.25 (0.25 to 0.25) |"
+    (add,) = [line for line in lines if line.startswith("| add | 3 s")]
+    assert add == "| add | 3 s |  |  | not measured |  |  |"
+    assert "| Elementwise, 10 M elements | 1 | 1 | 0.50 |" in lines
+    assert "| tiny | 1 | 9.00 | softmax 9.0 |" in lines and "| large | 0 | not measured |  |" in lines
+    assert "a processor" in text and "abc1234" in text and "The machine is shared." in text
+    assert "* softmax: it \\| differs" in lines
+
+
+def test_a_page_takes_rows_of_several_runs_and_of_each_case_the_last() -> None:
+    later = Run(FACTS, [Row.of("ops", "exp", [[8.0] * 3, [4.0] * 3])], [])
+    assert "| exp | 8 s | 4 s | 2.00 (2.00 to 2.00) |" in page.text([Run(FACTS, ROWS, []), later])
+    with pytest.raises(ValueError, match="JSON of a run"):
+        page.text([])
+
+
+def test_the_checked_in_page_names_every_case() -> None:
+    lines = page.PAGE.read_text(encoding="utf-8").splitlines()
+    missing = [n for names in NAMES.values() for n in names if not any(line.startswith(f"| {n} |") for line in lines)]
+    assert not missing
+
+
+def test_a_run_comes_back_from_json(tmp_path: Path) -> None:
+    run = Run(FACTS, ROWS, ["something"])
+    report.write(tmp_path / "run.json", run)
+    assert report.read(tmp_path / "run.json") == run
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(ValueError, match="is no run of the benchmarks"):
+        report.read(tmp_path / "other.json")
+
+
+def test_suites_are_shown_with_means_limits_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(modules=[flambeau], failures=["an op: wrong"])
+    kept: list[Row] = []
+    rows, status = report.show(settings, {"ops": lambda _: iter(ROWS[:3])}, keep=kept.extend)
+    shown = capsys.readouterr()
+    assert rows == kept == ROWS[:3] and status == 1 and "failed: an op: wrong" in shown.err
+    assert frameworks.WITHOUT_TORCH in shown.out and "geometric mean" in shown.out
+    assert report.show(Settings(modules=[flambeau] * 2), {"ops": lambda _: iter(ROWS[:2])}, {"ops": 0.6})[1] == 0
+    assert report.show(Settings(modules=[flambeau] * 2), {"ops": lambda _: iter(ROWS[:2])}, {"ops": 0.3})[1] == 1
+
+
+def test_pictures_are_of_what_was_compared(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    alone = Row.of("startup", "import", [[1.0] * 3])
+    assert plots.draw(tmp_path, Run(FACTS, [*ROWS[:3], alone], [])) == [tmp_path / "ops.png"]
+    assert (tmp_path / "ops.png").stat().st_size > 5000
