@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F32, I32, I64, PTR, Type
 
-_UNROLL = 4  # steps of the innermost loop at a time; a power of two
+#: Steps of the innermost loop at a time; a power of two.
+UNROLL: Final = 4
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def below(f: Function, count: Value, lanes: int) -> Value:
 
 
 def unrolled(f: Function, count: Value) -> Sequence[Value]:
-    """The bounds of a loop of ``_UNROLL`` steps at a time, and of the loop for the rest."""
-    return f.value(I64, 0), count & ~(_UNROLL - 1), count
+    """The bounds of a loop of ``UNROLL`` steps at a time, and of the loop for the rest."""
+    return f.value(I64, 0), count & ~(UNROLL - 1), count
 
 
 class Accumulators:
@@ -102,7 +104,7 @@ def product(module: Module, name: str, tile: Tile, vectors: int) -> Function:
     starts = [a + number * row * 4 for number in which]
     along, at_panel = f.variable(I64, 0), f.variable(PTR, panel)
     first, whole, end = unrolled(f, depth)
-    for begin, stop, times in ((first, whole, _UNROLL), (whole, end, 1)):
+    for begin, stop, times in ((first, whole, UNROLL), (whole, end, 1)):
         for _ in f.range(begin, stop, times):
             for _ in range(times):
                 here = along.now

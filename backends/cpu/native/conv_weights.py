@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu.native.conv_tile import (
+    UNROLL,
     Accumulators,
     Tile,
     call_for,
@@ -223,7 +224,7 @@ def _product(module: Module, name: str, tile: Tile, vectors: int) -> Function:
         along = f.variable(I64, 0)
         along.set(0)
         first, whole, end = unrolled(f, length)
-        for low, high, times in ((first, whole, 4), (whole, end, 1)):
+        for low, high, times in ((first, whole, UNROLL), (whole, end, 1)):
             for _ in f.range(low, high, times):
                 for _ in range(times):
                     here = along.now

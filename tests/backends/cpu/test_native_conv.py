@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,15 @@ def test_chunks_in_any_order_and_in_several_threads_give_the_same_bits(
     assert max(counts) > 1
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_several_python_threads_may_call_at_once() -> None:
+    expected = [all_three(TARGETS[0], c) for c in SAMPLE]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for found, want in zip(pool.map(lambda c: all_three(TARGETS[0], c), SAMPLE), expected, strict=True):
+                for a, b in zip(found, want, strict=True):
+                    np.testing.assert_array_equal(a, b)
 
 
 @every_width
