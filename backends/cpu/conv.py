@@ -19,6 +19,8 @@ import numpy as np
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.linalg import gemm
+from flambeau.backends.cpu.native import conv as native
+from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 
@@ -26,15 +28,38 @@ Ints = tuple[int, ...]
 
 _COLUMNS: Final = 2048  # that a product should have at least
 _BYTES: Final = 1 << 22  # that the columns of some images may take, unless one image takes more
+_WORTH_CODE: Final = 1 << 16  # multiplications
 _WORTH_A_THREAD: Final = 10_000_000  # multiplications
 _PARTS: Final = 8  # at least, of the batch for the gradient of the weight
 _TERMS: Final = 64  # that are added one by one, of chunks in a part
 
 
 def bind(table: KernelTable) -> None:
-    for fn in (conv, conv_grad_input, conv_grad_weight):
-        table.register(fn.__name__, fn, (dt.float32, dt.float64, dt.complex64, dt.complex128))
-        table.register(fn.__name__, _through_float32(fn), dt.LOW_PRECISION)
+    kernels: list[tuple[Callable[..., Array], Callable[..., Array | None]]] = [
+        (conv, native.conv),
+        (conv_grad_input, native.conv_grad_input),
+        (conv_grad_weight, native.conv_grad_weight),
+    ]
+    for fn, code in kernels:
+        single = _by_machine_code(fn, code)
+        table.register(fn.__name__, fn, (dt.float64, dt.complex64, dt.complex128))
+        table.register(fn.__name__, single, (dt.float32,))
+        table.register(fn.__name__, _through_float32(single), dt.LOW_PRECISION)
+
+
+def _by_machine_code(fn: Callable[..., Array], code: Callable[..., Array | None]) -> Callable[..., Array]:
+    """A kernel, or machine code for it where there is enough to do, it can be made, and it serves the operands."""
+
+    def kernel(first: Array, second: Array, *rest: Array | None, **params: Any) -> Array:
+        filters = prod(params["shape"]) if fn is conv_grad_weight else second.size
+        places = first.size // max(first.shape[1], 1)  # of the input or the output
+        if places * filters >= _WORTH_CODE and (target := active()) is not None:
+            found = code(target, first, second, *rest, **params)
+            if found is not None:
+                return found
+        return fn(first, second, *rest, **params)
+
+    return kernel
 
 
 def _through_float32(fn: Callable[..., Array]) -> Callable[..., Array]:

@@ -14,6 +14,9 @@ import numpy as np
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.chunks import in_chunks
+from flambeau.backends.cpu.native import pool as native
+from flambeau.backends.cpu.native.arrays import active
+from flambeau.backends.llvm.target import Target
 from flambeau.backends.xp import Array
 from flambeau.backends.xp.sums import add_up
 from flambeau.core import dtype as dt
@@ -24,16 +27,22 @@ Ints = tuple[int, ...]
 _CHUNK: Final = 1 << 17  # elements of input that are treated at a time
 _FEW: Final = 16  # elements of a window along an axis that are added one by one
 _LARGE: Final = 1 << 18  # elements of input from which several threads pay
+_WORTH_CODE: Final = 1 << 14  # elements of input
 
 
 def bind(table: KernelTable) -> None:
     for dtype in dt.BOOLS + dt.REALS:
         table.register("max_pool", partial(max_pool, _lowest(dtype)), (dtype,))
-    table.register("max_pool_grad", max_pool_grad, (*dt.INTS, dt.float32, dt.float64))
-    table.register("max_pool_grad", _in_float32(max_pool_grad), dt.LOW_PRECISION)
+    table.register("max_pool", _max_pool_by_code, (dt.float32,))
+    table.register("max_pool_grad", max_pool_grad, (*dt.INTS, dt.float64))
     for fn in (avg_pool, avg_pool_grad):
-        table.register(fn.__name__, fn, (dt.float32, dt.float64))
-        table.register(fn.__name__, _in_float32(fn), dt.LOW_PRECISION)
+        table.register(fn.__name__, fn, (dt.float64,))
+    by_code: dict[str, Callable[..., Array]] = {
+        "max_pool_grad": _max_pool_grad_by_code, "avg_pool": _avg_pool_by_code, "avg_pool_grad": _avg_pool_grad_by_code,
+    }  # fmt: skip
+    for name, kernel in by_code.items():
+        table.register(name, kernel, (dt.float32,))
+        table.register(name, _in_float32(kernel), dt.LOW_PRECISION)
 
 
 def _in_float32(fn: Callable[..., Array]) -> Callable[..., Array]:
@@ -255,3 +264,40 @@ def avg_pool_grad(
 
     _over_images(work, rows.shape[0], prod(w.frame))
     return out.reshape(shape)
+
+
+# -- by machine code where there is enough to do, it can be made, and it serves the operands --------
+def _target(size: int) -> Target | None:
+    return active() if size >= _WORTH_CODE else None
+
+
+def _sizes(inside: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> Ints:
+    return tuple([pool_size(*v, ceil) for v in zip(inside, kernel, stride, padding, dilation, strict=True)])
+
+
+def _max_pool_by_code(x: Array, *, ceil: bool, **window: Ints) -> tuple[Array, Array]:
+    target = _target(x.size)
+    found = target and native.max_pool(target, x, outside=_sizes(x.shape[2:], **window, ceil=ceil), **window)
+    return found or max_pool(np.float32(-math.inf), x, ceil=ceil, **window)
+
+
+def _max_pool_grad_by_code(grad: Array, indices: Array, *, shape: Ints) -> Array:
+    target = _target(prod(shape))
+    found = None if target is None else native.max_pool_grad(target, grad, indices, shape=shape)
+    return max_pool_grad(grad, indices, shape=shape) if found is None else found
+
+
+def _avg_pool_by_code(x: Array, *, ceil: bool, **params: Any) -> Array:
+    found, target = None, _target(x.size)
+    if target is not None:
+        kernel = params["kernel"]
+        outside = _sizes(x.shape[2:], kernel, params["stride"], params["padding"], (1,) * len(kernel), ceil)
+        found = native.avg_pool(target, x, outside=outside, **params)
+    return avg_pool(x, ceil=ceil, **params) if found is None else found
+
+
+def _avg_pool_grad_by_code(grad: Array, *, shape: Ints, ceil: bool, **params: Any) -> Array:
+    found, target = None, _target(prod(shape))
+    if target is not None:
+        found = native.avg_pool_grad(target, grad, shape=shape, outside=tuple(grad.shape[2:]), **params)
+    return avg_pool_grad(grad, shape=shape, ceil=ceil, **params) if found is None else found
