@@ -19,7 +19,6 @@ import numpy as np
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.linalg import gemm
-from flambeau.backends.cpu.native import conv as native
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
@@ -35,26 +34,23 @@ _TERMS: Final = 64  # that are added one by one, of chunks in a part
 
 
 def bind(table: KernelTable) -> None:
-    kernels: list[tuple[Callable[..., Array], Callable[..., Array | None]]] = [
-        (conv, native.conv),
-        (conv_grad_input, native.conv_grad_input),
-        (conv_grad_weight, native.conv_grad_weight),
-    ]
-    for fn, code in kernels:
-        single = _by_machine_code(fn, code)
+    for fn in (conv, conv_grad_input, conv_grad_weight):
+        single = _by_machine_code(fn)
         table.register(fn.__name__, fn, (dt.float64, dt.complex64, dt.complex128))
         table.register(fn.__name__, single, (dt.float32,))
         table.register(fn.__name__, _through_float32(single), dt.LOW_PRECISION)
 
 
-def _by_machine_code(fn: Callable[..., Array], code: Callable[..., Array | None]) -> Callable[..., Array]:
+def _by_machine_code(fn: Callable[..., Array]) -> Callable[..., Array]:
     """A kernel, or machine code for it where there is enough to do, it can be made, and it serves the operands."""
 
     def kernel(first: Array, second: Array, *rest: Array | None, **params: Any) -> Array:
         filters = prod(params["shape"]) if fn is conv_grad_weight else second.size
         places = first.size // max(first.shape[1], 1)  # of the input or the output
         if places * filters >= _WORTH_CODE and (target := active()) is not None:
-            found = code(target, first, second, *rest, **params)
+            from flambeau.backends.cpu.native import conv as native  # lazy for start-up: only large work needs it
+
+            found: Array | None = getattr(native, fn.__name__)(target, first, second, *rest, **params)
             if found is not None:
                 return found
         return fn(first, second, *rest, **params)

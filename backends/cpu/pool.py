@@ -14,9 +14,7 @@ import numpy as np
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.chunks import in_chunks
-from flambeau.backends.cpu.native import pool as native
 from flambeau.backends.cpu.native.arrays import active
-from flambeau.backends.llvm.target import Target
 from flambeau.backends.xp import Array
 from flambeau.backends.xp.sums import add_up
 from flambeau.core import dtype as dt
@@ -267,8 +265,14 @@ def avg_pool_grad(
 
 
 # -- by machine code where there is enough to do, it can be made, and it serves the operands --------
-def _target(size: int) -> Target | None:
-    return active() if size >= _WORTH_CODE else None
+def _code(name: str, size: int) -> Callable[..., Any]:
+    """The machine code of a kernel, for so many elements; it gives None for what it does not serve."""
+    target = active() if size >= _WORTH_CODE else None
+    if target is None:
+        return lambda *arrays, **params: None
+    from flambeau.backends.cpu.native import pool as native  # lazy for start-up: only large work needs it
+
+    return partial(getattr(native, name), target)
 
 
 def _sizes(inside: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> Ints:
@@ -276,28 +280,22 @@ def _sizes(inside: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: In
 
 
 def _max_pool_by_code(x: Array, *, ceil: bool, **window: Ints) -> tuple[Array, Array]:
-    target = _target(x.size)
-    found = target and native.max_pool(target, x, outside=_sizes(x.shape[2:], **window, ceil=ceil), **window)
+    found = _code("max_pool", x.size)(x, outside=_sizes(x.shape[2:], **window, ceil=ceil), **window)
     return found or max_pool(np.float32(-math.inf), x, ceil=ceil, **window)
 
 
 def _max_pool_grad_by_code(grad: Array, indices: Array, *, shape: Ints) -> Array:
-    target = _target(prod(shape))
-    found = None if target is None else native.max_pool_grad(target, grad, indices, shape=shape)
+    found = _code("max_pool_grad", prod(shape))(grad, indices, shape=shape)
     return max_pool_grad(grad, indices, shape=shape) if found is None else found
 
 
 def _avg_pool_by_code(x: Array, *, ceil: bool, **params: Any) -> Array:
-    found, target = None, _target(x.size)
-    if target is not None:
-        kernel = params["kernel"]
-        outside = _sizes(x.shape[2:], kernel, params["stride"], params["padding"], (1,) * len(kernel), ceil)
-        found = native.avg_pool(target, x, outside=outside, **params)
+    kernel = params["kernel"]
+    outside = _sizes(x.shape[2:], kernel, params["stride"], params["padding"], (1,) * len(kernel), ceil)
+    found = _code("avg_pool", x.size)(x, outside=outside, **params)
     return avg_pool(x, ceil=ceil, **params) if found is None else found
 
 
 def _avg_pool_grad_by_code(grad: Array, *, shape: Ints, ceil: bool, **params: Any) -> Array:
-    found, target = None, _target(prod(shape))
-    if target is not None:
-        found = native.avg_pool_grad(target, grad, shape=shape, outside=tuple(grad.shape[2:]), **params)
+    found = _code("avg_pool_grad", prod(shape))(grad, shape=shape, outside=tuple(grad.shape[2:]), **params)
     return avg_pool_grad(grad, shape=shape, ceil=ceil, **params) if found is None else found

@@ -62,7 +62,7 @@ class Elementwise:
         self.make, self.fallback = make, fallback
         self.dtypes, self.result, self.arity = tuple(d.numpy for d in dtypes), result.numpy, len(dtypes)
         self._program: Program | None = None
-        self._lines: dict[bool, Lines] = {}
+        self._lines: dict[tuple[Target | None, bool], Lines] = {}
         self._refused = False
 
     def __call__(self, *ins: Array, out: Array | None = None) -> Array:
@@ -89,7 +89,7 @@ class Elementwise:
             type(out) is np.ndarray and out.dtype == self.result and out.shape == shape and out.flags.behaved
         ):
             return None
-        if not self._lines and self.program is None:
+        if active() is None or self.program is None:
             return None
         if out is None:
             made: Array = like(tuple(ins), shape, self.result)
@@ -100,9 +100,9 @@ class Elementwise:
 
     @property
     def program(self) -> Program | None:
-        """The program; None where it is not served, or no machine code can be made."""
+        """The program; None where it is not served."""
         if self._program is None and not self._refused:
-            self._program = self.make() if active() else None
+            self._program = self.make()
             self._refused = self._program is None
         return self._program
 
@@ -115,12 +115,13 @@ class Elementwise:
         strides = tuple([x.strides if x.shape == shape else broadcast_strides(x, shape) for x in arrays])
         plan = plans[shape, strides, tuple([x.itemsize for x in arrays])]
         streaming = old and out.nbytes >= STREAM and all(x is not out for x in ins)
-        lines = self._lines.get(streaming)
+        target = active()
+        lines = self._lines.get((target, streaming))
         if lines is None:
             program = self.program
             assert program is not None
             light = len(program.steps) - self.arity <= _STREAM_STEPS
-            lines = self._lines[streaming] = compiled[program, active(), streaming and light]
+            lines = self._lines[target, streaming] = compiled[program, target, streaming and light]
         places = [address(x) + o for x, o in zip(arrays, plan.offsets, strict=True)]
         lines.walk(plan.chunks, *lines.places, *places, *plan.strides, *plan.counts)
 
