@@ -28,7 +28,7 @@ from flambeau.plugins.catalogue import Plugin, catalogue
 from flambeau.plugins.gaps import lacks_of_minimum
 
 #: What flambeau itself needs.
-DEPENDENCIES = ("numpy", "ml_dtypes", "safetensors", "pluggy", "tqdm")
+DEPENDENCIES = ("numpy", "ml_dtypes", "llvmlite", "safetensors", "pluggy", "tqdm")
 
 #: In place of a plugin's key: which device the setting `device` picks.
 DEFAULT_DEVICE = "the default device"

@@ -42,7 +42,7 @@ class Compiler:
     """
 
     def __init__(self, target: Target):
-        import llvmlite.binding as llvm
+        import llvmlite.binding as llvm  # 60 ms: at the first kernel
 
         _keep_whole_over_forks()
         self.target = target
@@ -81,7 +81,7 @@ class Compiler:
         return found
 
     def _optimised(self, text: str) -> llvm.ModuleRef:
-        import llvmlite.binding as llvm
+        import llvmlite.binding as llvm  # 60 ms: at the first kernel
 
         try:
             parsed = llvm.parse_assembly(text)
@@ -97,7 +97,7 @@ class Compiler:
 
     def load(self, module: Module, names: Iterable[str]) -> dict[str, int]:
         """The addresses of functions of a module, which stay for as long as the process lives."""
-        import llvmlite.binding as llvm
+        import llvmlite.binding as llvm  # 60 ms: at the first kernel
 
         names = list(names)
         code = self.object_code(module.text())

@@ -103,7 +103,7 @@ def _has(found: dict[str, bool], name: str) -> bool:
 
 def runnable() -> list[Target]:
     """What this machine can run: itself, and on x86 the levels that are in it."""
-    import llvmlite.binding as llvm
+    import llvmlite.binding as llvm  # 60 ms: at the first kernel
 
     here = host()
     if not is_x86():

@@ -7,6 +7,7 @@ import json
 from tests.conftest import RunPython
 
 LATER = (
+    "llvmlite",
     "scipy",
     "pluggy",
     "safetensors",
@@ -22,4 +23,5 @@ LATER = (
 def test_what_is_imported_at_first_need_only(run_python: RunPython) -> None:
     modules = json.loads(run_python("-c", "import flambeau, json, sys; print(json.dumps(sorted(sys.modules)))").stdout)
     assert not set(LATER) & set(modules)
-    assert not [m for m in modules if m.startswith(("flambeau.backends.opencl", "flambeau.backends.cuda"))]
+    backends = tuple(f"flambeau.backends.{name}" for name in ("opencl", "cuda", "llvm"))
+    assert not [m for m in modules if m.startswith(backends)]

@@ -22,7 +22,7 @@ def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: D
     def kernel(*ins: Any, out: Any = None) -> Any:
         nonlocal made
         if made is None:
-            from flambeau.backends.cpu.native import elementwise
+            from flambeau.backends.cpu.native import elementwise  # lazy: small work needs none of it
 
             made = elementwise.of_expression(make, dtypes, result, fallback)
         return made(*ins, out=out)
@@ -32,6 +32,6 @@ def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: D
 
 def copy(dst: Any, src: Any) -> bool:
     """Write ``src`` to ``dst``, both large; False, and nothing done, for what is not served."""
-    from flambeau.backends.cpu.native import elementwise
+    from flambeau.backends.cpu.native import elementwise  # lazy: small work needs none of it
 
     return elementwise.copy(dst, src)
