@@ -125,7 +125,7 @@ class Compiler:
 @cache
 def _keep_whole_over_forks() -> None:
     """No fork while another thread is inside LLVM, whose locks its child would find closed for ever."""
-    from llvmlite.binding import ffi
+    from llvmlite.binding import ffi  # 60 ms: at the first kernel
 
     held_over_forks(ffi.lib._lock._lock)  # what each of llvmlite's calls holds; it has no public name
 
