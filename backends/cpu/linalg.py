@@ -219,11 +219,13 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """``x @ weight.T + bias``."""
     if x.ndim != 2:
         return linear(x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias).reshape(*x.shape[:-1], weight.shape[0])
-    found = _native(x, weight.T, bias, _NATIVE)
-    if found is not None:
-        return found
-    alone = x.size <= _DOT_ALONE and x.size * weight.shape[0] <= _BLAS_ALONE
-    out = x.dot(weight.T) if alone else gemm(x, weight.T)
+    if x.size <= _DOT_ALONE and x.size * weight.shape[0] <= _BLAS_ALONE:
+        out = x.dot(weight.T)
+    else:
+        found = _native(x, weight.T, bias, _NATIVE)
+        if found is not None:
+            return found
+        out = gemm(x, weight.T)
     if bias is None:
         return out
     if out.size > 4096:
