@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from flambeau.backends.base import Kernel
+from flambeau.backends.cpu.native.arrays import active
 from flambeau.core.dtype import DType
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: D
 
     def kernel(*ins: Any, out: Any = None) -> Any:
         nonlocal made
+        if active() is None:
+            return fallback(*ins, out=out)
         if made is None:
             from flambeau.backends.cpu.native import elementwise  # lazy: small work needs none of it
 
@@ -32,6 +35,8 @@ def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: D
 
 def copy(dst: Any, src: Any) -> bool:
     """Write ``src`` to ``dst``, both large; False, and nothing done, for what is not served."""
+    if active() is None:
+        return False
     from flambeau.backends.cpu.native import elementwise  # lazy: small work needs none of it
 
     return elementwise.copy(dst, src)
