@@ -25,3 +25,14 @@ def test_what_is_imported_at_first_need_only(run_python: RunPython) -> None:
     assert not set(LATER) & set(modules)
     backends = tuple(f"flambeau.backends.{name}" for name in ("opencl", "cuda", "llvm"))
     assert not [m for m in modules if m.startswith(backends)]
+
+
+def test_work_of_any_size_on_numpy_loads_no_compiler(run_python: RunPython) -> None:
+    program = (
+        "import sys, flambeau as fb\n"
+        "x = fb.rand(300, 300)\n"
+        "(fb.nn.functional.gelu(x) @ x).softmax(-1).sum().to(fb.float16)\n"
+        "fb.nn.functional.conv2d(fb.rand(4, 3, 32, 32), fb.rand(8, 3, 3, 3)), fb.exp(x).half().float().cumsum(0)\n"
+        "print([m for m in sys.modules if m.startswith(('llvmlite', 'flambeau.backends.llvm'))])"
+    )
+    assert run_python("-c", program).stdout.strip() == "[]"
