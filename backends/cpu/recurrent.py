@@ -1,0 +1,152 @@
+"""Layers of recurrent networks on numpy: a product and a few calls a step, and machine code over them.
+
+The formulas are those of :mod:`flambeau.core.ops.nn.recurrent`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from flambeau.backends.base import KernelTable
+from flambeau.backends.cpu.native.arrays import over
+from flambeau.backends.xp.sums import add_up
+from flambeau.core import dtype as dt
+
+Array = np.ndarray[Any, Any]
+
+_DTYPES: Final = (dt.float32, dt.float64)
+#: Gates' numbers from which on machine code is worth what it takes to load, by record; gradients are asked with (T, N, H).
+_LEAST: Final = 1 << 10
+_RECORDS: Final = {"lstm_layer": 4, "gru_layer": 3, "rnn_layer": 1}
+
+
+def bind(table: KernelTable) -> None:
+    """Enter the layers and their gradients."""
+    for name, gates in _RECORDS.items():
+        for record, least in ((name, _LEAST), (f"{name}_grad", _LEAST // gates)):
+            table.register(record, globals()[record], _DTYPES)
+            over(table, record, _DTYPES, "recurrent", least)
+
+
+def _sigmoid(x: Array) -> Array:
+    out = np.negative(x)
+    np.exp(out, out)
+    out += 1
+    return np.reciprocal(out, out)
+
+
+def _before(h0: Array, out: Array) -> Array:
+    """The state (T, N, H) before each step."""
+    return np.concatenate([h0[None], out[:-1]])
+
+
+def _of_weight(of_gates: Array, before: Array) -> Array:
+    return of_gates.reshape(-1, of_gates.shape[-1]).T @ before.reshape(-1, before.shape[-1])
+
+
+# -- LSTM ------------------------------------------------------------------------------------------
+def _lstm_gates(x: Array) -> tuple[Array, Array, Array, Array]:
+    """Input gate, forget gate, candidate, output gate."""
+    hidden = x.shape[-1] // 4
+    both = _sigmoid(x[..., : 2 * hidden])
+    g, o = np.tanh(x[..., 2 * hidden : 3 * hidden]), _sigmoid(x[..., 3 * hidden :])
+    return both[..., :hidden], both[..., hidden:], g, o
+
+
+def lstm_layer(gates: Array, h0: Array, c0: Array, weight: Array) -> tuple[Array, Array]:
+    """Hidden states and cells (T, N, H)."""
+    shape, turned = (*gates.shape[:2], h0.shape[1]), weight.T
+    out, cells = np.empty(shape, gates.dtype), np.empty(shape, gates.dtype)
+    for t, step in enumerate(gates):
+        i, f, g, o = _lstm_gates(step + h0 @ turned)
+        c0 = np.add(f * c0, i * g, out=cells[t])
+        h0 = np.multiply(o, np.tanh(c0), out=out[t])
+    return out, cells
+
+
+def lstm_layer_grad(
+    of_out: Array, of_cells: Array, gates: Array, h0: Array, c0: Array, weight: Array, result: Array, states: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The gradients for gates, h0, c0 and weight."""
+    hidden, before, cell_before = h0.shape[1], _before(h0, result), _before(c0, states)
+    i, f, g, o = _lstm_gates(gates + before @ weight.T)
+    squashed = np.tanh(states)
+    to_cell = o * (1 - squashed * squashed)
+    # What a step's gradients are multiplied by: those of the cell, and that of the hidden state.
+    to_gates = np.concatenate([g * i * (1 - i), cell_before * f * (1 - f), i * (1 - g * g)], -1)
+    to_o = squashed * o * (1 - o)
+    of_gates, of_h, of_c = np.empty(gates.shape, gates.dtype), np.zeros_like(h0), np.zeros_like(c0)
+    for t in range(len(gates) - 1, -1, -1):
+        of_h = of_h + of_out[t]
+        of_c = of_c + of_cells[t] + of_h * to_cell[t]
+        np.multiply(np.concatenate([of_c] * 3, -1), to_gates[t], out=of_gates[t, :, : 3 * hidden])
+        np.multiply(of_h, to_o[t], out=of_gates[t, :, 3 * hidden :])
+        of_h, of_c = of_gates[t] @ weight, of_c * f[t]
+    return of_gates, of_h, of_c, _of_weight(of_gates, before)
+
+
+# -- GRU -------------------------------------------------------------------------------------------
+def _recurrent(h: Array, weight: Array, bias: Array | None) -> Array:
+    out = h @ weight.T
+    return out if bias is None else out + bias
+
+
+def _gru_gates(gates: Array, recurrent: Array) -> tuple[Array, Array, Array]:
+    """Reset gate, update gate, candidate."""
+    hidden = gates.shape[-1] // 3
+    both = _sigmoid(gates[..., : 2 * hidden] + recurrent[..., : 2 * hidden])
+    r, z = both[..., :hidden], both[..., hidden:]
+    return r, z, np.tanh(gates[..., 2 * hidden :] + r * recurrent[..., 2 * hidden :])
+
+
+def gru_layer(gates: Array, h0: Array, weight: Array, bias: Array | None) -> Array:
+    """Hidden states (T, N, H)."""
+    out = np.empty((*gates.shape[:2], h0.shape[1]), gates.dtype)
+    for t, step in enumerate(gates):
+        _, z, n = _gru_gates(step, _recurrent(h0, weight, bias))
+        h0 = np.add(n, z * (h0 - n), out=out[t])
+    return out
+
+
+def gru_layer_grad(
+    of_out: Array, gates: Array, h0: Array, weight: Array, bias: Array | None, result: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The gradients for gates, h0, weight and bias."""
+    hidden, before = h0.shape[1], _before(h0, result)
+    recurrent = _recurrent(before, weight, bias)
+    r, z, n = _gru_gates(gates, recurrent)
+    to_n, to_z = (1 - z) * (1 - n * n), (before - n) * z * (1 - z)
+    to_gates = np.concatenate([to_n * recurrent[..., 2 * hidden :] * r * (1 - r), to_z, to_n], -1)
+    of_gates, of_recurrent = np.empty(gates.shape, gates.dtype), np.empty(gates.shape, gates.dtype)
+    of_h = np.zeros_like(h0)
+    for t in range(len(gates) - 1, -1, -1):
+        of_h = of_h + of_out[t]
+        of_gates[t] = of_recurrent[t] = np.concatenate([of_h] * 3, -1) * to_gates[t]
+        of_recurrent[t, :, 2 * hidden :] *= r[t]
+        of_h = of_h * z[t] + of_recurrent[t] @ weight
+    of_bias = add_up(np, of_recurrent.reshape(-1, 3 * hidden), (0,))
+    return of_gates, of_h, _of_weight(of_recurrent, before), of_bias
+
+
+# -- plain -----------------------------------------------------------------------------------------
+def rnn_layer(gates: Array, h0: Array, weight: Array, *, nonlinearity: str) -> Array:
+    """Hidden states (T, N, H)."""
+    out, turned = np.empty(gates.shape, gates.dtype), weight.T
+    for t, step in enumerate(gates):
+        h0 = step + h0 @ turned
+        h0 = np.tanh(h0, out=out[t]) if nonlinearity == "tanh" else np.maximum(h0, 0, out=out[t])
+    return out
+
+
+def rnn_layer_grad(
+    of_out: Array, h0: Array, weight: Array, result: Array, *, nonlinearity: str
+) -> tuple[Array, Array, Array]:
+    """The gradients for gates, h0 and weight."""
+    slope = 1 - result * result if nonlinearity == "tanh" else np.where(result > 0, 1, result * 0)
+    of_gates, of_h = np.empty(result.shape, result.dtype), np.zeros_like(h0)
+    for t in range(len(result) - 1, -1, -1):
+        np.multiply(of_h + of_out[t], slope[t], out=of_gates[t])
+        of_h = of_gates[t] @ weight
+    return of_gates, of_h, _of_weight(of_gates, _before(h0, result))
