@@ -67,9 +67,13 @@ class Node:
     hooks: dict[int, Callable[..., Any]] | None  # on the gradients of the inputs
     pre_hooks: list[tuple[int, Callable[..., Any]]] | None  # on the gradient of output i
     trace: Any  # anomaly mode: where the op was called
-    fills = True  # whether outputs that no gradient reached get zeros
     plain = True  # whether it is a record's, whose gradient is written out
     aliases = False  # whether an output shares memory with an input behind the graph's back
+
+    @property
+    def fills(self) -> bool:
+        """Whether outputs that no gradient reached get zeros, or None."""
+        return self.op.fills  # type: ignore[no-any-return]
 
     def backward(self, grad: Any, keep: bool) -> tuple[Any, ...]:  # Any: a gradient, or a list of one per output
         """The gradients of the inputs, one per edge; ``keep`` makes them differentiable again."""

@@ -165,6 +165,7 @@ class Facts(TypedDict, total=False):
     differentiable: bool  #: whether a result has a gradient; the rules of an op without are for its form in place
     check: bool  #: infer before the kernel
     upcast: bool  #: in low precision its decomposition computes in float32
+    fills: bool  #: whether a joint vjp gets zeros for results that no gradient reached; else None
     linear: Sequence[str]  #: operands in which it is linear
     public: bool | Sequence[str]  #: its public names; True is its own, False none
     aliases: Sequence[str]  #: more public names
@@ -213,6 +214,7 @@ class Op:
         self.differentiable = fields.get("differentiable", True)
         self.check = fields.get("check", False)
         self.upcast = fields.get("upcast", True)
+        self.fills = fields.get("fills", True)
         self.linear = tuple(fields.get("linear", ()))
         self.public = self._public_names(fields.get("public", True), fields.get("aliases", ()))
         self.random = fields.get("random", False)

@@ -17,17 +17,20 @@ from flambeau.core import dtype as dt
 Array = np.ndarray[Any, Any]
 
 _DTYPES: Final = (dt.float32, dt.float64)
-#: Gates' numbers from which on machine code is worth what it takes to load, by record; gradients are asked with (T, N, H).
+#: Numbers of the gates from which on machine code is worth what it takes to load,
 _LEAST: Final = 1 << 10
-_RECORDS: Final = {"lstm_layer": 4, "gru_layer": 3, "rnn_layer": 1}
+#: and how many there are (about) to each number of the first operand, by record.
+_RECORDS: Final = {
+    "lstm_layer": 1, "lstm_layer_grad": 4, "lstm_sequence": 4, "lstm_sequence_grad": 1,
+    "gru_layer": 1, "gru_layer_grad": 3, "rnn_layer": 1, "rnn_layer_grad": 1,
+}  # fmt: skip
 
 
 def bind(table: KernelTable) -> None:
     """Enter the layers and their gradients."""
     for name, gates in _RECORDS.items():
-        for record, least in ((name, _LEAST), (f"{name}_grad", _LEAST // gates)):
-            table.register(record, globals()[record], _DTYPES)
-            over(table, record, _DTYPES, "recurrent", least)
+        table.register(name, globals()[name], _DTYPES)
+        over(table, name, _DTYPES, "recurrent", _LEAST // gates)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -46,6 +49,11 @@ def _of_weight(of_gates: Array, before: Array) -> Array:
     return of_gates.reshape(-1, of_gates.shape[-1]).T @ before.reshape(-1, before.shape[-1])
 
 
+def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    out = x @ weight.T
+    return out if bias is None else out + bias
+
+
 # -- LSTM ------------------------------------------------------------------------------------------
 def _lstm_gates(x: Array) -> tuple[Array, Array, Array, Array]:
     """Input gate, forget gate, candidate, output gate."""
@@ -55,44 +63,63 @@ def _lstm_gates(x: Array) -> tuple[Array, Array, Array, Array]:
     return both[..., :hidden], both[..., hidden:], g, o
 
 
-def lstm_layer(gates: Array, h0: Array, c0: Array, weight: Array) -> tuple[Array, Array]:
-    """Hidden states and cells (T, N, H)."""
+def _lstm(gates: Array, h0: Array, c0: Array, weight: Array, kept: Array | None) -> tuple[Array, Array]:
     shape, turned = (*gates.shape[:2], h0.shape[1]), weight.T
     out, cells = np.empty(shape, gates.dtype), np.empty(shape, gates.dtype)
     for t, step in enumerate(gates):
         i, f, g, o = _lstm_gates(step + h0 @ turned)
         c0 = np.add(f * c0, i * g, out=cells[t])
         h0 = np.multiply(o, np.tanh(c0), out=out[t])
+        if kept is not None:
+            np.concatenate([i, f, g, o], -1, out=kept[t])
     return out, cells
+
+
+def lstm_layer(gates: Array, h0: Array, c0: Array, weight: Array) -> tuple[Array, Array]:
+    """Hidden states and cells (T, N, H)."""
+    return _lstm(gates, h0, c0, weight, None)
+
+
+def lstm_sequence(
+    x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array | None, *, keep: bool
+) -> tuple[Array, Array, Array]:
+    """The same from the input (T, N, I), and the gates (T, N, 4 H) if they are to be kept."""
+    gates = _linear(x, w_ih, bias)
+    kept = np.empty((len(x) if keep else 0, *gates.shape[1:]), x.dtype)
+    return (*_lstm(gates, h0, c0, w_hh, kept if keep else None), kept)
 
 
 def lstm_layer_grad(
     of_out: Array, of_cells: Array, gates: Array, h0: Array, c0: Array, weight: Array, result: Array, states: Array
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients for gates, h0, c0 and weight."""
-    hidden, before, cell_before = h0.shape[1], _before(h0, result), _before(c0, states)
-    i, f, g, o = _lstm_gates(gates + before @ weight.T)
+    kept = np.concatenate(_lstm_gates(gates + _before(h0, result) @ weight.T), -1)
+    return lstm_sequence_grad(kept, of_out, of_cells, h0, c0, weight, result, states)
+
+
+def lstm_sequence_grad(
+    kept: Array, of_out: Array | None, of_cells: Array | None, h0: Array, c0: Array, weight: Array, result: Array,
+    states: Array,
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    """The same from the gates."""
+    hidden, cell_before = h0.shape[1], _before(c0, states)
+    i, f, g, o = (kept[..., q * hidden : (q + 1) * hidden] for q in range(4))
     squashed = np.tanh(states)
     to_cell = o * (1 - squashed * squashed)
     # What a step's gradients are multiplied by: those of the cell, and that of the hidden state.
     to_gates = np.concatenate([g * i * (1 - i), cell_before * f * (1 - f), i * (1 - g * g)], -1)
     to_o = squashed * o * (1 - o)
-    of_gates, of_h, of_c = np.empty(gates.shape, gates.dtype), np.zeros_like(h0), np.zeros_like(c0)
-    for t in range(len(gates) - 1, -1, -1):
-        of_h = of_h + of_out[t]
-        of_c = of_c + of_cells[t] + of_h * to_cell[t]
+    of_gates, of_h, of_c = np.empty(kept.shape, kept.dtype), np.zeros_like(h0), np.zeros_like(c0)
+    for t in range(len(kept) - 1, -1, -1):
+        of_h = of_h if of_out is None else of_h + of_out[t]
+        of_c = (of_c if of_cells is None else of_c + of_cells[t]) + of_h * to_cell[t]
         np.multiply(np.concatenate([of_c] * 3, -1), to_gates[t], out=of_gates[t, :, : 3 * hidden])
         np.multiply(of_h, to_o[t], out=of_gates[t, :, 3 * hidden :])
         of_h, of_c = of_gates[t] @ weight, of_c * f[t]
-    return of_gates, of_h, of_c, _of_weight(of_gates, before)
+    return of_gates, of_h, of_c, _of_weight(of_gates, _before(h0, result))
 
 
 # -- GRU -------------------------------------------------------------------------------------------
-def _recurrent(h: Array, weight: Array, bias: Array | None) -> Array:
-    out = h @ weight.T
-    return out if bias is None else out + bias
-
-
 def _gru_gates(gates: Array, recurrent: Array) -> tuple[Array, Array, Array]:
     """Reset gate, update gate, candidate."""
     hidden = gates.shape[-1] // 3
@@ -105,7 +132,7 @@ def gru_layer(gates: Array, h0: Array, weight: Array, bias: Array | None) -> Arr
     """Hidden states (T, N, H)."""
     out = np.empty((*gates.shape[:2], h0.shape[1]), gates.dtype)
     for t, step in enumerate(gates):
-        _, z, n = _gru_gates(step, _recurrent(h0, weight, bias))
+        _, z, n = _gru_gates(step, _linear(h0, weight, bias))
         h0 = np.add(n, z * (h0 - n), out=out[t])
     return out
 
@@ -115,7 +142,7 @@ def gru_layer_grad(
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients for gates, h0, weight and bias."""
     hidden, before = h0.shape[1], _before(h0, result)
-    recurrent = _recurrent(before, weight, bias)
+    recurrent = _linear(before, weight, bias)
     r, z, n = _gru_gates(gates, recurrent)
     to_n, to_z = (1 - z) * (1 - n * n), (before - n) * z * (1 - z)
     to_gates = np.concatenate([to_n * recurrent[..., 2 * hidden :] * r * (1 - r), to_z, to_n], -1)

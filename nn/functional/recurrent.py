@@ -8,6 +8,7 @@ from typing import Any
 from flambeau.core.ops.elementwise import sigmoid_p, tanh_p
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import recurrent as ops
+from flambeau.core.state import current, is_grad_enabled
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.dropout import dropout
 from flambeau.nn.functional.linear import linear
@@ -42,6 +43,9 @@ def _rnn_layer(x: Tensor, states: list[Tensor], weights: Weights, nonlinearity: 
 def lstm_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor]:
     """Input, forget, candidate and output gates; with w_hr the hidden state is projected."""
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    if w_hr is None and _is_whole(x, *states, w_ih, w_hh):
+        keep = is_grad_enabled() and any(t.requires_grad for t in (x, *states, *weights[:4]) if t is not None)
+        return list(ops.lstm_sequence_p(x, *states, w_ih, w_hh, _both(b_ih, b_hh), keep)[:2])
     gates = linear(x, w_ih, _both(b_ih, b_hh))
     if w_hr is None:
         return list(ops.lstm_layer_p(gates, *states, w_hh))
@@ -52,6 +56,17 @@ def lstm_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor
         outs.append(h)
         cells.append(c)
     return [stack(outs, 0), stack(cells, 0)]
+
+
+def _is_whole(x: Tensor, *others: Tensor) -> bool:
+    """Whether the backend computes a layer with the input's part of the gates as one: of no layers and transforms."""
+    key = x._key
+    return (
+        key.level is None
+        and not current().layers
+        and all(t._key is key for t in others)
+        and key.lstm_sequence is not None
+    )
 
 
 def gru_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor]:

@@ -73,6 +73,11 @@ def _sequence(x: Array) -> tuple[Array, tuple[int, int, int]]:
     return x, (address(x), x.strides[0] // x.itemsize, x.strides[1] // x.itemsize)
 
 
+def _gradient(x: Array | None, nothing: Array) -> tuple[Array, tuple[int, int, int]]:
+    """The same of a gradient that may have not arrived: a row of zeros is read again and again."""
+    return (nothing, (address(nothing), 0, 0)) if x is None else _sequence(x)
+
+
 def _times(x: Array, y: Array) -> Array:
     found = matmul.product(x, y)
     return np.matmul(x, y) if found is None else found
@@ -80,18 +85,18 @@ def _times(x: Array, y: Array) -> Array:
 
 # -- packed weights --------------------------------------------------------------------------------
 class _Panels:
-    """A weight (gates * H, H) in panels, for products with it transposed, or as it is."""
+    """A weight (gates * H, K) in panels, for products with it transposed, or as it is."""
 
     def __init__(self, target: Target, weight: Array, gates: int, turned: bool):
-        name, hidden = dtype_name(weight.dtype), weight.shape[1]
+        name, hidden, depth = dtype_name(weight.dtype), weight.shape[0] // gates, weight.shape[1]
         shape = micro.tile(target, NUMBERS[name])
         across = -(-hidden // shape.width)
-        deep = -(-hidden // shape.lanes) * shape.lanes if turned else hidden
+        deep = -(-depth // shape.lanes) * shape.lanes if turned else hidden
         numbers = (across * gates * deep + shape.lanes) * shape.width
         self.memory = np.empty(numbers * weight.itemsize + _LINE, np.uint8)
         self.address = -(-address(self.memory) // _LINE) * _LINE
         job = steps.packing(target, name)[0 if turned else 1]
-        job(across * gates if turned else across, address(weight), hidden, gates, self.address)
+        job(across * gates if turned else across, address(weight), hidden, depth, gates, self.address)
 
 
 # -- one layer -------------------------------------------------------------------------------------
@@ -107,14 +112,18 @@ class _Layer:
         width = micro.tile(target, NUMBERS[self.name]).width
         self.plan = plan(width, self.dtype.itemsize, self.cell.gates, self.rows, self.hidden)
 
+    def panels(self, weight: Array, turned: bool) -> _Panels:
+        """A dense weight packed."""
+        return _Panels(self.target, weight, self.cell.gates, turned)
+
     def values(
         self, gates: tuple[int, int, int], h0: Array, c0: Array | None, out: Array, cells: Array | None,
-        given: Array | None, panels: int,
+        kept: Array | None, given: Array | None, panels: int,
     ) -> tuple[int, ...]:  # fmt: skip
         """What both jobs are called with behind the steps."""
         return (
             self.rows, self.hidden, self.plan.rows, self.plan.units, *gates,
-            _at(given), panels, _at(self.bias), address(h0), _at(c0), address(out), _at(cells),
+            _at(given), panels, _at(self.bias), address(h0), _at(c0), address(out), _at(cells), _at(kept),
         )  # fmt: skip
 
     def given(self, before: Array) -> Array | None:
@@ -129,36 +138,78 @@ def _at(x: Array | None) -> int:
     return 0 if x is None else address(x)
 
 
+class _Input(NamedTuple):
+    """What an LSTM's gates are made of: the input (T, N, I) and its weight; the layer's bias is its too."""
+
+    x: Array
+    weight: Array
+
+
 def _forward(
-    target: Target, mode: str, gates: Array, h0: Array, c0: Array | None, weight: Array, bias: Array | None
-) -> tuple[Array, Array | None] | None:
-    if gates.ndim != 3 or h0.ndim != 2 or not gates.size:
+    target: Target, mode: str, gates: Array | _Input, h0: Array, c0: Array | None, weight: Array, bias: Array | None
+) -> tuple[Array, Array | None, Array | None] | None:
+    """Hidden states, cells, and what is kept for the gradient."""
+    first = gates.x if isinstance(gates, _Input) else gates
+    if first.ndim != 3 or h0.ndim != 2 or not first.size or not h0.size:
         return None
-    (count, rows, _), hidden = gates.shape, h0.shape[1]
+    (count, rows, width), hidden = first.shape, h0.shape[1]
     wide = CELLS[mode].gates * hidden
-    shapes = [(gates, (count, rows, wide)), (h0, (rows, hidden)), (weight, (wide, hidden))]
+    shapes = [(h0, (rows, hidden)), (weight, (wide, hidden))]
+    shapes += [(gates.weight, (wide, width)), (first, first.shape)] if isinstance(gates, _Input) else []
+    shapes += [] if isinstance(gates, _Input) else [(gates, (count, rows, wide))]
     shapes += [] if c0 is None else [(c0, (rows, hidden))]
     if not _alike((*shapes, *([] if bias is None else [(bias, (wide,))]))):
         return None
     layer = _Layer(target, mode, (count, rows, hidden), weight, bias)
-    gates, gates_at = _sequence(gates)
-    h0, c0 = _dense(h0), None if c0 is None else _dense(c0)
-    out = np.empty((count, rows, hidden), gates.dtype)
+    source = None
+    if isinstance(gates, _Input):
+        if count > 1 and gates.weight.nbytes + weight.nbytes <= _NEAR:
+            source = gates
+        else:
+            gates, layer.bias = _linear(gates.x, gates.weight, layer.bias), None
+    return _run_forward(layer, None if isinstance(gates, _Input) else gates, source, _dense(h0), c0)
+
+
+def _run_forward(
+    layer: _Layer, gates: Array | None, source: _Input | None, h0: Array, c0: Array | None
+) -> tuple[Array, Array | None, Array | None]:
+    count, rows, hidden = layer.steps, layer.rows, layer.hidden
+    gates, gates_at = (None, (0, 0, 0)) if gates is None else _sequence(gates)
+    c0 = None if c0 is None else _dense(c0)
+    out = np.empty((count, rows, hidden), layer.dtype)
     cells = None if c0 is None else np.empty_like(out)
+    kept = np.empty((count, rows, layer.cell.gates * hidden), layer.dtype) if layer.mode == "lstm_kept" else None
     given = layer.given(h0)
-    panels = _Panels(target, layer.weight, layer.cell.gates, True) if given is None else None
-    job = steps.forward(target, layer.name, mode, layer.height)
-    values = layer.values(gates_at, h0, c0, out, cells, given, 0 if panels is None else panels.address)
+    panels = layer.panels(layer.weight, True) if given is None else None
+    values = layer.values(gates_at, h0, c0, out, cells, kept, given, 0 if panels is None else panels.address)
+    job = steps.forward(layer.target, layer.name, layer.mode, layer.height, source is not None)
+    if source is not None:
+        x, x_at = _sequence(source.x)
+        of_input = layer.panels(_dense(source.weight), True)
+        values = (*values, *x_at, x.shape[-1], of_input.address)
     if layer.plan.by_steps:
         for t in range(count):
             job(layer.plan.chunks, t, t + 1, *values)
     else:
         job(layer.plan.chunks, 0, count, *values)
-    return out, cells
+    return out, cells, kept
+
+
+def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    """x @ weight.T + bias of a sequence, laid out as the input is."""
+    swapped = not x.flags.c_contiguous and x.transpose(1, 0, 2).flags.c_contiguous
+    rows = np.ascontiguousarray(x.transpose(1, 0, 2) if swapped else x)
+    flat = rows.reshape(-1, x.shape[-1])
+    found = matmul.product(flat, weight.T, bias)
+    if found is None:
+        found = np.matmul(flat, weight.T)
+        found = found if bias is None else np.add(found, bias, out=found)
+    found = found.reshape(*rows.shape[:2], -1)
+    return found.transpose(1, 0, 2) if swapped else found
 
 
 def _backward(
-    target: Target, mode: str, of_out: Array, of_cells: Array | None, gates: Array | None, h0: Array,
+    target: Target, mode: str, of_out: Array | None, of_cells: Array | None, gates: Array | None, h0: Array,
     c0: Array | None, weight: Array, bias: Array | None, out: Array, cells: Array | None,
 ) -> tuple[Array, Array, Array, Array, Array] | None:  # fmt: skip
     """The gradients of both parts of the gates, of the states before, and of the weight."""
@@ -174,18 +225,18 @@ def _backward(
     layer = _Layer(target, mode, (count, rows, hidden), weight, bias)
     out, h0 = _dense(out), _dense(h0)
     c0, cells = (None if x is None else _dense(x) for x in (c0, cells))
-    of_out, of_out_at = _sequence(of_out)
-    of_cells, of_cells_at = (None, (0, 0, 0)) if of_cells is None else _sequence(of_cells)
+    nothing = np.zeros(hidden, out.dtype)
+    (of_out, of_out_at), (of_cells, of_cells_at) = (_gradient(x, nothing) for x in (of_out, of_cells))
     gates, gates_at = (None, (0, 0, 0)) if gates is None else _sequence(gates)
     given = layer.given(h0) if cell.recomputes else None
     needed = cell.recomputes and given is None
-    panels = _Panels(target, layer.weight, cell.gates, True) if needed else None
-    turned = None if count == 1 else _Panels(target, layer.weight, cell.gates, False)
+    panels = layer.panels(layer.weight, True) if needed else None
+    turned = None if count == 1 else layer.panels(layer.weight, False)
     of_gates = np.empty((count, rows, wide), out.dtype)
     of_products = np.empty_like(of_gates) if cell.parts_differ else of_gates
     of_before, of_cell = np.zeros((rows, hidden), out.dtype), np.zeros((rows, hidden), out.dtype)
     job = steps.backward(target, layer.name, mode, layer.height)
-    values = layer.values(gates_at, h0, c0, out, cells, given, 0 if panels is None else panels.address)
+    values = layer.values(gates_at, h0, c0, out, cells, None, given, 0 if panels is None else panels.address)
     rest = (
         0 if turned is None else turned.address, *of_out_at, *of_cells_at, address(of_gates), address(of_products),
         address(of_before), address(of_cell),
@@ -231,6 +282,27 @@ def lstm_layer_grad(
     return None if found is None else (found[0], *found[2:])
 
 
+def lstm_sequence(
+    target: Target, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array | None, *, keep: bool
+) -> tuple[Array, Array, Array] | None:
+    """Hidden states, cells (T, N, H), and the gates (T, N, 4 H) if they are to be kept."""
+    mode = "lstm_kept" if keep else "lstm"
+    found = _forward(target, mode, _Input(x, w_ih), h0, c0, w_hh, bias)
+    if found is None or found[1] is None:
+        return None
+    kept = np.empty((0, x.shape[1], w_hh.shape[0]), x.dtype) if found[2] is None else found[2]
+    return found[0], found[1], kept
+
+
+def lstm_sequence_grad(
+    target: Target, kept: Array, of_out: Array | None, of_cells: Array | None, h0: Array, c0: Array, weight: Array,
+    result: Array, states: Array,
+) -> tuple[Array, Array, Array, Array] | None:  # fmt: skip
+    """The gradients for the gates before their functions, for h0, c0 and w_hh."""
+    found = _backward(target, "lstm_kept", of_out, of_cells, kept, h0, c0, weight, None, result, states)
+    return None if found is None else (found[0], *found[2:])
+
+
 def gru_layer(target: Target, gates: Array, h0: Array, weight: Array, bias: Array | None) -> Array | None:
     """Hidden states (T, N, H)."""
     found = _forward(target, "gru", gates, h0, None, weight, bias)
@@ -263,5 +335,9 @@ def rnn_layer_grad(
 
 
 KERNELS: Final = {
-    fn.__name__: fn for fn in (lstm_layer, lstm_layer_grad, gru_layer, gru_layer_grad, rnn_layer, rnn_layer_grad)
-}
+    fn.__name__: fn
+    for fn in (
+        lstm_layer, lstm_layer_grad, lstm_sequence, lstm_sequence_grad, gru_layer, gru_layer_grad, rnn_layer,
+        rnn_layer_grad,
+    )
+}  # fmt: skip

@@ -36,33 +36,29 @@ def height(target: Target, name: str, rows: int) -> int:
 # -- packed weights --------------------------------------------------------------------------------
 @cache
 def packing(target: Target, name: str) -> tuple[Job, Job]:
-    """The jobs that pack a weight (gates * H, H), for products with it transposed and as it is.
+    """The jobs that pack a weight (gates * H, K), for products with it transposed and, where K is H, as it is.
 
-    Their values: the weight, H, the number of gates, what they write to. A chunk is a panel: of some hidden units of
+    Their values: the weight, H, K, the number of gates, what they write to. A chunk is a panel: of some hidden units of
     one gate, or of some columns. The first is followed by room for a vector's lanes of rows.
     """
     module = Module(target)
     shape, numbers = micro.tile(target, NUMBERS[name]), NUMBERS[name]
     across = pack.define_across(module, "across", numbers, shape.width)
     along = pack.define_along(module, "along", numbers, shape.width)
-    turned = JobFunction(module, "turned", [PTR, I64, I64, PTR])
-    weight, hidden, gates, room = turned.values
+    turned = JobFunction(module, "turned", [PTR, I64, I64, I64, PTR])
+    weight, hidden, depth, gates, room = turned.values
     unit, gate = turned.chunk // gates * shape.width, turned.chunk % gates
-    columns, height = turned.minimum(hidden - unit, shape.width), _padded(hidden, shape.lanes)
-    source = turned.at(weight, (gate * hidden + unit) * hidden, numbers.memory)
-    turned.call(
-        across, source, hidden, hidden, columns,
-        turned.at(room, turned.chunk * height * shape.width, numbers.memory),
-    )  # fmt: skip
+    columns, height = turned.minimum(hidden - unit, shape.width), _padded(depth, shape.lanes)
+    source = turned.at(weight, (gate * hidden + unit) * depth, numbers.memory)
+    panel = turned.at(room, turned.chunk * height * shape.width, numbers.memory)
+    turned.call(across, source, depth, depth, columns, panel)
     turned.ret()
-    plain = JobFunction(module, "plain", [PTR, I64, I64, PTR])
-    weight, hidden, gates, room = plain.values
+    plain = JobFunction(module, "plain", [PTR, I64, I64, I64, PTR])
+    weight, hidden, _, gates, room = plain.values
     unit, height = plain.chunk * shape.width, gates * hidden
     columns = plain.minimum(hidden - unit, shape.width)
-    plain.call(
-        along, plain.at(weight, unit, numbers.memory), hidden, height, columns,
-        plain.at(room, plain.chunk * height * shape.width, numbers.memory),
-    )  # fmt: skip
+    panel = plain.at(room, plain.chunk * height * shape.width, numbers.memory)
+    plain.call(along, plain.at(weight, unit, numbers.memory), hidden, height, columns, panel)
     plain.ret()
     first, second = jobs(turned, plain)
     return first, second
@@ -80,6 +76,7 @@ class _Kernel:
     numbers: Numbers
     shape: micro.Tile
     cell: Cell
+    fused: bool  # whether the input's part of the gates is computed with the hidden state's
     micros: list[Function]
 
     def at(self, p: Value, index: Operand) -> Value:
@@ -102,12 +99,12 @@ class _Kernel:
                     )  # fmt: skip
 
 
-def _kernel(module: Module, name: str, mode: str, height: int) -> _Kernel:
+def _kernel(module: Module, name: str, mode: str, height: int, fused: bool = False) -> _Kernel:
     numbers = NUMBERS[name]
     usual = micro.tile(module.target, numbers)
     shape = micro.Tile(height, usual.vectors, usual.lanes)
     micros = [micro.define(module, f"micro{v}", numbers, shape, v, None) for v in range(1, shape.vectors + 1)]
-    return _Kernel(numbers, shape, CELLS[mode], micros)
+    return _Kernel(numbers, shape, CELLS[mode], fused, micros)
 
 
 @dataclass(frozen=True)
@@ -137,6 +134,10 @@ class _Units:
 
     def product(self, number: int) -> Value:
         return self.read("products", number)
+
+    def total(self, number: int) -> Value:
+        product = self.product(number)
+        return product if self.kernel.fused else self.gate(number) + product
 
     def before(self) -> Value:
         return self.read("before")
@@ -173,6 +174,7 @@ class _Chunk:
         self.sums = f.buffer(PIECE * kernel.cell.gates * kernel.shape.width * kernel.numbers.compute.bytes)
         self.apart = {
             "gates": self.hidden, "products": self.hidden, "of_gates": self.hidden, "of_products": self.hidden,
+            "kept": self.hidden,
         }  # fmt: skip
 
     def state(self, name: str, start: str, t: Value) -> Value:
@@ -197,19 +199,30 @@ class _Chunk:
                 yield unit, columns, row, f.minimum(self.rows_end - row, PIECE)
 
     def products(self, t: Value, unit: Value, columns: Value, row: Value, count: Value) -> None:
-        """The hidden state's part of the gates of some units and rows, unless it is given."""
+        """The hidden state's part of the gates of some units and rows, unless it is given; with the input's if fused."""
         f, v, kernel = self.f, self.v, self.kernel
         width, gates = kernel.shape.width, kernel.cell.gates
         before = kernel.at(self.state("out", "h0", t), row * self.hidden)
-        panel = ((self.hidden + (kernel.shape.lanes - 1)) & -kernel.shape.lanes) * width
-        first = kernel.at(v["panels"], unit // width * gates * panel)
         with f.when(v["given"].address().eq(0)):
             for q in range(gates):
                 bias = f.select(v["bias"].address().eq(0), v["bias"], kernel.at(v["bias"], self.hidden * q + unit))
+                sums = kernel.at(self.sums, q * width)
+                if kernel.fused:
+                    kernel.product(
+                        f, count, columns, v["inputs"], self.strided("x", t, row), v["x_row"],
+                        self._panel("input_panels", v["inputs"], unit, q), sums, gates * width, bias,
+                    )  # fmt: skip
+                    bias = f.constant(PTR, 0)
                 kernel.product(
-                    f, count, columns, self.hidden, before, self.hidden, kernel.at(first, panel * q),
-                    kernel.at(self.sums, q * width), gates * width, bias,
+                    f, count, columns, self.hidden, before, self.hidden,
+                    self._panel("panels", self.hidden, unit, q), sums, gates * width, bias, int(kernel.fused),
                 )  # fmt: skip
+
+    def _panel(self, name: str, depth: Value, unit: Value, gate: int) -> Value:
+        """Where the columns of some units of a gate are packed."""
+        panel = _padded(depth, self.kernel.shape.lanes) * self.kernel.shape.width
+        first = unit // self.kernel.shape.width * self.kernel.cell.gates
+        return self.kernel.at(self.v[name], (first + gate) * panel)
 
     def row_products(self, t: Value, row: Value, at: Value, unit: Value) -> tuple[Value, Value]:
         """Where the products of a row stand, that is number ``at`` of its piece, and how far gates are apart."""
@@ -233,26 +246,31 @@ class _Chunk:
 _SHARED: Final = {
     "first": I64, "last": I64, "n": I64, "hidden": I64, "rows": I64, "units": I64,
     "gates": PTR, "gates_step": I64, "gates_row": I64, "given": PTR, "panels": PTR, "bias": PTR, "h0": PTR, "c0": PTR,
-    "out": PTR, "cells": PTR,
+    "out": PTR, "cells": PTR, "kept": PTR,
 }  # fmt: skip
 
 
+_FUSED: Final = {"x": PTR, "x_step": I64, "x_row": I64, "inputs": I64, "input_panels": PTR}
+
+
 @cache
-def forward(target: Target, name: str, mode: str, height: int) -> Job:
+def forward(target: Target, name: str, mode: str, height: int, fused: bool) -> Job:
     """The job of steps ``first`` to ``last``.
 
     Its values: first, last, N, H, rows and hidden units of a chunk; the gates, their steps over T and N; the hidden
     state's part of the gates (T, N, gates * H) or 0 where it is to be computed, then the weight's panels and the bias
-    or 0; h0, c0 (N, H); the results (T, N, H), the cells' 0 where there are none.
+    or 0; h0, c0 (N, H); the results (T, N, H) and what is kept for the gradient, (T, N, gates * H), each 0
+    where there are none. With ``fused`` the gates are not read: there follow the input (T, N, I), its steps over T
+    and N, I, and the panels of its weight.
     """
-    (job,) = jobs(define_forward(Module(target), name, mode, height))
+    (job,) = jobs(define_forward(Module(target), name, mode, height, fused))
     return job
 
 
-def define_forward(module: Module, name: str, mode: str, height: int) -> JobFunction:
+def define_forward(module: Module, name: str, mode: str, height: int, fused: bool) -> JobFunction:
     """The job of :func:`forward`, written."""
-    kernel = _kernel(module, name, mode, height)
-    chunk = _Chunk(module, "forward", _SHARED, kernel)
+    kernel = _kernel(module, name, mode, height, fused)
+    chunk = _Chunk(module, "forward", {**_SHARED, **(_FUSED if fused else {})}, kernel)
     f, v, hidden = chunk.f, chunk.v, chunk.hidden
     for t in f.range(v["first"], v["last"]):
         before = chunk.state("out", "h0", t)
@@ -270,14 +288,21 @@ def define_forward(module: Module, name: str, mode: str, height: int) -> JobFunc
                     "cell_before": kernel.at(cell_before, here),
                     "out": kernel.at(chunk.step("out", t, row, hidden), unit),
                     "cells": kernel.at(chunk.step("cells", t, row, hidden), unit),
+                    "kept": kernel.at(chunk.step("kept", t, row, chunk.wide), unit),
                 }
                 for units in chunk.vectors(columns, places, {**chunk.apart, "products": apart}):
-                    state, cell = kernel.cell.forward(units)
-                    units.write(state, "out")
-                    if cell is not None:
-                        units.write(cell, "cells")
+                    _write_states(kernel.cell, units)
     f.ret()
     return f
+
+
+def _write_states(cell: Cell, units: _Units) -> None:
+    found = cell.forward(units)
+    units.write(found.hidden, "out")
+    if found.cell is not None:
+        units.write(found.cell, "cells")
+    for q, value in enumerate(found.kept):
+        units.write(value, "kept", q)
 
 
 # -- backward --------------------------------------------------------------------------------------

@@ -7,6 +7,10 @@ matmul too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from flambeau.core.creation import zeros_like
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import sigmoid_p, tanh_p, where
@@ -15,6 +19,8 @@ from flambeau.core.ops.nn.rules import Shape, floats, through_body
 from flambeau.core.ops.storage import cat_p
 from flambeau.core.record import Infer
 from flambeau.core.tensor import Tensor
+
+Gates: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _infer(name: str, blocks: int) -> Infer:
@@ -55,7 +61,7 @@ def _four(x: Tensor, hidden: int, count: int = 4) -> list[Tensor]:
 
 
 # -- LSTM --------------------------------------------------------------------------------------------
-def _lstm_gates(gates: Tensor, hidden: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _lstm_gates(gates: Tensor, hidden: int) -> Gates:
     """Input gate, forget gate, candidate, output gate."""
     i, f, g, o = _four(gates, hidden)
     return sigmoid_p(i), sigmoid_p(f), tanh_p(g), sigmoid_p(o)
@@ -73,28 +79,41 @@ def _lstm_gates(gates: Tensor, hidden: int) -> tuple[Tensor, Tensor, Tensor, Ten
 )
 def lstm_layer_p(gates: Tensor, h0: Tensor, c0: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Hidden states and cells (T, N, H) of every step. Hochreiter and Schmidhuber, Neural Computation 9 (1997)."""
+    steps = list(_lstm_steps(gates, h0, c0, weight))
+    return stack([s[0] for s in steps], 0), stack([s[1] for s in steps], 0)
+
+
+def _lstm_steps(gates: Tensor, h0: Tensor, c0: Tensor, weight: Tensor) -> Iterator[tuple[Tensor, Tensor, Gates]]:
+    """The hidden state, the cell and the gates of each step."""
     hidden, turned = h0.shape[-1], weight.transpose(0, 1)
-    outs, cells = [], []
     for step in gates.unbind(0):
-        i, f, g, o = _lstm_gates(step + h0 @ turned, hidden)
+        found = _lstm_gates(step + h0 @ turned, hidden)
+        i, f, g, o = found
         c0 = f * c0 + i * g
         h0 = o * tanh_p(c0)
-        outs.append(h0)
-        cells.append(c0)
-    return stack(outs, 0), stack(cells, 0)
+        yield h0, c0, found
 
 
 def _lstm_layer_grad(
     of_out: Tensor, of_cells: Tensor, gates: Tensor, h0: Tensor, c0: Tensor, weight: Tensor, result: Tensor,
     states: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    hidden, steps = h0.shape[-1], gates.shape[0]
-    before, cell_before = _before(h0, result), _before(c0, states)
-    i, f, g, o = _lstm_gates(gates + before @ weight.transpose(0, 1), hidden)
+    recurrent = _before(h0, result) @ weight.transpose(0, 1)
+    found = _lstm_gates(gates + recurrent, h0.shape[-1])
+    return _lstm_gradients(found, of_out, of_cells, h0, c0, weight, result, states)
+
+
+def _lstm_gradients(
+    gates: Gates, of_out: Tensor | None, of_cells: Tensor | None, h0: Tensor, c0: Tensor, weight: Tensor,
+    result: Tensor, states: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    steps, before, cell_before = result.shape[0], _before(h0, result), _before(c0, states)
+    i, f, g, o = gates
     squashed = tanh_p(states)
     # What a step's gradients are multiplied by, for all steps at once.
     to_cell, to_o = o * (1 - squashed * squashed), squashed * o * (1 - o)
     to_i, to_f, to_g = g * i * (1 - i), cell_before * f * (1 - f), i * (1 - g * g)
+    of_out, of_cells = (zeros_like(result) if x is None else x for x in (of_out, of_cells))
     of_h, of_c = of_out[steps - 1], of_cells[steps - 1]
     of_gates = [of_h] * steps
     for t in range(steps - 1, -1, -1):
@@ -117,6 +136,94 @@ lstm_layer_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     doc="The gradients of lstm_layer for its operands; ``result`` and ``states`` are what it returned.",
     vjp=through_body(_lstm_layer_grad, _LSTM),
 )(_lstm_layer_grad)
+
+
+# -- LSTM, with the input's part of the gates, which may be kept for the gradient --------------------------
+def _sequence_infer(
+    x: Shape, h0: Shape, c0: Shape, w_ih: Shape, w_hh: Shape, bias: Shape | None, *, keep: bool
+) -> tuple[Shape, Shape, Shape]:
+    if len(x) != 3 or len(w_ih) != 2 or x[2] != w_ih[1] or (bias is not None and tuple(bias) != (w_ih[0],)):
+        raise ShapeError(
+            f"lstm_sequence: x (T, N, I), w_ih (4 H, I) and bias (4 H,) must agree, got {tuple(x)}, {tuple(w_ih)} and "
+            f"{bias and tuple(bias)}"
+        )
+    gates = (x[0], x[1], w_ih[0])
+    out, cells = _infer("lstm_sequence", 4)(gates, h0, c0, w_hh)
+    return out, cells, gates if keep else (0, *gates[1:])
+
+
+def _sequence_vjp(
+    g: list[Tensor | None], needs: Sequence[bool], x: Tensor, h0: Tensor, c0: Tensor, w_ih: Tensor, w_hh: Tensor,
+    bias: Tensor | None, out: Tensor, cells: Tensor, kept: Tensor, keep: bool,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    of_out, of_cells, of_kept = g
+    if not keep:
+        before = _before(h0, out) @ w_hh.transpose(0, 1)
+        kept, of_kept = cat_p(list(_lstm_gates(_recurrent(x, w_ih, bias) + before, h0.shape[-1])), -1), None
+    if of_kept is None:
+        of_gates, of_h0, of_c0, of_w_hh = lstm_sequence_grad_p(kept, of_out, of_cells, h0, c0, w_hh, out, cells)
+    else:
+        of_gates, of_h0, of_c0, of_w_hh = _with_kept(of_out, of_cells, of_kept, h0, c0, w_hh, out, cells, kept)
+    return (
+        of_gates @ w_ih if needs[0] else None, of_h0, of_c0,
+        _weight_gradient(of_gates, x) if needs[3] else None, of_w_hh,
+        _rows(of_gates).sum(dim=0) if needs[5] and bias is not None else None,
+    )  # fmt: skip
+
+
+def _with_kept(
+    of_out: Tensor | None, of_cells: Tensor | None, of_kept: Tensor, h0: Tensor, c0: Tensor, weight: Tensor,
+    out: Tensor, cells: Tensor, kept: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """The gradients where the gates that were kept have one too, as they have in a second derivative."""
+    i, f, c, o = _four(kept, h0.shape[-1])
+    direct = of_kept * cat_p([i * (1 - i), f * (1 - f), 1 - c * c, o * (1 - o)], -1)
+    through = direct @ weight  # what the gates' gradients are for the state before each step
+    later = cat_p([through[1:], zeros_like(h0).unsqueeze(0)], 0)
+    of_gates, of_h0, of_c0, of_weight = lstm_sequence_grad_p(
+        kept, later if of_out is None else of_out + later, of_cells, h0, c0, weight, out, cells
+    )
+    return of_gates + direct, of_h0 + through[0], of_c0, of_weight + _weight_gradient(direct, _before(h0, out))
+
+
+@composite(
+    "lstm_sequence(x: Tensor, h0: Tensor, c0: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor?, *, keep: bool)"
+    " -> (out: Tensor, cells: Tensor, kept: Tensor)",
+    infer=_sequence_infer,
+    dtype=floats,
+    check=True,
+    public=False,
+    fills=False,
+    vjp=_sequence_vjp,
+)
+def lstm_sequence_p(
+    x: Tensor, h0: Tensor, c0: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor | None, *, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """lstm_layer of x @ w_ih.T + bias, and the gates (T, N, 4 H) behind their functions, none unless ``keep``."""
+    gates = _recurrent(x, w_ih, bias)
+    steps = list(_lstm_steps(gates, h0, c0, w_hh))
+    kept = stack([cat_p(list(s[2]), -1) for s in steps], 0) if keep else gates[:0]
+    return stack([s[0] for s in steps], 0), stack([s[1] for s in steps], 0), kept
+
+
+def _lstm_sequence_grad(
+    kept: Tensor, of_out: Tensor | None, of_cells: Tensor | None, h0: Tensor, c0: Tensor, weight: Tensor,
+    result: Tensor, states: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    i, f, g, o = _four(kept, h0.shape[-1])
+    return _lstm_gradients((i, f, g, o), of_out, of_cells, h0, c0, weight, result, states)
+
+
+lstm_sequence_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
+    "lstm_sequence_grad(kept: Tensor, of_out: Tensor?, of_cells: Tensor?, h0: Tensor, c0: Tensor, weight: Tensor, "
+    "result: Tensor, states: Tensor) -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_weight: Tensor)",
+    infer=lambda kept, of_out, of_cells, h0, c0, weight, *p: (kept, h0, c0, weight),
+    dtype=floats,
+    public=False,
+    doc="The gradients of lstm_sequence for the gates before their functions, h0, c0 and w_hh; ``kept``, ``result`` "
+    "and ``states`` are what it returned.",
+    vjp=through_body(_lstm_sequence_grad, ("kept", "of_out", "of_cells", "h0", "c0", "weight", "result", "states")),
+)(_lstm_sequence_grad)
 
 
 # -- GRU ---------------------------------------------------------------------------------------------
