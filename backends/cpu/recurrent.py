@@ -94,14 +94,22 @@ def lstm_layer_grad(
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients for gates, h0, c0 and weight."""
     kept = np.concatenate(_lstm_gates(gates + _before(h0, result) @ weight.T), -1)
-    return lstm_sequence_grad(kept, of_out, of_cells, h0, c0, weight, result, states)
+    return _lstm_grad(kept, of_out, of_cells, h0, c0, weight, result, states)
 
 
 def lstm_sequence_grad(
+    kept: Array, of_out: Array | None, of_cells: Array | None, x: Array, h0: Array, c0: Array, w_hh: Array,
+    result: Array, states: Array,
+) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
+    """The gradients for the gates before their functions, h0, c0, w_ih and w_hh."""
+    of_gates, of_h0, of_c0, of_w_hh = _lstm_grad(kept, of_out, of_cells, h0, c0, w_hh, result, states)
+    return of_gates, of_h0, of_c0, _of_weight(of_gates, x), of_w_hh
+
+
+def _lstm_grad(
     kept: Array, of_out: Array | None, of_cells: Array | None, h0: Array, c0: Array, weight: Array, result: Array,
     states: Array,
 ) -> tuple[Array, Array, Array, Array]:  # fmt: skip
-    """The same from the gates."""
     hidden, cell_before = h0.shape[1], _before(c0, states)
     i, f, g, o = (kept[..., q * hidden : (q + 1) * hidden] for q in range(4))
     squashed = np.tanh(states)

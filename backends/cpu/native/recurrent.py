@@ -210,9 +210,12 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
 
 def _backward(
     target: Target, mode: str, of_out: Array | None, of_cells: Array | None, gates: Array | None, h0: Array,
-    c0: Array | None, weight: Array, bias: Array | None, out: Array, cells: Array | None,
+    c0: Array | None, weight: Array, bias: Array | None, out: Array, cells: Array | None, x: Array | None = None,
 ) -> tuple[Array, Array, Array, Array, Array] | None:  # fmt: skip
-    """The gradients of both parts of the gates, of the states before, and of the weight."""
+    """The gradients of both parts of the gates, of the states before, and of the weight.
+
+    With ``x`` that of its weight stands beside the last, (gates * H, H + I): they are one product.
+    """
     if out.ndim != 3 or not out.size:
         return None
     (count, rows, hidden), cell = out.shape, CELLS[mode]
@@ -220,6 +223,7 @@ def _backward(
     shapes = [(x, out.shape) for x in (out, of_out, of_cells, cells) if x is not None]
     shapes += [(x, (rows, hidden)) for x in (h0, c0) if x is not None] + [(weight, (wide, hidden))]
     shapes += [] if gates is None else [(gates, (count, rows, wide))]
+    shapes += [] if x is None else [(x, (count, rows, *x.shape[2:]))]
     if not _alike((*shapes, *([] if bias is None else [(bias, (wide,))]))):
         return None
     layer = _Layer(target, mode, (count, rows, hidden), weight, bias)
@@ -252,11 +256,16 @@ def _backward(
             job(chunks, t, t + 1, *values, BEFORE, *rest)
     else:
         job(chunks, 0, count, *values, GATES | BEFORE, *rest)
-    return of_gates, of_products, of_before, of_cell, _of_weight(of_products, h0, out)
+    return of_gates, of_products, of_before, of_cell, _of_weight(of_products, h0, out, x)
 
 
-def _of_weight(of_products: Array, h0: Array, out: Array) -> Array:
-    """The sum over all steps of what the gates' gradients are with the hidden states before."""
+def _of_weight(of_products: Array, h0: Array, out: Array, x: Array | None) -> Array:
+    """The sum over all steps of what the gates' gradients are with the hidden states before, and the input."""
+    if x is not None:
+        hidden = h0.shape[1]
+        beside = np.empty((*out.shape[:2], hidden + x.shape[2]), out.dtype)
+        beside[0, :, :hidden], beside[1:, :, :hidden], beside[:, :, hidden:] = h0, out[:-1], x
+        return _times(of_products.reshape(-1, of_products.shape[-1]).T, beside.reshape(-1, beside.shape[-1]))
     found = _times(of_products[0].T, h0)
     if len(out) > 1:
         later, before = of_products[1:], out[:-1]
@@ -295,12 +304,16 @@ def lstm_sequence(
 
 
 def lstm_sequence_grad(
-    target: Target, kept: Array, of_out: Array | None, of_cells: Array | None, h0: Array, c0: Array, weight: Array,
-    result: Array, states: Array,
-) -> tuple[Array, Array, Array, Array] | None:  # fmt: skip
-    """The gradients for the gates before their functions, for h0, c0 and w_hh."""
-    found = _backward(target, "lstm_kept", of_out, of_cells, kept, h0, c0, weight, None, result, states)
-    return None if found is None else (found[0], *found[2:])
+    target: Target, kept: Array, of_out: Array | None, of_cells: Array | None, x: Array, h0: Array, c0: Array,
+    w_hh: Array, result: Array, states: Array,
+) -> tuple[Array, Array, Array, Array, Array] | None:  # fmt: skip
+    """The gradients for the gates before their functions, for h0, c0, w_ih and w_hh."""
+    found = _backward(target, "lstm_kept", of_out, of_cells, kept, h0, c0, w_hh, None, result, states, x)
+    if found is None:
+        return None
+    hidden = h0.shape[1]
+    of_w_hh, of_w_ih = (np.ascontiguousarray(v) for v in (found[4][:, :hidden], found[4][:, hidden:]))
+    return found[0], found[2], found[3], of_w_ih, of_w_hh
 
 
 def gru_layer(target: Target, gates: Array, h0: Array, weight: Array, bias: Array | None) -> Array | None:

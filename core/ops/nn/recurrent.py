@@ -161,29 +161,30 @@ def _sequence_vjp(
         before = _before(h0, out) @ w_hh.transpose(0, 1)
         kept, of_kept = cat_p(list(_lstm_gates(_recurrent(x, w_ih, bias) + before, h0.shape[-1])), -1), None
     if of_kept is None:
-        of_gates, of_h0, of_c0, of_w_hh = lstm_sequence_grad_p(kept, of_out, of_cells, h0, c0, w_hh, out, cells)
+        found = lstm_sequence_grad_p(kept, of_out, of_cells, x, h0, c0, w_hh, out, cells)
     else:
-        of_gates, of_h0, of_c0, of_w_hh = _with_kept(of_out, of_cells, of_kept, h0, c0, w_hh, out, cells, kept)
-    return (
-        of_gates @ w_ih if needs[0] else None, of_h0, of_c0,
-        _weight_gradient(of_gates, x) if needs[3] else None, of_w_hh,
-        _rows(of_gates).sum(dim=0) if needs[5] and bias is not None else None,
-    )  # fmt: skip
+        found = _with_kept(of_out, of_cells, of_kept, x, h0, c0, w_hh, out, cells, kept)
+    of_gates, *others = found
+    of_x = of_gates @ w_ih if needs[0] else None
+    return of_x, *others, _rows(of_gates).sum(dim=0) if needs[5] and bias is not None else None
 
 
 def _with_kept(
-    of_out: Tensor | None, of_cells: Tensor | None, of_kept: Tensor, h0: Tensor, c0: Tensor, weight: Tensor,
+    of_out: Tensor | None, of_cells: Tensor | None, of_kept: Tensor, x: Tensor, h0: Tensor, c0: Tensor, w_hh: Tensor,
     out: Tensor, cells: Tensor, kept: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     """The gradients where the gates that were kept have one too, as they have in a second derivative."""
     i, f, c, o = _four(kept, h0.shape[-1])
     direct = of_kept * cat_p([i * (1 - i), f * (1 - f), 1 - c * c, o * (1 - o)], -1)
-    through = direct @ weight  # what the gates' gradients are for the state before each step
+    through = direct @ w_hh  # what the gates' gradients are for the state before each step
     later = cat_p([through[1:], zeros_like(h0).unsqueeze(0)], 0)
-    of_gates, of_h0, of_c0, of_weight = lstm_sequence_grad_p(
-        kept, later if of_out is None else of_out + later, of_cells, h0, c0, weight, out, cells
+    of_gates, of_h0, of_c0, of_w_ih, of_w_hh = lstm_sequence_grad_p(
+        kept, later if of_out is None else of_out + later, of_cells, x, h0, c0, w_hh, out, cells
     )
-    return of_gates + direct, of_h0 + through[0], of_c0, of_weight + _weight_gradient(direct, _before(h0, out))
+    return (
+        of_gates + direct, of_h0 + through[0], of_c0, of_w_ih + _weight_gradient(direct, x),
+        of_w_hh + _weight_gradient(direct, _before(h0, out)),
+    )  # fmt: skip
 
 
 @composite(
@@ -207,22 +208,25 @@ def lstm_sequence_p(
 
 
 def _lstm_sequence_grad(
-    kept: Tensor, of_out: Tensor | None, of_cells: Tensor | None, h0: Tensor, c0: Tensor, weight: Tensor,
+    kept: Tensor, of_out: Tensor | None, of_cells: Tensor | None, x: Tensor, h0: Tensor, c0: Tensor, w_hh: Tensor,
     result: Tensor, states: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     i, f, g, o = _four(kept, h0.shape[-1])
-    return _lstm_gradients((i, f, g, o), of_out, of_cells, h0, c0, weight, result, states)
+    of_gates, of_h0, of_c0, of_w_hh = _lstm_gradients((i, f, g, o), of_out, of_cells, h0, c0, w_hh, result, states)
+    return of_gates, of_h0, of_c0, _weight_gradient(of_gates, x), of_w_hh
 
 
+_SEQUENCE = ("kept", "of_out", "of_cells", "x", "h0", "c0", "w_hh", "result", "states")
 lstm_sequence_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
-    "lstm_sequence_grad(kept: Tensor, of_out: Tensor?, of_cells: Tensor?, h0: Tensor, c0: Tensor, weight: Tensor, "
-    "result: Tensor, states: Tensor) -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_weight: Tensor)",
-    infer=lambda kept, of_out, of_cells, h0, c0, weight, *p: (kept, h0, c0, weight),
+    "lstm_sequence_grad(kept: Tensor, of_out: Tensor?, of_cells: Tensor?, x: Tensor, h0: Tensor, c0: Tensor, "
+    "w_hh: Tensor, result: Tensor, states: Tensor)"
+    " -> (of_gates: Tensor, of_h0: Tensor, of_c0: Tensor, of_w_ih: Tensor, of_w_hh: Tensor)",
+    infer=lambda kept, of_out, of_cells, x, h0, c0, w_hh, *p: (kept, h0, c0, (w_hh[0], x[-1]), w_hh),
     dtype=floats,
     public=False,
-    doc="The gradients of lstm_sequence for the gates before their functions, h0, c0 and w_hh; ``kept``, ``result`` "
-    "and ``states`` are what it returned.",
-    vjp=through_body(_lstm_sequence_grad, ("kept", "of_out", "of_cells", "h0", "c0", "weight", "result", "states")),
+    doc="The gradients of lstm_sequence for the gates before their functions, h0, c0 and the weights; ``kept``, "
+    "``result`` and ``states`` are what it returned.",
+    vjp=through_body(_lstm_sequence_grad, _SEQUENCE),
 )(_lstm_sequence_grad)
 
 
