@@ -46,7 +46,8 @@ def _before(h0: Array, out: Array) -> Array:
 
 
 def _of_weight(of_gates: Array, before: Array) -> Array:
-    return of_gates.reshape(-1, of_gates.shape[-1]).T @ before.reshape(-1, before.shape[-1])
+    count = before.shape[0] * before.shape[1]
+    return of_gates.reshape(count, of_gates.shape[-1]).T @ before.reshape(count, before.shape[-1])
 
 
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:

@@ -36,6 +36,8 @@ def _infer(name: str, blocks: int) -> Infer:
                 f"{name}: gates (T, N, {blocks} H), h0 (N, H) and weight ({blocks} H, H) must agree, "
                 f"got {tuple(gates)}, {tuple(h0)} and {tuple(weight)}"
             )
+        if not gates[0]:
+            raise ShapeError(f"{name}: expected a sequence of at least one step, got gates {tuple(gates)}")
         out = (gates[0], gates[1], hidden)
         return (out, out) if blocks == 4 else out
 

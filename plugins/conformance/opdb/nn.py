@@ -378,6 +378,23 @@ def lstm_layer_grad(m: Maker) -> Samples:
     yield Sample(m(2, 2, 1), m(2, 2, 1), gates, h0, c0, weight, *(_as(m, r) for r in results))
 
 
+sample_rows({
+    "lstm_sequence": lambda m: [
+        Sample(m(3, 2, 3), m(2, 2), m(2, 2), m(8, 3), m(8, 2), m(8), keep=True),
+        Sample(m(2, 3, 1), m(3, 1), m(3, 1), m(4, 1), m(4, 1), None, keep=False),
+    ],
+})  # fmt: skip
+
+
+@samples("lstm_sequence_grad")
+def lstm_sequence_grad(m: Maker) -> Samples:
+    x, h0, c0, w_ih, w_hh = m(2, 2, 3), m(2, 1), m(2, 1), m(4, 3), m(4, 1)
+    given = (v.astype(float) for v in (x, h0, c0, w_ih, w_hh))
+    out, cells, kept = (_as(m, r) for r in ref.lstm_sequence(*given, None, True))
+    yield Sample(kept, m(2, 2, 1), m(2, 2, 1), x, h0, c0, w_hh, out, cells)
+    yield Sample(kept, m(2, 2, 1), None, x, h0, c0, w_hh, out, cells)
+
+
 @samples("gru_layer_grad")
 def gru_layer_grad(m: Maker) -> Samples:
     gates, h0, weight, bias = m(2, 2, 3), m(2, 1), m(3, 1), m(3)
@@ -398,6 +415,8 @@ def rnn_layer_grad(m: Maker) -> Samples:
 reference("lstm_layer", ref.lstm_layer, tolerance=20)
 reference("gru_layer", ref.gru_layer, tolerance=20)
 reference("rnn_layer", ref.rnn_layer, tolerance=20)
+reference("lstm_sequence", ref.lstm_sequence, tolerance=20)
+reference("lstm_sequence_grad", ref.lstm_sequence_grad, tolerance=20)
 reference(
     "lstm_layer_grad",
     lambda of_out, of_cells, gates, h0, c0, weight, *results: ref.by_differences(

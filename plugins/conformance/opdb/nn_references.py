@@ -355,6 +355,41 @@ def lstm_layer(gates: Array, h0: Array, c0: Array, weight: Array) -> tuple[Array
     return np.stack(out), np.stack(cells)
 
 
+def lstm_sequence(
+    x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array | None, keep: bool
+) -> tuple[Array, Array, Array]:
+    gates = x @ w_ih.T + (0 if bias is None else bias)
+    out, cells = lstm_layer(gates, h0, c0, w_hh)
+    before = np.concatenate([h0[None], out[:-1]])
+    i, f, g, o = np.split(gates + before @ w_hh.T, 4, axis=-1)
+    kept = np.concatenate([sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)], -1)
+    return out, cells, kept if keep else kept[:0]
+
+
+def lstm_sequence_grad(
+    kept: Array, of_out: Array | None, of_cells: Array | None, x: Array, h0: Array, c0: Array, w_hh: Array,
+    result: Array, states: Array,
+) -> tuple[Array, ...]:  # fmt: skip
+    """Backwards through the steps, one example at a time."""
+    of_gates, of_c0, of_h0 = np.zeros_like(kept), np.zeros_like(c0), np.zeros_like(h0)
+    of_w_ih, of_w_hh = np.zeros((w_hh.shape[0], x.shape[-1])), np.zeros_like(w_hh)
+    for n in range(h0.shape[0]):
+        of_h, of_c = np.zeros(h0.shape[1]), np.zeros(h0.shape[1])
+        for t in reversed(range(len(kept))):
+            i, f, g, o = np.split(kept[t, n], 4)
+            squashed = np.tanh(states[t, n])
+            of_h = of_h + (0 if of_out is None else of_out[t, n])
+            of_c = of_c + (0 if of_cells is None else of_cells[t, n]) + of_h * o * (1 - squashed**2)
+            outer = of_c * g, of_c * (states[t - 1, n] if t else c0[n]), of_c * i, of_h * squashed
+            slopes = i * (1 - i), f * (1 - f), 1 - g**2, o * (1 - o)
+            of_gates[t, n] = np.concatenate([a * b for a, b in zip(outer, slopes, strict=True)])
+            of_w_ih += np.outer(of_gates[t, n], x[t, n])
+            of_w_hh += np.outer(of_gates[t, n], result[t - 1, n] if t else h0[n])
+            of_h, of_c = w_hh.T @ of_gates[t, n], of_c * f
+        of_h0[n], of_c0[n] = of_h, of_c
+    return of_gates, of_h0, of_c0, of_w_ih, of_w_hh
+
+
 def gru_layer(gates: Array, h0: Array, weight: Array, bias: Array | None) -> Array:
     hidden, out = h0.shape[1], []
     for step in gates:
