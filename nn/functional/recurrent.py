@@ -43,9 +43,8 @@ def _rnn_layer(x: Tensor, states: list[Tensor], weights: Weights, nonlinearity: 
 def lstm_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor]:
     """Input, forget, candidate and output gates; with w_hr the hidden state is projected."""
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    if w_hr is None and _is_whole(x, *states, w_ih, w_hh):
-        keep = is_grad_enabled() and any(t.requires_grad for t in (x, *states, *weights[:4]) if t is not None)
-        return list(ops.lstm_sequence_p(x, *states, w_ih, w_hh, _both(b_ih, b_hh), keep)[:2])
+    if w_hr is None and _fused("lstm_sequence", x, *states, w_ih, w_hh):
+        return _lstm_sequence(x, states, weights)
     gates = linear(x, w_ih, _both(b_ih, b_hh))
     if w_hr is None:
         return list(ops.lstm_layer_p(gates, *states, w_hh))
@@ -58,15 +57,22 @@ def lstm_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor
     return [stack(outs, 0), stack(cells, 0)]
 
 
-def _is_whole(x: Tensor, *others: Tensor) -> bool:
-    """Whether the backend computes a layer with the input's part of the gates as one: of no layers and transforms."""
+def _fused(record: str, x: Tensor, *others: Tensor) -> bool:
+    """Whether the backend has a kernel for a record, for tensors that no layer and no transform looks at."""
     key = x._key
     return (
         key.level is None
         and not current().layers
         and all(t._key is key for t in others)
-        and key.lstm_sequence is not None
+        and getattr(key, record) is not None
     )
+
+
+def _lstm_sequence(x: Tensor, states: Sequence[Tensor], weights: Weights) -> list[Tensor]:
+    """Hidden states and cells, computed with the input's part of the gates; these are kept if a gradient may follow."""
+    w_ih, w_hh, b_ih, b_hh = weights[:4]
+    keep = is_grad_enabled() and any(t.requires_grad for t in (x, *states, *weights[:4]) if t is not None)
+    return list(ops.lstm_sequence_p(x, *states, w_ih, w_hh, _both(b_ih, b_hh), keep)[:2])
 
 
 def gru_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor]:
@@ -161,6 +167,9 @@ def lstm_cell(
     tensor([[0.8491]])
     """
     h, c = hx
+    if input.ndim == 2 and _fused("lstm_sequence", input, h, c, w_ih, w_hh):
+        out, cells = _lstm_sequence(input.unsqueeze(0), (h, c), (w_ih, w_hh, b_ih, b_hh))
+        return out[0], cells[0]
     return _lstm_step(_gates(input, h, w_ih, w_hh, b_ih, b_hh), c)
 
 
@@ -172,7 +181,10 @@ def gru_cell(
     >>> fb.gru_cell(fb.ones(1, 2), fb.zeros(1, 1), fb.zeros(3, 2), fb.zeros(3, 1))
     tensor([[0.]])
     """
-    r, z, n = linear(input, w_ih, b_ih).chunk(3, -1)
+    gates = linear(input, w_ih, b_ih)
+    if input.ndim == 2 and _fused("gru_layer", input, hx, w_hh):
+        return ops.gru_layer_p(gates.unsqueeze(0), hx, w_hh, b_hh)[0]
+    r, z, n = gates.chunk(3, -1)
     hr, hz, hn = linear(hx, w_hh, b_hh).chunk(3, -1)
     z = sigmoid_p(z + hz)
     n = tanh_p(n + sigmoid_p(r + hr) * hn)
