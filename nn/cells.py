@@ -43,17 +43,20 @@ class RNNCellBase(Module):
         for p in self.parameters():
             init.uniform_(p, -bound, bound)
 
-    def _state(self, input: Tensor, state: Tensor | None) -> Tensor:
-        name = type(self).__name__
-        if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
+    def _wanted(self, input: Tensor) -> tuple[int, ...]:
+        """The shape of a state for an input, which is looked at."""
+        shape = tuple(input.shape)
+        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
             raise ShapeError(
-                f"{name}: expected input (N, {self.input_size}) or ({self.input_size},), got {tuple(input.shape)}"
+                f"{type(self).__name__}: expected input (N, {self.input_size}) or ({self.input_size},), got {shape}"
             )
-        wanted = (*input.shape[:-1], self.hidden_size)
+        return (*shape[:-1], self.hidden_size)
+
+    def _state(self, wanted: tuple[int, ...], input: Tensor, state: Tensor | None) -> Tensor:
         if state is None:
             return input.new_zeros(*wanted)
         if tuple(state.shape) != wanted:
-            raise ShapeError(f"{name}: expected a state of shape {wanted}, got {tuple(state.shape)}")
+            raise ShapeError(f"{type(self).__name__}: expected a state of shape {wanted}, got {tuple(state.shape)}")
         return state
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -84,7 +87,7 @@ class RNNCell(RNNCellBase):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state."""
         cell = recurrent.rnn_tanh_cell if self.nonlinearity == "tanh" else recurrent.rnn_relu_cell
-        return cell(input, self._state(input, hx), *self._weights())
+        return cell(input, self._state(self._wanted(input), input, hx), *self._weights())
 
 
 class LSTMCell(RNNCellBase):
@@ -103,7 +106,8 @@ class LSTMCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """The next hidden state and cell."""
-        states = [self._state(input, s) for s in ((None, None) if hx is None else hx)]
+        wanted = self._wanted(input)
+        states = [self._state(wanted, input, s) for s in ((None, None) if hx is None else hx)]
         return recurrent.lstm_cell(input, states, *self._weights())
 
 
@@ -122,4 +126,4 @@ class GRUCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state."""
-        return recurrent.gru_cell(input, self._state(input, hx), *self._weights())
+        return recurrent.gru_cell(input, self._state(self._wanted(input), input, hx), *self._weights())

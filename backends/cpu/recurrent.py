@@ -52,27 +52,36 @@ def _of_weight(of_gates: Array, before: Array) -> Array:
 
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     out = x @ weight.T
-    return out if bias is None else out + bias
+    return out if bias is None else np.add(out, bias, out)
 
 
 # -- LSTM ------------------------------------------------------------------------------------------
-def _lstm_gates(x: Array) -> tuple[Array, Array, Array, Array]:
-    """Input gate, forget gate, candidate, output gate."""
+def _lstm_gates(x: Array) -> Array:
+    """Input gate, forget gate, candidate, output gate beside each other; a quarter more sigmoids, but fewer calls."""
     hidden = x.shape[-1] // 4
-    both = _sigmoid(x[..., : 2 * hidden])
-    g, o = np.tanh(x[..., 2 * hidden : 3 * hidden]), _sigmoid(x[..., 3 * hidden :])
-    return both[..., :hidden], both[..., hidden:], g, o
+    out = _sigmoid(x)
+    np.tanh(x[..., 2 * hidden : 3 * hidden], out[..., 2 * hidden : 3 * hidden])
+    return out
+
+
+def _four(x: Array, hidden: int) -> tuple[Array, Array, Array, Array]:
+    return x[..., :hidden], x[..., hidden : 2 * hidden], x[..., 2 * hidden : 3 * hidden], x[..., 3 * hidden :]
 
 
 def _lstm(gates: Array, h0: Array, c0: Array, weight: Array, kept: Array | None) -> tuple[Array, Array]:
-    shape, turned = (*gates.shape[:2], h0.shape[1]), weight.T
+    hidden, turned = h0.shape[1], weight.T
+    shape = (*gates.shape[:2], hidden)
     out, cells = np.empty(shape, gates.dtype), np.empty(shape, gates.dtype)
     for t, step in enumerate(gates):
-        i, f, g, o = _lstm_gates(step + h0 @ turned)
-        c0 = np.add(f * c0, i * g, out=cells[t])
-        h0 = np.multiply(o, np.tanh(c0), out=out[t])
+        found = h0.dot(turned)
+        found += step
+        found = _lstm_gates(found)
+        i, f, g, o = _four(found, hidden)
+        c0 = np.multiply(f, c0, cells[t])
+        c0 += i * g
+        h0 = np.multiply(o, np.tanh(c0), out[t])
         if kept is not None:
-            np.concatenate([i, f, g, o], -1, out=kept[t])
+            kept[t] = found
     return out, cells
 
 
@@ -94,7 +103,7 @@ def lstm_layer_grad(
     of_out: Array, of_cells: Array, gates: Array, h0: Array, c0: Array, weight: Array, result: Array, states: Array
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients for gates, h0, c0 and weight."""
-    kept = np.concatenate(_lstm_gates(gates + _before(h0, result) @ weight.T), -1)
+    kept = _lstm_gates(gates + _before(h0, result) @ weight.T)
     return _lstm_grad(kept, of_out, of_cells, h0, c0, weight, result, states)
 
 
@@ -112,7 +121,7 @@ def _lstm_grad(
     states: Array,
 ) -> tuple[Array, Array, Array, Array]:  # fmt: skip
     hidden, cell_before = h0.shape[1], _before(c0, states)
-    i, f, g, o = (kept[..., q * hidden : (q + 1) * hidden] for q in range(4))
+    i, f, g, o = _four(kept, hidden)
     squashed = np.tanh(states)
     to_cell = o * (1 - squashed * squashed)
     # What a step's gradients are multiplied by: those of the cell, and that of the hidden state.

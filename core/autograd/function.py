@@ -128,7 +128,7 @@ class FunctionNode(Node):
     aliases: bool
 
     @property
-    def fills(self) -> bool:  # type: ignore[override]
+    def fills(self) -> bool:
         return self.context.materialize_grads
 
     def __getattr__(self, name: str) -> Any:

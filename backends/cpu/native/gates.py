@@ -19,12 +19,12 @@ class Place(Protocol):
     """Some units of a row at one step; each function reads a vector of memory.
 
     ``gate`` is the input's part of a gate, ``product`` the hidden state's (with its bias), ``total`` their sum;
-    ``before`` and ``cell_before`` are the states before the step, ``hidden`` and ``cell`` those after it, ``of_hidden`` and
-    ``of_cell`` their gradients.
+    ``before`` and ``cell_before`` are the states before the step, ``hidden`` and ``cell`` those after it,
+    ``of_hidden`` and ``of_cell`` their gradients.
     """
 
-    f: Function
-
+    @property
+    def f(self) -> Function: ...
     def gate(self, number: int) -> Value: ...
     def product(self, number: int) -> Value: ...
     def total(self, number: int) -> Value: ...

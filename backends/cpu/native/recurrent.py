@@ -6,6 +6,7 @@ are products over all steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -53,7 +54,7 @@ def plan(width: int, itemsize: int, gates: int, rows: int, hidden: int) -> Plan:
     return Plan(each, units, -(-rows // each) * -(-hidden // units), True)
 
 
-def _alike(shapes: tuple[tuple[Array, tuple[int, ...]], ...]) -> bool:
+def _alike(shapes: Sequence[tuple[Array, tuple[int, ...]]]) -> bool:
     """Whether arrays are of the shapes, of one dtype that is served, and where numbers may stand."""
     dtype = shapes[0][0].dtype
     return (
@@ -154,11 +155,12 @@ def _forward(
         return None
     (count, rows, width), hidden = first.shape, h0.shape[1]
     wide = CELLS[mode].gates * hidden
-    shapes = [(h0, (rows, hidden)), (weight, (wide, hidden))]
+    shapes: list[tuple[Array, tuple[int, ...]]] = [(h0, (rows, hidden)), (weight, (wide, hidden))]
     shapes += [(gates.weight, (wide, width)), (first, first.shape)] if isinstance(gates, _Input) else []
     shapes += [] if isinstance(gates, _Input) else [(gates, (count, rows, wide))]
     shapes += [] if c0 is None else [(c0, (rows, hidden))]
-    if not _alike((*shapes, *([] if bias is None else [(bias, (wide,))]))):
+    shapes += [] if bias is None else [(bias, (wide,))]
+    if not _alike(shapes):
         return None
     layer = _Layer(target, mode, (count, rows, hidden), weight, bias)
     source = None
@@ -224,7 +226,8 @@ def _backward(
     shapes += [(x, (rows, hidden)) for x in (h0, c0) if x is not None] + [(weight, (wide, hidden))]
     shapes += [] if gates is None else [(gates, (count, rows, wide))]
     shapes += [] if x is None else [(x, (count, rows, *x.shape[2:]))]
-    if not _alike((*shapes, *([] if bias is None else [(bias, (wide,))]))):
+    shapes += [] if bias is None else [(bias, (wide,))]
+    if not _alike(shapes):
         return None
     layer = _Layer(target, mode, (count, rows, hidden), weight, bias)
     out, h0 = _dense(out), _dense(h0)

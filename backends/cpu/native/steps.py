@@ -199,7 +199,7 @@ class _Chunk:
                 yield unit, columns, row, f.minimum(self.rows_end - row, PIECE)
 
     def products(self, t: Value, unit: Value, columns: Value, row: Value, count: Value) -> None:
-        """The hidden state's part of the gates of some units and rows, unless it is given; with the input's if fused."""
+        """The hidden state's part of the gates of some units and rows unless it is given, with the input's if fused."""
         f, v, kernel = self.f, self.v, self.kernel
         width, gates = kernel.shape.width, kernel.cell.gates
         before = kernel.at(self.state("out", "h0", t), row * self.hidden)

@@ -389,8 +389,9 @@ sample_rows({
 @samples("lstm_sequence_grad")
 def lstm_sequence_grad(m: Maker) -> Samples:
     x, h0, c0, w_ih, w_hh = m(2, 2, 3), m(2, 1), m(2, 1), m(4, 3), m(4, 1)
-    given = (v.astype(float) for v in (x, h0, c0, w_ih, w_hh))
-    out, cells, kept = (_as(m, r) for r in ref.lstm_sequence(*given, None, True))
+    first, *others = (v.astype(float) for v in (x, h0, c0, w_ih, w_hh))
+    exact = ref.lstm_sequence(first, others[0], others[1], others[2], others[3], None, keep=True)
+    out, cells, kept = (_as(m, r) for r in exact)
     yield Sample(kept, m(2, 2, 1), m(2, 2, 1), x, h0, c0, w_hh, out, cells)
     yield Sample(kept, m(2, 2, 1), None, x, h0, c0, w_hh, out, cells)
 

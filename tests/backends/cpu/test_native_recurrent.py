@@ -124,10 +124,8 @@ def test_gru_and_its_gradient(target: Target, dtype: str, sizes: tuple[int, int,
 @every_dtype
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_plain_and_its_gradient(
-    target: Target, dtype: str, sizes: tuple[int, int, int], nonlinearity: str
-) -> None:
-    count, rows, hidden = sizes
+def test_plain_and_its_gradient(target: Target, dtype: str, sizes: tuple[int, int, int], nonlinearity: str) -> None:
+    _, rows, hidden = sizes
     operands = [of(dtype, *sizes), of(dtype, rows, hidden), of(dtype, hidden + 1, hidden)[:-1]]
     (out,) = check(target, "rnn_layer", operands, nonlinearity=nonlinearity)
     check(target, "rnn_layer_grad", [of(dtype, *sizes, seed=3), *operands[1:], out], nonlinearity=nonlinearity)
