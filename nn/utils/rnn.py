@@ -61,8 +61,12 @@ def _lengths(lengths: Tensor | Sequence[int], batch: int, longest: int) -> list[
 
 
 def _places(lengths: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
-    """Batch sizes, and the step and sequence of every packed element."""
-    sizes = [sum(n > t for n in lengths) for t in range(max(lengths))]
+    """Batch sizes, and the step and sequence of every packed element; the longest sequence is the first."""
+    sizes, size = [], len(lengths)
+    for t in range(lengths[0]):
+        while lengths[size - 1] <= t:
+            size -= 1
+        sizes.append(size)
     return sizes, [t for t, s in enumerate(sizes) for _ in range(s)], [i for s in sizes for i in range(s)]
 
 
@@ -91,8 +95,11 @@ def pack_padded_sequence(
 
 
 def _packed_lengths(packed: PackedSequence) -> list[int]:
+    found: list[int] = []
     sizes = packed.batch_sizes.tolist()
-    return [sum(s > i for s in sizes) for i in range(sizes[0])]
+    for t in range(len(sizes), 0, -1):
+        found += [t] * (sizes[t - 1] - len(found))
+    return found
 
 
 def pad_packed_sequence(

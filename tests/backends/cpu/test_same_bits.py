@@ -33,6 +33,12 @@ def _wide(dtype: Any) -> Tensors:
     return {"x": _x(301, 1201, dtype=dtype)}
 
 
+def _recurrent(gates: int, hidden: int, dtype: Any) -> Tensors:
+    weights = {"w_ih": _x(gates * hidden, 31, dtype=dtype), "w_hh": _x(gates * hidden, hidden, dtype=dtype)}
+    states = {name: _x(1, 70, hidden, dtype=dtype) for name in "hc"}
+    return {"x": _x(4, 70, 31, dtype=dtype), **states, **weights}
+
+
 #: Operands, and what is computed of them; every kernel that the threads share, and those around it.
 CASES: dict[str, tuple[Callable[[Any], Tensors], Callable[..., Any]]] = {
     "conv1d": (_conv(1), lambda x, w, b: F.conv1d(x, w, b, padding=1)),
@@ -66,6 +72,14 @@ CASES: dict[str, tuple[Callable[[Any], Tensors], Callable[..., Any]]] = {
     "einsum": (
         lambda d: {"x": _x(31, 57, 91, dtype=d), "y": _x(31, 91, 53, dtype=d)},
         lambda x, y: fb.einsum("bij,bjk->ik", x, y),
+    ),
+    "lstm_wide": (
+        lambda d: _recurrent(4, 300, d),
+        lambda x, h, c, w_ih, w_hh: fb.lstm(x, (h, c), [w_ih, w_hh], False, 1, 0.0, False, False, False)[0],
+    ),
+    "gru": (
+        lambda d: _recurrent(3, 90, d),
+        lambda x, h, c, w_ih, w_hh: fb.gru(x, h, [w_ih, w_hh], False, 1, 0.0, False, False, False)[0],
     ),
     "layer_norm": (
         lambda d: {"x": _x(5001, 63, dtype=d), "w": _x(63, dtype=d), "b": _x(63, dtype=d)},
