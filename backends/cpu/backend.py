@@ -57,7 +57,10 @@ class CpuBackend(Backend):
         chosen = target.named(config.get("cpu_code"))
         calls = cpython.unsuited()
         slow = [] if calls is None else [f"calls of machine code go through ctypes: {calls}"]
-        return [f"machine code for {chosen.cpu}, {8 * chosen.register}-bit registers, in {compiler.store.folder}", *slow]
+        return [
+            f"machine code for {chosen.cpu}, {8 * chosen.register}-bit registers, in {compiler.store.folder}",
+            *slow,
+        ]
 
     def set_num_threads(self, count: int) -> None:
         """Tell BLAS and the pool; the setting ``num_threads`` itself is the caller's to change."""
