@@ -126,10 +126,11 @@ def test_the_error_is_at_most_three_times_that_of_direct_sums(monkeypatch: pytes
 )
 def test_any_sizes(c: Case) -> None:
     made = operands(c)
+    terms = 9 * c[1], 9 * c[2], made[3][:, 0].size
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd_calls, "pays", lambda *sizes: True)
-        for found, expected in zip(all_three(runnable()[0], *made), exact(*made), strict=True):
-            assert error(found, expected) < 3e-6
+        for found, expected, count in zip(all_three(runnable()[0], *made), exact(*made), terms, strict=True):
+            np.testing.assert_allclose(found, expected, 1e-5, 1e-5 * count**0.5)  # of products of normal numbers
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, 3e38])
