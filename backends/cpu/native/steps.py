@@ -8,7 +8,7 @@ not depend on it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -102,7 +102,7 @@ class _Kernel:
 def _kernel(module: Module, name: str, mode: str, height: int, fused: bool = False) -> _Kernel:
     numbers = NUMBERS[name]
     usual = micro.tile(module.target, numbers)
-    shape = micro.Tile(height, usual.vectors, usual.lanes)
+    shape = replace(usual, rows=height)
     micros = [micro.define(module, f"micro{v}", numbers, shape, v, None) for v in range(1, shape.vectors + 1)]
     return _Kernel(numbers, shape, CELLS[mode], fused, micros)
 
