@@ -9,8 +9,8 @@ from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.matmul import linear_p
+from flambeau.core.ops.nn.attention import attention_p, scores_of
 from flambeau.core.ops.nn.softmax import softmax as softmax_of
-from flambeau.core.ops.nn.sparse import attention_p, later
 from flambeau.core.ops.storage import cat_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.attention_ways import composed
@@ -73,13 +73,6 @@ def _repeat_heads(query: Tensor, x: Tensor) -> Tensor:
     if have == 0 or heads % have:
         raise ShapeError(f"scaled_dot_product_attention: {heads} query heads do not divide by {have} key heads")
     return x if heads == have else x.repeat_interleave(heads // have, -3)
-
-
-def scores_of(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool, factor: float) -> Tensor:
-    """Masked and scaled products of queries and keys."""
-    scores = (query * factor) @ key.transpose(-2, -1)
-    scores = scores if mask is None else scores + mask
-    return where(later(scores), -math.inf, scores) if causal else scores
 
 
 def weights_of(scores: Tensor, masked: bool) -> Tensor:
