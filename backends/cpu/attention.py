@@ -42,10 +42,8 @@ def attention_grad(
     rest = (grad, grad_lse[..., None], out, lse[..., None])
     found = _native("attention_grad", query, key, value, mask, *rest, causal=causal, scale=scale)
     if found is None:
-        operands = (query, key, value)
-        parts = _in_parts(_attention_grad, 3, list(operands), mask, list(rest), causal, scale)
-        found = tuple(_sum_to(x, like) for x, like in zip(parts, operands, strict=True))
-    return found[0], found[1], found[2]
+        found = _in_parts(_attention_grad, 3, [query, key, value], mask, list(rest), causal, scale)
+    return _sum_to(found[0], query), _sum_to(found[1], key), _sum_to(found[2], value)
 
 
 def _native(name: str, query: Array, key: Array, *rest: Array | None, **params: Any) -> tuple[Array, ...] | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.native import attention_grad, attention_products
-from flambeau.backends.cpu.native.attention_heads import Heads, heads_of, lies, row_step, widened
+from flambeau.backends.cpu.native.attention_heads import Heads, heads_of, lies, lying_as, row_step, widened
 from flambeau.backends.cpu.native.attention_products import (
     GAP,
     QUERIES,
@@ -56,7 +56,7 @@ def attention(
     if heads is None:
         return None
     query, key, value = heads.query, heads.key, heads.value
-    out = np.empty_like(query, shape=(*query.shape[:-1], value.shape[-1]), subok=False)
+    out = lying_as(query, (*query.shape[:-1], value.shape[-1]))
     lse = np.empty(query.shape[:-1], query.dtype)
     places = heads.places(query, key, value, heads.mask, out)
     (parts, rows, each), block = _cut(heads), heads.block(_BLOCK)
@@ -98,14 +98,13 @@ def forward(target: Target, name: str, masked: bool) -> Job:
     parts of a head, queries of one, heads of a chunk, keys of a block, whether values are read where they lie, memory
     and its bytes for each thread). Steps and offsets are in numbers.
     """
-    module = Module(target)
+    return jobs(define(Module(target), name, masked))[0]
+
+
+def define(module: Module, name: str, masked: bool) -> JobFunction:
+    """The job of :func:`forward`, written."""
     products = attention_products.define(module, name)
-    softmax = _define_softmax(module, products, masked)
-    finish = _define_finish(module, products)
-    return jobs(_define_job(module, products, softmax, finish))[0]
-
-
-def _define_job(module: Module, products: Products, softmax: Function, finish: Function) -> JobFunction:
+    softmax, finish = _define_softmax(module, products, masked), _define_finish(module, products)
     t = products.type
     f = JobFunction(module, "attention", [PTR] * 7 + [I64] * 10 + [t] + [I64] * 6 + [PTR, I64])
     (
@@ -161,9 +160,7 @@ def _define_softmax(module: Module, products: Products, masked: bool) -> Functio
     many keys were seen. Behind the keys that a query may look at stand zeros, as far as products read them.
     """
     t, read = products.type, products.read
-    f = Function(
-        module, "softmax", [I64, I64, PTR, I64, I64, I64, PTR, PTR, PTR, I64, I64, PTR, I64, t], internal=True
-    )
+    f = Function(module, "softmax", [I64, I64, PTR, I64, I64, I64, PTR, PTR, PTR, I64, I64, PTR, I64, t], internal=True)
     rows, keys, scores, ld, base, before, tops, sums, out, out_row, depth, mask, mask_row, scale = f.args
     step = 2 * read.count
     for r, span in each_row(f, read, rows, depth):

@@ -14,7 +14,16 @@ import numpy as np
 
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.native import attention_products
-from flambeau.backends.cpu.native.attention_heads import Groups, dense_rows, groups_of, heads_of, lies, row_step, widened
+from flambeau.backends.cpu.native.attention_heads import (
+    Groups,
+    dense_rows,
+    groups_of,
+    heads_of,
+    lies,
+    lying_as,
+    row_step,
+    widened,
+)  # fmt: skip
 from flambeau.backends.cpu.native.attention_products import (
     GAP,
     QUERIES,
@@ -64,8 +73,8 @@ def attention_grad(
     query, key, value = groups.query, groups.key, groups.value
     grad, out, grad_lse, lse = dense_rows(grad), dense_rows(out), *map(np.ascontiguousarray, (grad_lse, lse))
     (parts, each_keys, each), block = _cut(groups), groups.block(_BLOCK)
-    of_query = np.empty_like(query, subok=False) if parts == 1 else np.empty((parts, *query.shape), query.dtype)
-    of_key, of_value = np.empty_like(key, subok=False), np.empty_like(value, subok=False)
+    of_query = lying_as(query, query.shape) if parts == 1 else np.empty((parts, *query.shape), query.dtype)
+    of_key, of_value = lying_as(key, key.shape), lying_as(value, value.shape)
     one = of_query if parts == 1 else of_query[0]
     looking, shared = groups.tables((query, groups.mask, grad, out, one), (key, value, of_key, of_value))
     memory = _memory(sizes(target, groups.name), key.shape[-1], value.shape[-1], block)[-1] * query.itemsize

@@ -40,7 +40,8 @@ class Heads:
     @property
     def lead(self) -> Shape:
         """The shape of the batch."""
-        return self.query.shape[:-2]
+        lead: Shape = self.query.shape[:-2]
+        return lead
 
     @property
     def count(self) -> int:
@@ -69,7 +70,6 @@ class Heads:
     def places(self, *arrays: Array | None) -> Array:
         """Where the matrices of each head begin in some arrays, in numbers: (heads, arrays)."""
         return _places(self.lead, self.query.itemsize, _layouts(arrays))
-
 
     def fit(self, target: Target, grad: Array, grad_lse: Array, out: Array, lse: Array) -> bool:
         """Whether results and gradients for them are of this dtype and these shapes."""
@@ -132,6 +132,15 @@ def _layouts(arrays: Sequence[Array | None]) -> tuple[tuple[Shape, Shape], ...]:
 @lru_cache(1024)
 def _places(lead: Shape, itemsize: int, arrays: tuple[tuple[Shape, Shape], ...]) -> Array:
     return np.ascontiguousarray(offsets(lead, itemsize, *arrays))
+
+
+def lying_as(x: Array, shape: Shape) -> Array:
+    """New memory whose axes follow each other as those of ``x``, but for the last, whose numbers are dense."""
+    if x.flags.c_contiguous:
+        return np.empty(shape, x.dtype)
+    last = len(shape) - 1
+    order = [*sorted(range(last), key=lambda i: -abs(x.strides[i])), last]
+    return np.empty([shape[i] for i in order], x.dtype).transpose(np.argsort(order))
 
 
 def row_step(x: Array) -> int:

@@ -201,7 +201,7 @@ def _define_turned(module: Module, numbers: Numbers, shape: micro.Tile, kernels:
 
 # -- scores ----------------------------------------------------------------------------------------
 def score_reader(f: Function, read: Lanes, p: Value, mask: Value | None, scale: Value, live: Value) -> Any:
-    """``score(i, cut, less)``: scores at ``p[i]``, scaled, masked and less a number; -inf from ``live`` on if ``cut``."""
+    """``score(i, cut, less)``: scores at ``p[i]``, scaled, masked, less a number; -inf from ``live`` on if ``cut``."""
     scales = f.splat(scale, read.count)
 
     def score(i: Value, cut: bool, less: Value | None = None) -> Value:

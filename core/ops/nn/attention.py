@@ -54,9 +54,9 @@ def _of_scores(
 
 def _attention_grad(
     grad: Tensor, grad_lse: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-    out: Tensor, lse: Tensor, *, causal: bool, scale: float,
+    result: Tensor, lse: Tensor, *, causal: bool, scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    weights, of_scores = _of_scores(grad, grad_lse, query, key, value, mask, out, lse, causal, scale)
+    weights, of_scores = _of_scores(grad, grad_lse, query, key, value, mask, result, lse, causal, scale)
     return (
         _sum_to(of_scores @ key * scale, query),
         _sum_to(of_scores.transpose(-2, -1) @ (query * scale), key),
@@ -71,7 +71,7 @@ def _sum_to(x: Tensor, like: Tensor) -> Tensor:
 
 attention_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     "attention_grad(grad: Tensor, grad_lse: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor?,"
-    " out: Tensor, lse: Tensor, *, causal: bool, scale: float)"
+    " result: Tensor, lse: Tensor, *, causal: bool, scale: float)"
     " -> (of_query: Tensor, of_key: Tensor, of_value: Tensor)",
     infer=lambda grad, grad_lse, query, key, value, *rest, **p: (query, key, value),
     dtype=one_float,
@@ -79,7 +79,7 @@ attention_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     doc="The gradients of attention for queries, keys and values, from its results and theirs.",
     vjp=through_body(
         _attention_grad,
-        ("grad", "grad_lse", "query", "key", "value", "mask", "out", "lse"),
+        ("grad", "grad_lse", "query", "key", "value", "mask", "result", "lse"),
         ("causal", "scale"),
     ),
 )(_attention_grad)
@@ -93,10 +93,9 @@ def _attention_vjp(
 
     Source: Dao et al., "FlashAttention", arXiv:2205.14135, appendix B.
     """
+    found: tuple[Tensor | None, ...] = (None, None, None)
     if any(needs[:3]):
         found = attention_grad_p(g[0], g[1], query, key, value, mask, out, lse, causal, scale)
-    else:
-        found = (None, None, None)
     of_mask = _of_scores(g[0], g[1], query, key, value, mask, out, lse, causal, scale)[1] if needs[3] else None
     return (*found, of_mask)
 
