@@ -39,6 +39,8 @@ Array = np.ndarray[Any, Any]
 
 #: Keys of a block, times the numbers of each: with their scores they stay in the second cache.
 _BLOCK: Final = 1 << 15
+#: Queries up to which packing the keys costs more than it saves.
+_FEW: Final = 4
 #: Multiplications worth a chunk, and chunks from which threads have enough of them.
 _WORTH: Final = 1 << 21
 _CHUNKS: Final = 32
@@ -67,6 +69,7 @@ def attention(
     forward(target, heads.name, mask is not None)(
         chunks, *heads.pointers(), address(out), address(lse), address(places), heads.count, *heads.sizes,
         *heads.steps(), row_step(out), scale, causal, parts, rows, each, block, lies(value, target, heads.name),
+        query.shape[-2] <= _FEW,
         workspace[1], memory, most=most,
     )  # fmt: skip
     workspaces.give(workspace)
@@ -95,8 +98,8 @@ def _memory(sizes: Sizes, width: Any, depth: Any, block: Any, rows: Any) -> list
 def forward(target: Target, name: str, masked: bool) -> Job:
     """The job of attention: (query, key, value, mask, out, lse, offsets of these five but lse for each head, heads,
     queries, keys, numbers of a key and of a value, steps over rows of query, key, value, mask and out, scale, causal,
-    parts of a head, queries of one, heads of a chunk, keys of a block, whether values are read where they lie, memory
-    and its bytes for each thread). Steps and offsets are in numbers.
+    parts of a head, queries of one, heads of a chunk, keys of a block, whether values are read where they lie, whether
+    queries are few, memory and its bytes for each thread). Steps and offsets are in numbers.
     """
     return jobs(define(Module(target), name, masked))[0]
 
@@ -106,10 +109,10 @@ def define(module: Module, name: str, masked: bool) -> JobFunction:
     products = attention_products.define(module, name)
     softmax, finish = _define_softmax(module, products, masked), _define_finish(module, products)
     t = products.type
-    f = JobFunction(module, "attention", [PTR] * 7 + [I64] * 10 + [t] + [I64] * 6 + [PTR, I64])
+    f = JobFunction(module, "attention", [PTR] * 7 + [I64] * 10 + [t] + [I64] * 7 + [PTR, I64])
     (
         q, k, v, mask, out, lse, table, count, queries, keys, width, depth, q_row, k_row, v_row, mask_row, out_row,
-        scale, causal, parts, per, each, block, direct, room, room_bytes,
+        scale, causal, parts, per, each, block, direct, few, room, room_bytes,
     ) = f.values  # fmt: skip
     first, from_row = f.chunk // parts * each, f.chunk % parts * per
     height = f.minimum(queries - from_row, per)
@@ -129,11 +132,12 @@ def define(module: Module, name: str, masked: bool) -> JobFunction:
         tops = f.at(lse, head * queries + from_row, t)
         for c in f.range(0, seen, block):
             n = f.minimum(keys - c, block)
-            pack_keys(f, products, f.at(here[1], c * k_row, t), k_row, n, width, panels)
-            values = f.at(here[2], c * v_row, t)
-            with f.when(direct.eq(0)):
+            key, values = f.at(here[1], c * k_row, t), f.at(here[2], c * v_row, t)
+            with f.when(few.eq(0)):
+                pack_keys(f, products, key, k_row, n, width, panels)
+            with f.when((direct | few).eq(0)):
                 f.call(products.copies, values, v_row, n, depth, copied)
-            values, step = f.select(direct.ne(0), values, copied), f.select(direct.ne(0), v_row, padded)
+            values, step = f.select((direct | few).ne(0), values, copied), f.select((direct | few).ne(0), v_row, padded)
             before = f.select(causal.ne(0) & (c > from_row), c - from_row, f.constant(I64, 0))
             for r in f.range(before, height, QUERIES):
                 rows = f.minimum(height - r, QUERIES)
@@ -141,12 +145,20 @@ def define(module: Module, name: str, masked: bool) -> JobFunction:
                 until = f.select(causal.ne(0), f.minimum(from_row + r + rows, keys), keys)
                 to, top, total = f.at(here[4], r * out_row, t), f.at(tops, r, t), f.at(sums, r, t)
                 query = f.at(here[0], r * q_row, t)
-                f.call(products.scores, rows, n, width, query, q_row, panels, scores, ld, base)
+                with f.when(few.eq(0)):
+                    f.call(products.scores, rows, n, width, query, q_row, panels, scores, ld, base)
+                with f.when(few.ne(0)):
+                    f.call(products.dots, rows, n, width, query, q_row, key, k_row, scores, ld)
                 f.call(
                     softmax, rows, n, scores, ld, base, c, top, total, to, out_row, depth,
                     f.at(here[3], r * mask_row + c, t), mask_row, scale,
                 )  # fmt: skip
-                f.call(products.weighted, rows, n, depth, scores, ld, values, step, to, out_row, base, c)
+                with f.when(few.eq(0)):
+                    f.call(products.weighted, rows, n, depth, scores, ld, values, step, to, out_row, base, c)
+                with f.when(few.ne(0)):
+                    f.call(
+                        products.sums, rows, f.minimum(n, base + rows), depth, scores, ld, values, step, to, out_row, c
+                    )
                 with f.when(c + block >= until):
                     f.call(finish, rows, top, total, to, out_row, depth)
     f.ret()

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from flambeau.backends.cpu.native import micro, pack
-from flambeau.backends.cpu.native.lanes import Lanes, Span, lanes
+from flambeau.backends.cpu.native.lanes import UNROLL, Lanes, Span, lanes
 from flambeau.backends.cpu.native.pack import NUMBERS, Numbers
 from flambeau.backends.llvm.ir import Function, Operand, Value
 from flambeau.backends.llvm.module import Module
@@ -64,6 +64,8 @@ class Products:
     scores: Function
     weighted: Function
     turned: Function
+    dots: Function
+    sums: Function
 
     @property
     def type(self) -> Type:
@@ -83,6 +85,8 @@ def define(module: Module, name: str) -> Products:
     ``scores(rows, keys, terms, a, a_row, panels, c, ldc, base)``: c = a kᵀ with packed keys.
     ``weighted(rows, keys, width, a, lda, b, b_row, c, ldc, base, add)``: c = a b, or c + a b.
     ``turned(rows, keys, width, a, lda, b, b_row, c, ldc, base)``: c + aᵀ b, where c has a row for each key.
+    ``dots(rows, keys, terms, a, a_row, b, b_row, c, ldc)`` and ``sums(rows, keys, width, a, lda, b, b_row, c, ldc,
+    add)``: the first two for so few rows that packing costs more, of operands where they lie.
     """
     numbers = NUMBERS[name]
     shape = micro.tile(module.target, numbers)
@@ -91,7 +95,8 @@ def define(module: Module, name: str) -> Products:
     return Products(
         numbers, lanes(name), shape, kernels, across, _define_copies(module, numbers, shape),
         _define_scores(module, numbers, shape, kernels), _define_weighted(module, numbers, shape, kernels),
-        _define_turned(module, numbers, shape, kernels),
+        _define_turned(module, numbers, shape, kernels), _define_dots(module, lanes(name)),
+        _define_sums(module, lanes(name)),
     )  # fmt: skip
 
 
@@ -195,6 +200,66 @@ def _define_turned(module: Module, numbers: Numbers, shape: micro.Tile, kernels:
                     (f.at(b, first * b_row + j, numbers.compute), b_row),
                     (f.at(c, i * ldc + j, numbers.compute), ldc), keys - i, columns, 1,
                 )  # fmt: skip
+    f.ret()
+    return f
+
+
+# -- few rows ----------------------------------------------------------------------------------------
+def _define_dots(module: Module, read: Lanes) -> Function:
+    f = Function(module, "dots", [I64] * 3 + [PTR, I64] * 3, internal=True)
+    rows, keys, terms, a, a_row, b, b_row, c, ldc = f.args
+    for r, span in each_row(f, read, rows, terms):
+        line, to = f.at(a, r * a_row, read.compute), f.at(c, r * ldc, read.compute)
+
+        def some(first: Value, count: int, line: Value = line, to: Value = to, span: Span = span) -> None:
+            heres = [f.at(b, (first + u) * b_row, read.compute) for u in range(count)]
+            accs = [f.variable(read.vector, 0.0) for _ in heres]
+
+            def add(i: Value, mask: Value | None) -> None:
+                x = read.load(f, line, i, mask)
+                for here, acc in zip(heres, accs, strict=True):
+                    acc.set(f.muladd(x, read.load(f, here, i, mask), acc.now))
+
+            span.each(add)
+            for u, acc in enumerate(accs):
+                f.store(f.reduce(acc.now, lambda x, y: x + y), to, first + u)
+
+        main = keys & ~(UNROLL - 1)
+        for j in f.range(0, main, UNROLL):
+            some(j, UNROLL)
+        for j in f.range(main, keys):
+            some(j, 1)
+    f.ret()
+    return f
+
+
+def _define_sums(module: Module, read: Lanes) -> Function:
+    f = Function(module, "sums", [I64] * 3 + [PTR, I64] * 3 + [I64], internal=True)
+    rows, keys, width, a, lda, b, b_row, c, ldc, add = f.args
+    step = UNROLL * read.count
+    for r in f.range(0, rows):
+        line, to = f.at(a, r * lda, read.compute), f.at(c, r * ldc, read.compute)
+
+        def some(first: Value, masks: list[Value | None], line: Value = line, to: Value = to) -> None:
+            places = [first + u * read.count for u in range(len(masks))]
+            accs = [f.variable(read.vector, 0.0) for _ in masks]
+            with f.when(add.ne(0)):
+                for acc, at, mask in zip(accs, places, masks, strict=True):
+                    acc.set(read.load(f, to, at, mask))
+            for j in f.range(0, keys):
+                k, here = f.splat(f.load(read.compute, line, j), read.count), f.at(b, j * b_row, read.compute)
+                for acc, at, mask in zip(accs, places, masks, strict=True):
+                    acc.set(f.muladd(k, read.load(f, here, at, mask), acc.now))
+            for acc, at, mask in zip(accs, places, masks, strict=True):
+                read.store(f, acc.now, to, at, mask)
+
+        main, whole = width & ~(step - 1), width & ~(read.count - 1)
+        for i in f.range(0, main, step):
+            some(i, [None] * UNROLL)
+        for i in f.range(main, whole, read.count):
+            some(i, [None])
+        with f.when(whole < width):
+            some(whole, [f.below(width - whole, read.count)])
     f.ret()
     return f
 
