@@ -23,7 +23,8 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "float16": 4e-3, "bfloat16": 3e-
 #: (lead, L, S, E, V): blocks and tiles that are whole and that are not, few queries, one number, cut keys.
 SIZES = (
     ((2, 3), 64, 64, 32, 32), ((2, 2), 65, 70, 5, 7), ((), 1, 3, 1, 1), ((3,), 130, 300, 64, 48),
-    ((2,), 300, 130, 17, 64), ((1, 2), 7, 1, 256, 3), ((), 90, 1100, 64, 20), ((2, 2), 4, 600, 20, 70), ((3,), 1, 1100, 64, 130),
+    ((2,), 300, 130, 17, 64), ((1, 2), 7, 1, 256, 3), ((), 90, 1100, 64, 20),
+    ((2, 2), 4, 600, 20, 70), ((3,), 1, 1100, 64, 130),
 )  # fmt: skip
 every_width = pytest.mark.parametrize("target", runnable(), ids=lambda t: t.name)
 
