@@ -72,11 +72,12 @@ def index_select(xp: Namespace, x: Array, index: Array, *, axis: int) -> Array:
 @bodies.kernel("index_get")
 def index_get(xp: Namespace, x: Array, *indices: Array, axis: int) -> Array:
     """``x`` read at integer arrays, one per axis from ``axis`` on; they broadcast; negative ones count back."""
-    where = _wrapped("index", x.shape, indices, axis)
+    where = wrapped("index", x.shape, indices, axis)
     return xp.take(x, where[axis], axis) if len(indices) == 1 else x[where]
 
 
-def _wrapped(op: str, shape: Ints, indices: Sequence[Array], axis: int) -> tuple[Any, ...]:
+def wrapped(op: str, shape: Ints, indices: Sequence[Array], axis: int) -> tuple[Any, ...]:
+    """Integer arrays from ``axis`` on as an index of an array of ``shape``: counted from the front, all checked."""
     sizes = shape[axis : axis + len(indices)]
     nothing = 0 in shape or any(not index.size for index in indices)
     if nothing and 0 not in sizes:  # nothing is read or written, wherever they point
@@ -179,7 +180,7 @@ def _add_slices(xp: Namespace, x: Array, index: Array, src: Array, axis: int) ->
 @bodies.kernel("index_put")
 def index_put(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> Array:
     """``x`` with ``values``, broadcast, set or added at integer arrays, one per axis from ``axis`` on."""
-    where = _wrapped("index_put", x.shape, indices, axis)
+    where = wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
         out = x.copy("C")
         out[where] = values
@@ -197,7 +198,7 @@ def index_put(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int
 @bodies.kernel("put_at")
 def put_at(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> None:
     """:func:`index_put` in the memory of ``x``; nothing is written where it raises."""
-    where = _wrapped("index_put", x.shape, indices, axis)
+    where = wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
         x[where] = values
     elif (
