@@ -32,21 +32,22 @@ def _take(target: Target, kind: str, item: int, wrap: bool) -> Job:
     """
     f = JobFunction(Module(target), f"take_{kind}_{item}{'_wrapped' if wrap else ''}", [PTR] * 4 + [I64] * 13)
     x, index, out, flag, outer, count, inner, n, xo, xm, xi, io, im, ii, per, blocks, size = f.values
-    unit, checked = UNITS[item], Checked(f, n, wrap)
+    unit, checked = UNITS[item], Checked(f, n, flag, wrap)
     start, parts = folds.blocks_of(f, blocks, size, per, outer)
     stop = folds.least(f, start + size, count)
     for o in parts:
         base, at, to = x + o * xo, index + o * io, out + o * count * inner * item
+        if kind == "flat":
+            for j, i in checked.each(at, im, start, stop):
+                f.store(f.load(unit, base + i * xm), to + j * item)
+            continue
         for j in f.range(start, stop):
             where, row = at + j * im, to + j * inner * item
-            if kind == "flat":
-                f.store(f.load(unit, base + checked.read(where) * xm), to + j * item)
-            elif kind == "rows":
-                copy_row(f, unit, base + checked.read(where) * xm, row, inner)
+            if kind == "rows":
+                copy_row(f, unit, base + checked.one(where) * xm, row, inner)
             else:
-                for c in f.range(0, inner):
-                    f.store(f.load(unit, base + checked.read(where + c * ii) * xm + c * xi), row + c * item)
-    checked.report(flag)
+                for c, i in checked.each(where, ii, 0, inner):
+                    f.store(f.load(unit, base + i * xm + c * xi), row + c * item)
     f.ret()
     return jobs(f)[0]
 

@@ -35,24 +35,21 @@ def _order(target: Target, wrap: bool) -> Job:
     """
     f = JobFunction(Module(target), f"group_order{'_wrapped' if wrap else ''}", [PTR] * 4 + [I64] * 4)
     index, starts, places, flag, count, step, n, skip = f.values
-    checked = Checked(f, n, wrap)
+    checked = Checked(f, n, flag, wrap)
     for i in f.range(0, n + 2):
         f.store(f.constant(I64, 0), starts, i)
-    for j in f.range(0, count):
-        i = checked.read(index + j * step)
+    for _, i in checked.each(index, step, 0, count):
         with f.when(i.ne(skip)):
             f.store(f.load(I64, starts, i + 2) + 1, starts, i + 2)
     total = f.variable(I64, 0)
     for i in f.range(0, n + 1):
         total.set(total.now + f.load(I64, starts, i + 1))
         f.store(total.now, starts, i + 1)
-    for j in f.range(0, count):
-        i = checked.read(index + j * step)
+    for j, i in checked.each(index, step, 0, count):
         with f.when(i.ne(skip)):
             to = f.load(I64, starts, i + 1)
             f.store(j, places, to)
             f.store(to + 1, starts, i + 1)
-    checked.report(flag)
     f.ret()
     return jobs(f)[0]
 

@@ -6,13 +6,14 @@ the inner ones has the inner stride 0, and whole rows are moved.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.llvm.ir import Function, Value, Variable
+from flambeau.backends.llvm.ir import Function, Operand, Value
 from flambeau.backends.llvm.types import I1, I8, I16, I32, I64, Type
 
 Array = np.ndarray[Any, Any]
@@ -22,6 +23,9 @@ Three = tuple[int, int, int]
 UNITS: Final[dict[int, Type]] = {1: I8, 2: I16, 4: I32, 8: I64, 16: I64.vector(2)}
 #: Elements of a chunk.
 CHUNK: Final = 1 << 15
+#: Indices that are checked and then used, while they are in the cache, and how many a loop takes.
+_BLOCK: Final = 2048
+_UNROLL: Final = 4
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class Indexed:
     sizes: Three
     strides: Three
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.sizes[0] * self.sizes[1] * self.sizes[2]
+
 
 def movable(*arrays: Array) -> bool:
     """Whether elements may be read and written where they stand."""
@@ -40,11 +49,16 @@ def movable(*arrays: Array) -> bool:
 
 def indexed(x: Array, axis: int) -> Indexed | None:
     """``x`` in three dimensions around ``axis``; None where its strides do not allow that."""
-    before = _merged(x.shape[:axis], x.strides[:axis])
-    behind = _merged(x.shape[axis + 1 :], x.strides[axis + 1 :])
+    told = _told(x.shape, x.strides, axis)
+    return None if told is None else Indexed(x, *told)
+
+
+@lru_cache(1024)
+def _told(shape: tuple[int, ...], strides: tuple[int, ...], axis: int) -> tuple[Three, Three] | None:
+    before, behind = _merged(shape[:axis], strides[:axis]), _merged(shape[axis + 1 :], strides[axis + 1 :])
     if before is None or behind is None:
         return None
-    return Indexed(x, (before[0], x.shape[axis], behind[0]), (before[1], x.strides[axis], behind[1]))
+    return (before[0], shape[axis], behind[0]), (before[1], strides[axis], behind[1])
 
 
 def readable(x: Array, axis: int) -> Indexed:
@@ -84,27 +98,56 @@ def kind_of(index: Indexed, *moved: Indexed) -> str:
 
 
 class Checked:
-    """Indices as they are read: one outside counts as 0, and ``bad`` tells that there was one."""
+    """The indices of a kernel, which are checked before anything is read or written where they point.
 
-    def __init__(self, f: Function, size: Value, wrap: bool):
-        self.f, self.size, self.wrap = f, size, wrap
-        self.bad: Variable = f.variable(I1, False)
+    One outside sets ``flag`` and ends the function.
+    """
 
-    def read(self, where: Value) -> Value:
-        """The index at an address, inside whatever stands there."""
+    def __init__(self, f: Function, size: Value, flag: Value, wrap: bool):
+        self.f, self.size, self.flag, self.wrap = f, size, flag, wrap
+
+    def one(self, where: Value) -> Value:
+        """The index at an address."""
+        i = self._read(where)
+        self._refuse(i.compare("uge", self.size))
+        return i
+
+    def each(self, at: Value, step: Value, start: Operand, stop: Value) -> Iterator[tuple[Value, Value]]:
+        """(number, index) of all from ``start`` to ``stop``, ``step`` bytes apart: the body is written several times."""
         f = self.f
-        i = f.load(I64, where)
-        if self.wrap:
-            i = f.select(i < 0, i + self.size, i)
-        inside = i.compare("ult", self.size)
-        self.bad.set(self.bad.now | ~inside)
-        return f.select(inside, i, 0)
+        for first in f.range(start, stop, _BLOCK):
+            end = f.select(first + _BLOCK < stop, first + _BLOCK, stop)
+            self._check(at + first * step, step, end - first)
+            whole = first + ((end - first) & ~(_UNROLL - 1))
+            for j in f.range(first, whole, _UNROLL):
+                for u in range(_UNROLL):
+                    yield j + u, self._read(at + (j + u) * step)
+            for j in f.range(whole, end):
+                yield j, self._read(at + j * step)
 
-    def report(self, flag: Value) -> None:
-        """Say to the caller if one was outside."""
+    def _read(self, where: Value) -> Value:
+        i = self.f.load(I64, where)
+        return self._wrapped(i) if self.wrap else i
+
+    def _wrapped(self, i: Value) -> Value:
+        return self.f.select(i < 0, i + self.f.value(i.type, self.size), i)
+
+    def _check(self, at: Value, step: Value, count: Value) -> None:
+        f, t = self.f, I64.vector(8)
+        bad, worst = f.variable(t.mask, False), f.variable(I1, False)
+        main = f.select(step.eq(I64.bytes), count & ~7, 0)
+        for j in f.range(0, main, 8):
+            i = f.load(t, at, j)
+            bad.set(bad.now | (self._wrapped(i) if self.wrap else i).compare("uge", self.size))
+        for j in f.range(main, count):
+            worst.set(worst.now | self._read(at + j * step).compare("uge", self.size))
+        self._refuse(f.reduce(bad.now, lambda a, b: a | b) | worst.now)
+
+    def _refuse(self, outside: Value) -> None:
         f = self.f
-        with f.when(self.bad.now, likely=False):
-            f.store(f.constant(I64, 1), flag)
+        with f.when(outside, likely=False):
+            f.store(f.constant(I64, 1), self.flag)
+            f.ret()
 
 
 def copy_row(f: Function, unit: Type, source: Value, to: Value, count: Value) -> None:

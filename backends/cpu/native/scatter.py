@@ -64,13 +64,12 @@ class _Put(JobFunction):
         )
         self.to, self.read, self.where = self.values[9:12], self.values[12:15], self.values[15:18]
         self.per, self.blocks, self.size = self.values[18:21]
-        self.checked = Checked(self, self.n, wrap)
+        self.checked = Checked(self, self.n, self.flag, wrap)
         self.start, self.parts = folds.blocks_of(self, self.blocks, self.size, self.per, self.outer)
         self.width = folds.least(self, self.inner - self.start, self.size)
 
     def done(self) -> Job:
         """What was written, compiled."""
-        self.checked.report(self.flag)
         self.ret()
         return jobs(self)[0]
 
@@ -102,16 +101,17 @@ def _put(target: Target, kind: str, reduce: str, name: str, wrap: bool) -> Job:
         skip = f.start
         base, source = f.out + o * f.to[0] + skip * f.to[2], f.src + o * f.read[0] + skip * f.read[2]
         at = f.index + o * f.where[0] + skip * f.where[2]
+        if kind == "flat":
+            for j, i in f.checked.each(at, f.where[1], 0, f.along):
+                one(base + i * f.to[1], source + j * f.read[1])
+            continue
         for j in f.range(0, f.along):
             here, where = source + j * f.read[1], at + j * f.where[1]
-            if kind == "flat":
-                one(base + f.checked.read(where) * f.to[1], here)
-            elif kind == "rows":
-                row(base + f.checked.read(where) * f.to[1], here)
+            if kind == "rows":
+                row(base + f.checked.one(where) * f.to[1], here)
             else:
-                for c in f.range(0, f.width):
-                    to = base + f.checked.read(where + c * f.where[2]) * f.to[1] + c * f.to[2]
-                    one(to, here + c * f.read[2])
+                for c, i in f.checked.each(where, f.where[2], 0, f.width):
+                    one(base + i * f.to[1] + c * f.to[2], here + c * f.read[2])
     return f.done()
 
 
@@ -138,16 +138,21 @@ def _add(target: Target, kind: str, name: str, wrap: bool) -> Job:
 
             span.each(move)
 
+    def one(to: Value, where: Value) -> None:
+        f.store(f.load(F64, room, to) + folds.wider(f, read.load_one(f, where)), room, to)
+
     for o in f.parts:
         skip = f.start
         base, source = f.out + o * f.to[0] + skip * f.to[2], f.src + o * f.read[0] + skip * f.read[2]
         at = f.index + o * f.where[0] + skip * f.where[2]
         whole(base, False)
-        for j in f.range(0, f.along):
-            here, where = source + j * f.read[1], at + j * f.where[1]
-            for c in [f.constant(I64, 0)] if kind == "flat" else f.range(0, f.width):
-                to = f.checked.read(where + c * f.where[2]) * f.size + c
-                f.store(f.load(F64, room, to) + folds.wider(f, read.load_one(f, here + c * f.read[2])), room, to)
+        if kind == "flat":
+            for j, i in f.checked.each(at, f.where[1], 0, f.along):
+                one(i, source + j * f.read[1])
+        else:
+            for j in f.range(0, f.along):
+                for c, i in f.checked.each(at + j * f.where[1], f.where[2], 0, f.width):
+                    one(i * f.size + c, source + j * f.read[1] + c * f.read[2])
         whole(base, True)
     return f.done()
 
@@ -161,7 +166,7 @@ def _scattered(
     if to is None or not to.sizes[1] or to.sizes[0] != outer or to.sizes[2] != inner:
         return False
     name, kind = dtype_name(out.dtype), kind_of(index, to, read)
-    summed = reduce == "add" and name != "float64" and served(out, target) and out.size <= _SPARSE * index.x.size
+    summed = reduce == "add" and name != "float64" and served(out, target) and out.size <= _SPARSE * index.count
     if not summed and reduce != "set" and name not in _COMBINED:
         return False
     n, size, scratch, most = to.sizes[1], inner, 0, 1 << 32
@@ -195,8 +200,10 @@ def scatter(
     axis %= x.ndim
     out = x.copy("C")
     within = out[tuple([slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape)])]
-    values = src[tuple([slice(n) for n in index.shape])]
-    done = _scattered(target, within, readable(index, axis), values, axis, reduce)
+    values, at = src[tuple([slice(n) for n in index.shape])], readable(index, axis)
+    if reduce == "add" and at.sizes[2] > 1 and at.strides[::2] == (0, 0) and within.size == out.size:
+        return index_add(target, x, index[(0,) * axis + (slice(None),) + (0,) * (x.ndim - axis - 1)], values, axis=axis)
+    done = _scattered(target, within, at, values, axis, reduce)
     return out if done else None
 
 
