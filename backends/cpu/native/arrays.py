@@ -28,9 +28,7 @@ def _target(name: str) -> Target | None:
     return target.named(name) if compiler.unavailable() is None else None
 
 
-def over(
-    table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int, counted: int = 0
-) -> None:
+def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int, counted: int = 0) -> None:
     """Enter ``KERNELS[name](target, *arrays, **params)`` of a module of this package for ``least`` elements and more.
 
     ``counted`` is the number of the operand whose elements these are.

@@ -9,7 +9,16 @@ import numpy as np
 
 from flambeau.backends.cpu.native import folds
 from flambeau.backends.cpu.native.places import (
-    CHUNK, UNITS, Checked, Indexed, copy_row, indexed, kind_of, movable, readable, vector,
+    CHUNK,
+    UNITS,
+    Checked,
+    Indexed,
+    copy_row,
+    indexed,
+    kind_of,
+    movable,
+    readable,
+    vector,
 )  # fmt: skip
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs

@@ -29,9 +29,9 @@ _TILE: Final = 2
 
 @cache
 def _order(target: Target, wrap: bool) -> Job:
-    """The places of an index by what stands there: (index, starts of sizes + 2, places, flag, count, stride, size, skip).
+    """The places of an index by what stands there: (index, starts, places, flag, count, stride, size, skip).
 
-    ``starts[i]`` to ``starts[i + 1]`` are the places of i; those of ``skip`` are nowhere.
+    There is room for size + 2 ``starts``; ``starts[i]`` to ``starts[i + 1]`` are the places of i; those of ``skip`` are nowhere.
     """
     f = JobFunction(Module(target), f"group_order{'_wrapped' if wrap else ''}", [PTR] * 4 + [I64] * 4)
     index, starts, places, flag, count, step, n, skip = f.values

@@ -113,7 +113,7 @@ class Checked:
         return i
 
     def each(self, at: Value, step: Value, start: Operand, stop: Value) -> Iterator[tuple[Value, Value]]:
-        """(number, index) of all from ``start`` to ``stop``, ``step`` bytes apart: the body is written several times."""
+        """(number, index) from ``start`` to ``stop``, ``step`` bytes apart: the body is written several times."""
         f = self.f
         for first in f.range(start, stop, _BLOCK):
             end = f.select(first + _BLOCK < stop, first + _BLOCK, stop)

@@ -46,8 +46,8 @@ def sorter(module: Module, key: Type) -> Function:
     keys, places, keys2, places2, count = f.args
     digits = key.bytes
     table = f.buffer(digits * _DIGITS * I32.bytes)
-    for d in f.range(0, digits * _DIGITS, 16):
-        f.store(f.constant(I32.vector(16), 0), table, d)
+    for i in f.range(0, digits * _DIGITS, 16):
+        f.store(f.constant(I32.vector(16), 0), table, i)
     for j in f.range(0, count):
         k = f.load(key, keys, j)
         for d in range(digits):
@@ -74,7 +74,9 @@ def _digit(key: Value, number: int) -> Value:
     return found.zext(I64) if key.type.bits < 64 else found
 
 
-def _pass(f: Function, key: Type, d: int, counts: Value, count: Value, memory: tuple[Value, Value, Value, Value]) -> None:
+def _pass(
+    f: Function, key: Type, d: int, counts: Value, count: Value, memory: tuple[Value, Value, Value, Value]
+) -> None:
     """Move pairs to where their digit says, in order."""
     keys, places, keys2, places2 = memory
     total = f.variable(I32, 0)

@@ -6,7 +6,7 @@ up in float64 where there are not many more places than numbers.
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from math import prod
 from typing import Any, Final
 
@@ -15,7 +15,16 @@ import numpy as np
 from flambeau.backends.cpu.native import folds, groups
 from flambeau.backends.cpu.native.lanes import Span, dtype_name, lanes, served
 from flambeau.backends.cpu.native.places import (
-    CHUNK, UNITS, Checked, Indexed, copy_row, indexed, kind_of, movable, readable, vector,
+    CHUNK,
+    UNITS,
+    Checked,
+    Indexed,
+    copy_row,
+    indexed,
+    kind_of,
+    movable,
+    readable,
+    vector,
 )  # fmt: skip
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.casts import REGISTER
@@ -171,7 +180,13 @@ def _scattered(
         return False
     n, size, scratch, most = to.sizes[1], inner, 0, 1 << 32
     if summed:
-        if kind == "flat" and n > 1 and to.strides[1] != out.itemsize or kind != "flat" and to.strides[2] != out.itemsize:
+        if (
+            kind == "flat"
+            and n > 1
+            and to.strides[1] != out.itemsize
+            or kind != "flat"
+            and to.strides[2] != out.itemsize
+        ):
             return False
         kind = "each" if kind == "rows" else kind
         size = max(min(inner, 8), min(inner, _ROOM // (8 * n)))

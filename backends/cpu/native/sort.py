@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -11,12 +12,12 @@ from flambeau.backends.cpu.native import folds, radix
 from flambeau.backends.cpu.native.lanes import dtype_name
 from flambeau.backends.cpu.native.places import movable
 from flambeau.backends.cpu.storage import address
-from flambeau.backends.llvm.ir import Value
+from flambeau.backends.llvm.ir import Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.maths.arithmetic import any_lane
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import I32, I64, PTR
+from flambeau.backends.llvm.types import I32, I64, PTR, Type
 from flambeau.core import config
 from flambeau.core.dtype import dtype_named
 
@@ -30,6 +31,9 @@ _MOST: Final = 1 << 31
 _SELECTED: Final = 8
 #: and how many candidates there is room for at least.
 _ROOM: Final = 64
+#: How many are few enough to be kept in order by insertion, of longer rows and of whole ones.
+_FEW: Final = 16
+_SHORT: Final = 32
 
 
 class _Rows(JobFunction):
@@ -117,17 +121,58 @@ def _select(target: Target, source: str, descending: bool) -> Job:
         count.set(0)
         for j in f.range(0, f.room):
             take(r, j, f.keyed(f.load(f.key, f.x, r * f.length + j)))
-        whole = f.room + ((f.length - f.room) & ~(lanes - 1))
-        for j in f.range(f.room, whole, lanes):
-            keys = f.keyed(f.load(vector, f.x, r * f.length + j))
-            with f.when(any_lane(f, keys.compare("ult", limit)), likely=False):
-                for u in f.range(j, j + lanes):
-                    one(r, u)
-        for j in f.range(whole, f.length):
-            one(r, j)
+        _rest(f, r, f.room, (vector, limit), one)
         other = f.sort(count.now)
         f.deliver(r, f.select(other, f.places2, f.places))
     return f.done()
+
+
+@cache
+def _few(target: Target, source: str, descending: bool, values: bool) -> Job:
+    """The few best so far stand in order, and what is better than the last of them is inserted."""
+    f = _Rows(target, "few" if values else "argfew", source, descending, values)
+    lanes = 64 // f.key.bytes
+    vector, limit = f.key.vector(lanes), f.variable(f.key)
+
+    def insert(j: Value, key: Value, end: Value) -> None:
+        place = f.variable(I64, end)
+        with f.loop() as leave:
+            i = place.now
+            leave(i.eq(0))
+            before = f.load(f.key, f.keys, i - 1)
+            leave(before.compare("ule", key))
+            f.store(before, f.keys, i)
+            f.store(f.load(I32, f.places, i - 1), f.places, i)
+            place.set(i - 1)
+        f.store(key, f.keys, place.now)
+        f.store(j.trunc(I32), f.places, place.now)
+
+    def one(row: Value, j: Value) -> None:
+        key = f.keyed(f.load(f.key, f.x, row * f.length + j))
+        with f.when(key.compare("ult", limit)):
+            insert(j, key, f.wanted - 1)
+            limit.set(f.load(f.key, f.keys, f.wanted - 1))
+
+    for r in f.rows:
+        for j in f.range(0, f.wanted):
+            insert(j, f.keyed(f.load(f.key, f.x, r * f.length + j)), j)
+        limit.set(f.load(f.key, f.keys, f.wanted - 1))
+        _rest(f, r, f.wanted, (vector, limit), one)
+        f.deliver(r, f.places)
+    return f.done()
+
+
+def _rest(f: _Rows, row: Value, start: Value, past: tuple[Type, Variable], one: Callable[[Value, Value], None]) -> None:
+    """``one`` of the numbers of a row from ``start`` on, where a vector of them has some better than the limit."""
+    vector, limit = past
+    whole = start + ((f.length - start) & ~(vector.lanes - 1))
+    for j in f.range(start, whole, vector.lanes):
+        keys = f.keyed(f.load(vector, f.x, row * f.length + j))
+        with f.when(any_lane(f, keys.compare("ult", limit)), likely=False):
+            for u in f.range(j, j + vector.lanes):
+                one(row, u)
+    for j in f.range(whole, f.length):
+        one(row, j)
 
 
 def _run(target: Target, x: Array, axis: int, descending: bool, wanted: int | None, values: bool) -> Any:
@@ -142,10 +187,16 @@ def _run(target: Target, x: Array, axis: int, descending: bool, wanted: int | No
     shape = (*rows.shape[:-1], k)
     places, found = np.empty(shape, np.int64), np.empty(shape, x.dtype) if values else None
     selected = k * _SELECTED <= length and length > 2 * _ROOM
-    room = -(-(max(_ROOM, 2 * k) if selected else length) // 16) * 16
+    few = k <= (_FEW if k < length else _SHORT)
+    room = -(-(k if few else max(_ROOM, 2 * k) if selected else length) // 16) * 16
     most, total = max(1, config.get("num_threads")), rows.size // length
     scratch = np.empty(most * room * 2 * (x.itemsize + 4), np.uint8)
-    job = _select(target, source, descending) if selected else _sort(target, source, descending, values)
+    if few:
+        job = _few(target, source, descending, values)
+    elif selected:
+        job = _select(target, source, descending)
+    else:
+        job = _sort(target, source, descending, values)
     per = max(1, _CHUNK // length)
     job(
         -(-total // per), address(rows), 0 if found is None else address(found), address(places), address(scratch),
