@@ -229,7 +229,7 @@ def scatter_reduce(
     values, start = wide(xp, _cut_to(src, index.shape)), wide(xp, x)
     if not include_self:
         start = start.copy("C")
-        start.reshape(-1)[place] = _IDENTITY[reduce] if reduce in _IDENTITY else _extreme(start.dtype, reduce)
+        start.reshape(-1)[place] = identity(start.dtype, reduce)
     total = _combined(xp, start, place, values, {"sum": "add", "mean": "add"}.get(reduce, reduce))
     if reduce == "mean":
         met = xp.full(x.shape, 1 if include_self else 0)
@@ -239,8 +239,10 @@ def scatter_reduce(
     return rounded(total, x)
 
 
-def _extreme(dtype: Any, reduce: str) -> Any:
-    """What every value replaces."""
+def identity(dtype: Any, reduce: str) -> Any:
+    """What every value replaces, or leaves as it is."""
+    if reduce in _IDENTITY:
+        return _IDENTITY[reduce]
     kind = dt.from_numpy(dtype)
     if kind.is_floating_point:
         return float("-inf" if reduce == "amax" else "inf")

@@ -31,7 +31,8 @@ _TILE: Final = 2
 def _order(target: Target, wrap: bool) -> Job:
     """The places of an index by what stands there: (index, starts, places, flag, count, stride, size, skip).
 
-    There is room for size + 2 ``starts``; ``starts[i]`` to ``starts[i + 1]`` are the places of i; those of ``skip`` are nowhere.
+    There is room for size + 2 ``starts``; ``starts[i]`` to ``starts[i + 1]`` are the places of i. Those of ``skip``
+    are nowhere.
     """
     f = JobFunction(Module(target), f"group_order{'_wrapped' if wrap else ''}", [PTR] * 4 + [I64] * 4)
     index, starts, places, flag, count, step, n, skip = f.values

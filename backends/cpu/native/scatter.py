@@ -225,10 +225,26 @@ def scatter(
 def scatter_reduce(
     target: Target, x: Array, index: Array, src: Array, *, axis: int, reduce: str, include_self: bool = True
 ) -> Array | None:
-    """Values that meet at one place combined there with what stood there."""
-    if not include_self or reduce == "mean":
+    """Values that meet at one place combined there: sum, mean, prod, amax or amin."""
+    kind = {"sum": "add", "mean": "add"}.get(reduce, reduce)
+    if include_self and reduce != "mean":
+        return scatter(target, x, index, src, axis=axis, reduce=kind)
+    if dtype_name(x.dtype) not in _COMBINED:
         return None
-    return scatter(target, x, index, src, axis=axis, reduce="add" if reduce == "sum" else reduce)
+    start: Array | None = x
+    if not include_self:
+        nothing = np.broadcast_to(np.asarray(xp_index.identity(x.dtype, reduce), x.dtype), index.shape)
+        start = scatter(target, x, index, nothing, axis=axis)
+    total = None if start is None else scatter(target, start, index, src, axis=axis, reduce=kind)
+    if total is None or reduce != "mean":
+        return total
+    ones = np.broadcast_to(np.ones((), np.int64), index.shape)
+    met = scatter(target, np.full(x.shape, int(include_self)), index, ones, axis=axis, reduce="add")
+    if met is None:
+        return None
+    shared = np.maximum(met, 1).astype(x.dtype)
+    mean: Array = total / shared if x.dtype.kind == "f" else total // shared
+    return mean
 
 
 def _by_vector(
