@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from flambeau.backends.cpu import threads
+from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
@@ -55,6 +59,15 @@ def unrolled(f: Function, count: Value) -> Sequence[Value]:
     return f.value(I64, 0), count & ~(UNROLL - 1), count
 
 
+class Memory:
+    """Zeros for each thread, which start a cache line."""
+
+    def __init__(self, floats: int):
+        self.bytes = (floats * 4 + 63) // 64 * 64 + 64
+        self._block = np.zeros(threads.num_threads() * self.bytes + 64, np.uint8)
+        self.address = (address(self._block) + 63) & ~63
+
+
 class Accumulators:
     """The tile in registers; ``vectors`` of it are in use."""
 
@@ -66,8 +79,8 @@ class Accumulators:
         """Add the products of one column of numbers, by their addresses, with one row of the panel; go to the next."""
         f, tile = self.f, self.tile
         row = [f.load(tile.vector, panel.now, j * tile.lanes) for j in range(self.vectors)]
-        for address, sums in zip(numbers, self.sums, strict=True):
-            number = f.splat(f.load(F32, address), tile.lanes)
+        for place, sums in zip(numbers, self.sums, strict=True):
+            number = f.splat(f.load(F32, place), tile.lanes)
             for j in range(self.vectors):
                 sums[j].set(f.muladd(number, row[j], sums[j].now))
         panel.set(panel.now + tile.columns * 4)
