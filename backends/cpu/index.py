@@ -16,7 +16,7 @@ _NATIVE: Final = {
     "gather": ("gather", 1, 1 << 9), "index_select": ("gather", 1, 1 << 7), "index_get": ("gather", 1, 1 << 9),
     "embedding": ("gather", 1, 1 << 7), "scatter": ("scatter", 1, 1 << 9), "scatter_reduce": ("scatter", 1, 1 << 9),
     "index_add": ("scatter", 2, 1 << 10), "index_put": ("scatter", 2, 1 << 6), "put_at": ("scatter", 2, 1 << 6),
-    "embedding_grad": ("scatter", 0, 1 << 10),
+    "embedding_grad": ("scatter", 0, 1 << 10), "sum_rows": ("scatter", 1, 1 << 6),
 }  # fmt: skip
 
 

@@ -264,6 +264,14 @@ def embedding_grad(xp: Namespace, grad: Array, index: Array, *, rows: int, paddi
     return index_add(xp, xp.zeros((rows, width), grad.dtype), at, values, axis=0)
 
 
+@bodies.kernel("sum_rows")
+def sum_rows(xp: Namespace, x: Array, source: Array, to: Array, *, size: int) -> Array:
+    """The rows ``source`` of ``x`` added up in the ``size`` rows that ``to`` says."""
+    check_index("sum_rows", source, x.shape[0], 0)
+    check_index("sum_rows", to, size, 0)
+    return index_add(xp, xp.zeros((size, x.shape[1]), x.dtype), to, xp.take(x, source, 0), axis=0)
+
+
 # -- the loss that reads by index ------------------------------------------------------------------
 def _class_weights(
     xp: Namespace, like: Array, target: Array, weight: Array | None, ignore_index: int

@@ -310,7 +310,17 @@ def embedding_grad(target: Target, grad: Array, index: Array, *, rows: int, padd
     return None if found is None else found.reshape(rows, grad.shape[-1])
 
 
+def sum_rows(target: Target, x: Array, source: Array, to: Array, *, size: int) -> Array | None:
+    """The rows ``source`` of ``x`` added up in the ``size`` rows that ``to`` says."""
+    if not x.size or not size or not to.size or not served(x, target) or not movable(source, to):
+        return None
+    xp_index.check_index("sum_rows", source, x.shape[0], 0)
+    rows = readable(x if x.strides[1] == x.itemsize else np.ascontiguousarray(x), 0)
+    found = groups.add_rows(target, None, rows, vector(to, rows), size, via=source)
+    return None if found is None else found.reshape(size, x.shape[1])
+
+
 KERNELS: Final = {
     "scatter": scatter, "scatter_reduce": scatter_reduce, "index_add": index_add, "index_put": index_put,
-    "put_at": put_at, "embedding_grad": embedding_grad,
+    "put_at": put_at, "embedding_grad": embedding_grad, "sum_rows": sum_rows,
 }  # fmt: skip
