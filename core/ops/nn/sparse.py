@@ -74,7 +74,12 @@ def _sum_rows_infer(x: Shape, source: Shape, to: Shape, *, size: int) -> Shape:
     return (size, x[1])
 
 
-@composite(
+def _sum_rows(x: Tensor, source: Tensor, to: Tensor, *, size: int) -> Tensor:
+    """The rows ``source`` of ``x`` (rows, width) added up in the ``size`` rows that ``to`` says: the sums of bags."""
+    return x.new_zeros(size, x.shape[1]).index_add(0, to, x.index_select(0, source))
+
+
+sum_rows_p: OpFunction[Tensor] = composite(
     "sum_rows(x: Tensor, source: Tensor, to: Tensor, *, size: int) -> Tensor",
     infer=_sum_rows_infer,
     dtype=floating,
@@ -82,10 +87,7 @@ def _sum_rows_infer(x: Shape, source: Shape, to: Shape, *, size: int) -> Shape:
     check=True,
     public=False,
     vjp=dict(x=lambda g, source, to, x_shape: sum_rows_p(g, to, source, x_shape[0])),
-)
-def sum_rows_p(x: Tensor, source: Tensor, to: Tensor, *, size: int) -> Tensor:
-    """The rows ``source`` of ``x`` (rows, width) added up in the ``size`` rows that ``to`` says: the sums of bags."""
-    return x.new_zeros(size, x.shape[1]).index_add(0, to, x.index_select(0, source))
+)(_sum_rows)
 
 
 # -- dropout -----------------------------------------------------------------------------------------

@@ -221,6 +221,22 @@ def test_embedding_and_its_gradient(target: Target, dtype: DType, width: int) ->
             close(found, expected, tolerance(dtype), 10 * tolerance(dtype))
 
 
+@every_width
+@pytest.mark.parametrize("dtype", dt.FLOATS, ids=lambda d: d.name)
+def test_sums_of_bags(target: Target, dtype: DType) -> None:
+    for width in (1, 7, 64, 130):
+        x, source = values((50, width), dtype), places((600,), 50)
+        to = np.sort(places((600,), 11))
+        expected = xp_index.sum_rows(np, x, source, to, size=12)
+        for at in (to, to[::-1]):
+            for view in layouts(x):
+                found = WRITE["sum_rows"](target, view, source[:: 1 if at is to else -1], at, size=12)
+                if found is None:
+                    assert dtype is dt.float16
+                    continue
+                close(found, expected, tolerance(dtype), 20 * tolerance(dtype))
+
+
 # -- what is outside -------------------------------------------------------------------------------
 @pytest.mark.parametrize("bad", [-1, 40, 1 << 62, -(1 << 62)])
 @pytest.mark.parametrize("at", [0, 2047, 2999])
@@ -239,6 +255,9 @@ def test_an_index_outside_is_named_and_nothing_is_written(bad: int, at: int) -> 
             kernel(name, dt.float32)(*operands, axis=0, **params)
     with pytest.raises(OutOfRangeError, match=f"embedding_grad: index {bad} is out of bounds"):
         kernel("embedding_grad", dt.float32)(wide, flat, rows=40, padding_idx=-1)
+    for bags in ((flat, np.zeros_like(flat)), (np.zeros_like(flat), flat)):
+        with pytest.raises(OutOfRangeError, match=f"sum_rows: index {bad} is out of bounds"):
+            kernel("sum_rows", dt.float32)(x, *bags, size=40)
     with pytest.raises(OutOfRangeError, match=f"embedding: index {bad} is out of bounds"):
         kernel("embedding", dt.float32)(x, flat, padding_idx=-1)
     for reduce in ("add", "amax"):
