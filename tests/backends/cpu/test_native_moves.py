@@ -23,7 +23,7 @@ every_dtype = pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
 def test_turned_around(target: Target, dtype: DType) -> None:
     for shape in SHAPES:
         x = values(shape, dtype)
-        for axes in ((len(shape) - 1,), tuple(range(len(shape))), (0, len(shape) - 1)):
+        for axes in ((len(shape) - 1,), tuple(range(len(shape))), tuple({0, len(shape) - 1})):
             found = KERNELS["flip"](target, x, axes=axes)
             if found is None:
                 assert x.itemsize == 16 or len(shape) > 2
@@ -56,9 +56,8 @@ def test_large_ones_in_all_layouts() -> None:
     for view in layouts(x):
         same(kernel("tril", dt.float32)(view, diagonal=2), np.tril(x, 2))
         same(kernel("flip", dt.float32)(view, axes=(1,)), x[:, ::-1])
-    same(
-        kernel("flip", dt.float32)(np.broadcast_to(x[0], (90, 90)), axes=(0, 1)), np.broadcast_to(x[0, ::-1], (90, 90))
-    )
+    wide = np.broadcast_to(x[0], (800, 100))
+    same(kernel("flip", dt.float32)(wide, axes=(0, 1)), wide[:, ::-1])
     same(kernel("triu", dt.float32)(np.zeros((0, 9000), np.float32)), np.zeros((0, 9000)))
 
 
