@@ -290,13 +290,28 @@ def index_put(
 
 
 def put_at(target: Target, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> Array | None:
-    """:func:`index_put` in the memory of ``x``, where that is not much larger; nothing is written where it raises."""
+    """:func:`index_put` in the memory of ``x``; nothing is written where it raises."""
+    if not accumulate:
+        return _set_at(target, x, values, indices, axis)
     if x.size > _SPARSE * max(values.size, *[v.size for v in indices]):
         return None
-    found = index_put(target, x, values, *indices, axis=axis, accumulate=accumulate)
+    found = index_put(target, x, values, *indices, axis=axis, accumulate=True)
     if found is not None:
         x[...] = found
     return found
+
+
+def _set_at(target: Target, x: Array, values: Array, indices: tuple[Array, ...], axis: int) -> Array | None:
+    """Slices of ``x`` set, where one array says which."""
+    usable = x.flags.writeable and x.dtype == values.dtype and movable(x, values, *indices)
+    if len(indices) != 1 or not x.size or not indices[0].size or not usable:
+        return None
+    (place,) = xp_index.wrapped("index_put", x.shape, indices, axis)[axis:]
+    shape = (*x.shape[:axis], *place.shape, *x.shape[axis + 1 :])
+    rows = np.broadcast_to(values, shape).reshape((*x.shape[:axis], place.size, *x.shape[axis + 1 :]))
+    if np.may_share_memory(x, values):
+        rows = rows.copy()
+    return x if _scattered(target, x, vector(place, readable(rows, axis)), rows, axis, "set") else None
 
 
 def embedding_grad(target: Target, grad: Array, index: Array, *, rows: int, padding_idx: int) -> Array | None:

@@ -179,6 +179,32 @@ def test_by_several_arrays_and_in_place(accumulate: bool) -> None:
         close(view, expected, 1e-5, 1e-5)
 
 
+def test_slices_set_in_place() -> None:
+    for shape in SHAPES[1:]:
+        x = values(shape, dt.float32)
+        for axis, n in enumerate(shape):
+            index = np.random.default_rng(axis).permutation(n)[: n // 2 + 1] - n
+            src, expected = values(along(shape, axis, len(index)), dt.float32, 1), x.copy()
+            expected[(slice(None),) * axis + (index,)] = src
+            for view in list(layouts(x.copy())):
+                if WRITE["put_at"](host(), view, src, index, axis=axis, accumulate=False) is None:
+                    assert not view.flags.c_contiguous
+                    continue
+                same(view, expected)
+            for view in list(layouts(x.copy())):
+                two = np.full((), 2, np.float32)
+                expected[(slice(None),) * axis + (index,)] = two
+                if WRITE["put_at"](host(), view, two, index, axis=axis, accumulate=False) is not None:
+                    same(view, expected)
+    x = values((90, 8), dt.float32)
+    expected = x[::-1].copy()
+    kernel("put_at", dt.float32)(x, x, np.arange(89, -1, -1), axis=0, accumulate=False)
+    same(x, expected)
+    x.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        kernel("put_at", dt.float32)(x, expected, np.arange(90), axis=0, accumulate=False)
+
+
 def test_infinities_and_nan_stay_where_they_are() -> None:
     x = values((20, 30), dt.float32)
     x[3], x[4, 4] = np.inf, -0.0
