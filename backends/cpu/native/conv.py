@@ -22,7 +22,8 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu.native import conv_forward, conv_weights, depthwise, winograd_calls
-from flambeau.backends.cpu.native.conv_tile import Memory, Tile, tile_of
+from flambeau.backends.cpu.native.conv_tile import Memory, tile_of
+from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.target import Target
 
@@ -151,9 +152,9 @@ def _dense(
     inside = (1,) * (3 - len(inside)) + inside
     blocks = -(-channels // max(1, conv_forward.DEPTH // kernel))
     step = -(-channels // blocks)
-    all_panels = -(-places // tile.columns)
-    panels = max(1, min(_PANELS // (step * kernel * tile.columns), all_panels * groups // _CHUNKS))
-    memory = Memory((step * kernel + out_channels) * tile.columns * panels)
+    all_panels = -(-places // tile.width)
+    panels = max(1, min(_PANELS // (step * kernel * tile.width), all_panels * groups // _CHUNKS))
+    memory = Memory((step * kernel + out_channels) * tile.width * panels)
     chunks = -(-all_panels // panels)
     table = np.ascontiguousarray(taps, np.int64)
     conv_forward.forward(target, stride[2] if stride[2] < 3 else 0)(

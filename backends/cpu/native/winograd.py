@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from flambeau.backends.cpu.native.conv_tile import Tile, below, call_for, products, tile_of, transposed
+from flambeau.backends.cpu.native.conv_tile import below, call_for, products, tile_of
+from flambeau.backends.cpu.native.micro import Tile
+from flambeau.backends.cpu.native.pack import transpose
 from flambeau.backends.cpu.native.winograd_tiles import INPUT, SIDE, both_ways, gathered, matrices, spread
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
@@ -46,10 +48,10 @@ def turn_of(module: Module, tile: Tile) -> Function:
     for c in f.range(0, channels, lanes):
         rows = [source + plane * f.minimum(c + i, channels - 1) * 4 for i in range(lanes)]
         for i in f.range(0, main, lanes):
-            for k, found in enumerate(transposed(f, [f.load(vector, r, i) for r in rows])):
+            for k, found in enumerate(transpose(f, [f.load(vector, r, i) for r in rows])):
                 f.store(found, to, (i + k) * pitch + c)
         with f.when(main < count):
-            for k, found in enumerate(transposed(f, [f.load_masked(vector, r, main, rest) for r in rows])):
+            for k, found in enumerate(transpose(f, [f.load_masked(vector, r, main, rest) for r in rows])):
                 with f.when(count - main > k):
                     f.store(found, to, (main + k) * pitch + c)
     f.ret()
@@ -146,7 +148,7 @@ def _whole(f: Function, tile: Tile, found: list[list[Value]], to: Value, plane: 
     together = tile.lanes // RESULTS
     for first in range(0, RESULTS, together):
         vectors = [x for row in found[first : first + together] for x in row]
-        for k, channel in enumerate(transposed(f, vectors)):
+        for k, channel in enumerate(transpose(f, vectors)):
             for i in range(together):
                 part = f.shuffle(channel, None, range(RESULTS * i, RESULTS * (i + 1)))
                 f.store(part, to, plane * k + width * (first + i))
@@ -166,8 +168,8 @@ def filters(target: Target) -> Job:
     panel = f.chunk % parts
     first = panel * block
     source = weight + f.chunk // parts * group * 4
-    apart = parts * channels * tile.columns
-    to = to + (f.chunk // parts * NUMBERS * apart + panel * channels * tile.columns) * 4
+    apart = parts * channels * tile.width
+    to = to + (f.chunk // parts * NUMBERS * apart + panel * channels * tile.width) * 4
     taps = [f.load(I64, which, t) for t in range(TAPS * TAPS)]
     filter_ = matrices(RESULTS).filter
     for v in f.range(0, block, tile.lanes):
@@ -175,7 +177,7 @@ def filters(target: Target) -> Job:
         for c in f.range(0, channels):
             found = [_lanes_of(f, [r + (c * column + tap) * 4 for r in rows]) for tap in taps]
             grid = [found[TAPS * i : TAPS * (i + 1)] for i in range(TAPS)]
-            put(f, both_ways(f, spread, filter_, grid), to + (c * tile.columns + v) * 4, apart)
+            put(f, both_ways(f, spread, filter_, grid), to + (c * tile.width + v) * 4, apart)
     f.ret()
     (job,) = jobs(f)
     return job
@@ -247,12 +249,12 @@ def forward(target: Target) -> Job:
     for u in f.range(begin, end):
         z.input(images, u, z.tiles + (u - begin) * v["wide"] * z.pitch * 4)
     count, zeros = (end - begin) * v["wide"], f.table(F32, [0.0] * tile.rows)
-    panels = v["filters"] + z.group * (NUMBERS * 4 * tile.columns) * v["parts"] * v["channels"]
+    panels = v["filters"] + z.group * (NUMBERS * 4 * tile.width) * v["parts"] * v["channels"]
     for e in f.range(0, NUMBERS):
         for part in f.range(0, v["parts"]):
             column = part * v["block"]
             columns = f.minimum(v["out_channels"] - column, v["block"])
-            panel = panels + (e * v["parts"] + part) * v["channels"] * (tile.columns * 4)
+            panel = panels + (e * v["parts"] + part) * v["channels"] * (tile.width * 4)
             for t in f.range(0, count, tile.rows):
                 call_for(
                     f, multiply, columns, tile.lanes, v["channels"], z.tiles + (e * z.apart + t * z.pitch) * 4, z.pitch,

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu.native import winograd, winograd_weights
-from flambeau.backends.cpu.native.conv_tile import Memory, Tile, tile_of
+from flambeau.backends.cpu.native.conv_tile import Memory, tile_of
+from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.native.winograd import NUMBERS, RESULTS, TAPS
 from flambeau.backends.cpu.native.winograd_tiles import SIDE
 from flambeau.backends.cpu.storage import address
@@ -87,7 +88,7 @@ def _sizes(
     high, wide = (-(-n // RESULTS) for n in outside)
     units = batch * high
     pitch, out_pitch = (-(-n // tile.lanes) * tile.lanes for n in (channels, out_channels))
-    parts = -(-out_channels // tile.columns)
+    parts = -(-out_channels // tile.width)
     block = -(-out_channels // (parts * tile.lanes)) * tile.lanes
     parts = -(-out_channels // block)
     some = max(1, min(units, max(_TILES, _CACHE // NUMBERS // (pitch + out_pitch)) // wide))
@@ -95,7 +96,7 @@ def _sizes(
         chunks = max(_PARTS, min(_CHUNKS, _SUMS // (NUMBERS * channels * out_pitch * groups), -(-units // some)))
         step = -(-units // chunks)
         some = min(some, step)
-        behind = _odd_lines(parts * some * wide * tile.columns)
+        behind = _odd_lines(parts * some * wide * tile.width)
     else:
         chunks = -(-units // some)
         step = some = -(-units // chunks)
@@ -119,7 +120,7 @@ def conv(
     """
     tile, (groups, out_channels, channels, _) = tile_of(target), weight.shape
     s, floats = _sizes(tile, x.shape[0], channels, out_channels, groups, inside, outside, padding, False)
-    panels = np.empty(groups * NUMBERS * s.parts * channels * tile.columns, np.float32)
+    panels = np.empty(groups * NUMBERS * s.parts * channels * tile.width, np.float32)
     group, row, column, _ = (n // 4 for n in weight.strides)
     table = np.array(which, np.int64)
     winograd.filters(target)(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from flambeau.backends.cpu.native.conv_tile import Tile, below, call_for, products, tile_of
+from flambeau.backends.cpu.native.conv_tile import below, call_for, products, tile_of
+from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.native.winograd import (
     NUMBERS,
     RESULTS,
@@ -48,7 +49,7 @@ def _gradients(module: Module, tile: Tile, turn: Function) -> Function:
             grid = [
                 [f.load(tile.vector, here, (length * r + q) * pitch) for q in range(RESULTS)] for r in range(RESULTS)
             ]
-            there = to + ((c // block * capacity + t) * tile.columns + c % block) * 4
+            there = to + ((c // block * capacity + t) * tile.width + c % block) * 4
             put(f, both_ways(f, spread, filter_, grid), there, apart)
     f.ret()
     return f
@@ -65,7 +66,7 @@ def sums(target: Target) -> Job:
     f = JobFunction(module, "sums", [PTR] * len(pointers) + [I64] * len(SIZES))
     z = Chunk(f, tile, pointers)
     v = z.v
-    apart = odd_lines(f, v["parts"] * v["capacity"] * tile.columns)
+    apart = odd_lines(f, v["parts"] * v["capacity"] * tile.width)
     scratch = z.behind + apart * (NUMBERS * 4)
     begin = z.number * v["step"]
     end = f.minimum(begin + v["step"], v["units"])
@@ -80,14 +81,14 @@ def sums(target: Target) -> Job:
             plane, _, row = z.output("grad", u)
             f.call(
                 gradients, plane, z.out_plane, row, v["out_height"], v["out_width"], v["out_channels"], scratch,
-                v["wide"], z.behind + t * (tile.columns * 4), z.out_pitch, v["capacity"], v["block"], apart,
+                v["wide"], z.behind + t * (tile.width * 4), z.out_pitch, v["capacity"], v["block"], apart,
             )  # fmt: skip
         count, add = (stop - first) * v["wide"], (first > begin).zext(I64)
         for e in f.range(0, NUMBERS):
             for part in f.range(0, v["parts"]):
                 column = part * v["block"]
                 columns = f.minimum(v["out_channels"] - column, v["block"])
-                panel = z.behind + (e * apart + part * v["capacity"] * tile.columns) * 4
+                panel = z.behind + (e * apart + part * v["capacity"] * tile.width) * 4
                 for i in f.range(0, v["channels"], tile.rows):
                     call_for(
                         f, multiply, columns, tile.lanes, count, z.tiles + (e * z.apart + i) * 4, f.constant(I64, 1),
