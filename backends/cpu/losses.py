@@ -16,3 +16,4 @@ def bind(table: KernelTable) -> None:
     alone(table, ("cross_entropy", "cross_entropy_grad"), _FULL, "losses", _LEAST)
     alone(table, ("group_norm", "group_norm_grad"), _FULL, "norms", _LEAST)
     alone(table, ("ctc", "ctc_grad"), _FULL, "ctc", 1)
+    alone(table, ("resample",), _FULL, "resample", _LEAST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from typing import Any
 
@@ -16,6 +16,8 @@ from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import stack
 from flambeau.core.ops.nn.activation import hardtanh_p
 from flambeau.core.ops.nn.pool import adaptive_avg_pool
+from flambeau.core.ops.nn.resample import AxisTaps, resample_p
+from flambeau.core.ops.nn.rules import served
 from flambeau.core.ops.padding import pad as pad
 from flambeau.core.ops.storage import cast_p
 from flambeau.core.tensor import Tensor
@@ -100,6 +102,9 @@ def interpolate(
     out, factors = _resampled_sizes(input, n, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
         return adaptive_avg_pool(input, out)
+    if served(resample_p, input):
+        axes = zip(input.shape[2:], out, factors, strict=True)
+        return resample_p(input, tuple(_taps(*v, mode, bool(align_corners), antialias) for v in axes))
     if mode in ("nearest", "nearest-exact"):
         for i in range(n):
             input = _nearest(input, 2 + i, out[i], factors[i], 0.5 if mode == "nearest-exact" else 0.0)
@@ -135,14 +140,40 @@ def _resampled_sizes(
     return out, factors
 
 
-def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) -> Tensor:
-    """One axis: the element below each position, or with ``half`` the nearest one."""
-    size = x.shape[axis]
+def _nearest_places(size: int, out: int, factor: float | None, half: float) -> list[int]:
+    """The element below each position, or with ``half`` the nearest one."""
     if size == out and factor is None:
-        return x
+        return list(range(size))
     step = size / out if factor is None else 1 / factor
-    places = [min(math.floor((i + half) * step), size - 1) for i in range(out)]
-    return x.index_select(axis, x.new_tensor(places, dtype=int64))
+    return [min(math.floor((i + half) * step), size - 1) for i in range(out)]
+
+
+def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) -> Tensor:
+    """One axis: the elements of :func:`_nearest_places`."""
+    if x.shape[axis] == out and factor is None:
+        return x
+    return x.index_select(axis, x.new_tensor(_nearest_places(x.shape[axis], out, factor, half), dtype=int64))
+
+
+def _weighted(
+    size: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool
+) -> list[list[tuple[int, float]]]:
+    """As many (place, weight) for each result of an axis."""
+    step = size / out if factor is None else 1 / factor
+    if align:
+        step = (size - 1) / (out - 1) if out > 1 else 0.0
+    if antialias:
+        return _blurred([(i + 0.5) * step for i in range(out)], size, step, mode)
+    positions = [i * step if align else (i + 0.5) * step - 0.5 for i in range(out)]
+    return _cubic(positions) if mode == "bicubic" else _linear(positions)
+
+
+@lru_cache(256)
+def _taps(size: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool) -> AxisTaps:
+    if mode in ("nearest", "nearest-exact"):
+        places = _nearest_places(size, out, factor, 0.5 if mode == "nearest-exact" else 0.0)
+        return AxisTaps.of(size, [[(place, 1.0)] for place in places])
+    return AxisTaps.of(size, _weighted(size, out, factor, mode, align, antialias), antialias)
 
 
 def resample(
@@ -150,14 +181,7 @@ def resample(
 ) -> Tensor:  # fmt: skip
     """One axis: the sum of neighbours, each with its weight; of ``whole`` numbers, weights are rounded as torch's."""
     size = x.shape[axis]
-    step = size / out if factor is None else 1 / factor
-    if align:
-        step = (size - 1) / (out - 1) if out > 1 else 0.0
-    positions = [i * step if align else (i + 0.5) * step - 0.5 for i in range(out)]
-    if antialias:
-        taps = _blurred([(i + 0.5) * step for i in range(out)], size, step, mode)
-    else:
-        taps = _cubic(positions) if mode == "bicubic" else _linear(positions)
+    taps = _weighted(size, out, factor, mode, align, antialias)
     if whole:
         taps = _in_short_integers(taps)
     total: Any = None

@@ -177,19 +177,18 @@ def backward(target: Target, source: str) -> Job:
     span, factor = Span(f, sequence.classes, read.count), f.splat(g, read.count)
     zero = f.constant(read.vector, 0.0)
     counted = f.select(possible, sequence.seen, 0)
-    for t in f.range(counted, sequence.steps):
-        row = sequence.here(out0, t)
-        span.each(lambda i, mask, row=row: read.store(f, zero, row, i, mask))
+    for u in f.range(counted, sequence.steps):
+        row = sequence.here(out0, u)
+        span.each(lambda i, mask, row=row: read.store(f, zero, row, i, mask))  # type: ignore[misc]
     _end(f, sequence)
-    t = f.variable(I64, counted - 1)
+    time = f.variable(I64, counted - 1)
     with f.loop() as leave:
-        leave(t.now < 0)
-        with f.when(t.now < sequence.seen - 1):
-            sequence.back(t.now)
-        _gradients(
-            f, sequence, (sequence.here(sequence.x, t.now), sequence.here(out0, t.now)), span, factor, (t.now, loss)
-        )
-        t.set(t.now - 1)
+        t = time.now
+        leave(t < 0)
+        with f.when(t < sequence.seen - 1):
+            sequence.back(t)
+        _gradients(f, sequence, (sequence.here(sequence.x, t), sequence.here(out0, t)), span, factor, (t, loss))
+        time.set(t - 1)
     f.ret()
     return jobs(f)[0]
 

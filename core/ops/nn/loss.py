@@ -24,7 +24,7 @@ def _slope(name: str, expr: str, vjp: Mapping[str, Vjp | None], more: str = "") 
     return _pair(name, expr, vjp, f"grad: Tensor, x: Tensor, target: Tensor{more}")
 
 
-squared_error_grad_p = _slope(
+squared_error_grad_p: OpFunction[Tensor] = _slope(
     "squared_error_grad",
     "grad * (2 * (x - target))",
     dict(
@@ -52,7 +52,7 @@ def _within(g: Tensor, grad: Tensor, x: Tensor, target: Tensor, delta: Tensor | 
     return where(abs_p(x - target) >= delta, 0.0, g * grad)
 
 
-huber_error_grad_p = _slope(
+huber_error_grad_p: OpFunction[Tensor] = _slope(
     "huber_error_grad",
     "let d = x - target; grad * where(abs(d) < delta, d, where(d > 0, delta, where(d < 0, -delta, d)))",
     dict(
@@ -82,7 +82,7 @@ cross_entropy_of_probability_p = _pair(
         target=lambda g, x: g * (maximum_p((-x).log1p(), -100.0) - maximum_p(log_p(x), -100.0)),
     ),
 )
-cross_entropy_of_logit_grad_p = _slope(
+cross_entropy_of_logit_grad_p: OpFunction[Tensor] = _slope(
     "cross_entropy_of_logit_grad",
     "let s = 1 / (1 + exp(-x)); grad * (positive * target * (s - 1) + (1 - target) * s)",
     dict(
