@@ -17,3 +17,4 @@ def bind(table: KernelTable) -> None:
     alone(table, ("group_norm", "group_norm_grad"), _FULL, "norms", _LEAST)
     alone(table, ("ctc", "ctc_grad"), _FULL, "ctc", 1)
     alone(table, ("resample",), _FULL, "resample", _LEAST)
+    alone(table, ("grid_sample", "grid_sample_grad"), _FULL, "grid", _LEAST >> 2)
