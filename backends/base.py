@@ -170,7 +170,7 @@ class DeviceLostError(RuntimeError):
     """A device stopped answering, or belongs to the process before a fork."""
 
 
-class Declined(Exception):  # noqa: N818  # no error: nobody but the dispatcher sees it
+class Declined(Exception):  # no error: nobody but the dispatcher sees it
     """A kernel of a composite does not serve these operands after all; the op's body computes them."""
 
 

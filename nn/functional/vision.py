@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from itertools import product
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from flambeau.core.arguments import bounded
 from flambeau.core.creation import linspace
 from flambeau.core.dtype import FLOATING, LOW_PRECISION, int64, uint8
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import stack
-from flambeau.core.ops.nn.activation import hardtanh_p
 from flambeau.core.ops.nn import grid as ops
 from flambeau.core.ops.nn.pool import adaptive_avg_pool
 from flambeau.core.ops.nn.resample import AxisTaps, resample_p
 from flambeau.core.ops.nn.rules import served
 from flambeau.core.ops.padding import pad as pad
-from flambeau.core.ops.storage import cast_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional import domain
 

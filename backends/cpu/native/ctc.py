@@ -22,7 +22,7 @@ from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import F64, I64, PTR
+from flambeau.backends.llvm.types import I64, PTR
 
 Array = np.ndarray[Any, Any]
 _OPERANDS: Final = [PTR] * 4  # log probabilities, labels, and how many there are of each in every sequence

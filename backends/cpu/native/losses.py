@@ -21,7 +21,7 @@ from flambeau.backends.cpu.native.rows import Row
 from flambeau.backends.cpu.native.softmax_columns import BLOCK, Block, tops
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm import maths
-from flambeau.backends.llvm.ir import Value, Variable
+from flambeau.backends.llvm.ir import Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target

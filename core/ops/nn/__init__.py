@@ -3,6 +3,19 @@
 ``flambeau.nn.functional`` gives them torch's signatures.
 """
 
-from flambeau.core.ops.nn import activation, conv, ctc, grid, loss, norm, pool, recurrent, resample, softmax, sparse, step
+from flambeau.core.ops.nn import (
+    activation,
+    conv,
+    ctc,
+    grid,
+    loss,
+    norm,
+    pool,
+    recurrent,
+    resample,
+    softmax,
+    sparse,
+    step,
+)
 
 __all__ = ["activation", "conv", "ctc", "grid", "loss", "norm", "pool", "recurrent", "resample", "softmax", "sparse", "step"]
