@@ -167,7 +167,7 @@ def forward(target: Target, source: str) -> Job:
 
 @cache
 def backward(target: Target, source: str) -> Job:
-    """(operands, gradients of the losses, out, sizes, memory of the threads, of places, bytes of the first for each)."""
+    """(operands, gradients of the losses, out, sizes, and as :func:`forward`)."""
     f, (grads, out0), sequence = _started(target, "ctc_grad", source, 2)
     read = sequence.read
     out0 = out0 + f.chunk * sequence.classes * read.memory.bytes

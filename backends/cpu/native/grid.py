@@ -188,8 +188,8 @@ def backward(target: Target, kind: Kind) -> Job:
                     for i, slope in enumerate(tap.slopes):
                         slopes[i].set(slopes[i].now + v * slope)
             _scatter(f, read, len(taps), of_x + c * pixels * bytes_, (places, shares), here)
-        for i, slope in enumerate(slopes):
-            f.store(slope.now, lane, i * read.count)
+        for i, total in enumerate(slopes):
+            f.store(total.now, lane, i * read.count)
         for j in f.range(0, here):
             for i in range(kind.n):
                 f.store(f.load(read.compute, lane, j + i * read.count), of_grid, (at + j) * kind.n + (kind.n - 1 - i))
@@ -218,9 +218,7 @@ def _checked(target: Target, x: Array, grid: Array, mode: str, padding: str, cor
     return Kind(dtype_name(x.dtype), n, mode, padding, corner)
 
 
-def grid_sample(
-    target: Target, x: Array, grid: Array, *, mode: str, padding: str, corner: bool
-) -> Array | None:
+def grid_sample(target: Target, x: Array, grid: Array, *, mode: str, padding: str, corner: bool) -> Array | None:
     """The input (N, C, *S) at the positions (N, *L, 2 or 3)."""
     kind = _checked(target, x, grid, mode, padding, corner)
     if kind is None:

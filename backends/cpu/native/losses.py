@@ -97,7 +97,7 @@ def forward(target: Target, kind: Kind) -> Job:
     for r in f.range(start, folds.least(f, start + per, total)):
         x = x0 + r * count * read.memory.bytes
         top = row.largest(x)
-        power = lambda i, mask, x=x, top=top: maths.exp_nonpositive(f, read.load(f, x, i, mask, -np.inf) - top)
+        power = _power(read, x, top)
         weighed = _weighed(read, weights if kind.weighted else None, x, top)
         powers, *dots = row.total(power, weighed) if kind.smooth else row.total(power)
         log = maths.log(f, row.rounded(powers))
@@ -118,6 +118,12 @@ def forward(target: Target, kind: Kind) -> Job:
     return jobs(f)[0]
 
 
+def _power(read: Lanes, x: Value, top: Value) -> rows.Body:
+    """The exponentials of the scores, from the largest on."""
+    f = x.function
+    return lambda i, mask: maths.exp_nonpositive(f, read.load(f, x, i, mask, -np.inf) - top)
+
+
 def _weighed(read: Lanes, weights: Value | None, x: Value, top: Value) -> rows.Body:
     """The scores, from the largest on, times the weights."""
 
@@ -131,7 +137,7 @@ def _weighed(read: Lanes, weights: Value | None, x: Value, top: Value) -> rows.B
 
 @cache
 def forward_columns(target: Target, kind: Kind) -> Job:
-    """The same of columns: (…, ignored, columns, blocks, classes, parts), a chunk being a block of columns of a part."""
+    """The same of columns: (…, ignored, columns, blocks, classes, 0), a chunk being a block of columns of a part."""
     f = JobFunction(Module(target), f"cross_entropy_columns_{kind.source}", _PARAMS)
     x0, targets, weights, losses, sums, smoothing, all_weights, ignored, width, blocks, count, _ = f.values
     read = lanes(kind.source)
@@ -248,7 +254,7 @@ def _rest(row: Row, out: Value, factor: Value, every: Value | None, weights: Val
 
 @cache
 def backward_columns(target: Target, kind: Kind) -> Job:
-    """The same of columns: (…, ignored, columns, blocks, classes, parts)."""
+    """The same of columns: (…, ignored, columns, blocks, classes, 0)."""
     f = JobFunction(Module(target), f"cross_entropy_grad_columns_{kind.source}", _BACK)
     x0, targets, weights, grads, out0, scale, smoothing, all_weights, ignored, width, blocks, count, _ = f.values
     read = lanes(kind.source)
@@ -272,7 +278,7 @@ def backward_columns(target: Target, kind: Kind) -> Job:
         block.add(e, totals, j)
         read.store(f, e, out, i, mask)
 
-    def scale(j: Value, mask: Mask) -> None:
+    def divide(j: Value, mask: Mask) -> None:
         f.store(f.load(read.vector, powers, j) / block.sums(totals, j), powers, j)
 
     def write(i: Value, j: Value, mask: Mask) -> None:
@@ -283,7 +289,7 @@ def backward_columns(target: Target, kind: Kind) -> Job:
         read.store(f, y, out, i, mask)
 
     block.each(keep)
-    block.span.each(scale)
+    block.span.each(divide)
     block.each(write)
     for j in f.range(0, columns):
         safe, _, _ = c.of(start + j)

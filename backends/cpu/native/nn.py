@@ -28,10 +28,12 @@ def fit(target: Target, x: Array, *others: Array | None) -> bool:
 
 
 def dense(x: Array) -> Array:
+    """The array, or a copy, whose elements lie next to each other in index order."""
     return x if x.flags.c_contiguous else np.ascontiguousarray(x)
 
 
 def at(x: Array | None) -> int:
+    """The address of an operand, 0 for one that is not there."""
     return 0 if x is None else address(x)
 
 

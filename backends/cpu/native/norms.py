@@ -107,8 +107,8 @@ def grouped_grad(target: Target, source: str, scaled: bool) -> Job:
             inner.set(inner.now + plain * w)
         a, b = (group.whole.splat(v.now / group.whole.count) for v in (along, inner))
         for c in f.range(0, group.channels):
-            w = group.one(weight, first + c) if scaled else None
-            _plane_grad(group, tuple(p + group.here(c) for p in (g, x, out)), (mean, rstd, w, a, b))
+            factor = group.one(weight, first + c) if scaled else None
+            _plane_grad(group, tuple(p + group.here(c) for p in (g, x, out)), (mean, rstd, factor, a, b))
     f.ret()
     return jobs(f)[0]
 

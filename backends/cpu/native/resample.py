@@ -66,7 +66,9 @@ def resampled(target: Target, source: str) -> Job:
                         weight = f.load(read.compute, tables[1], kd) * f.load(read.compute, tables[3], kh)
                         here = x + ((plane * deep + at_d) * high + at_h) * wide * read.memory.bytes
                         _add_row(f, span, here, row, f.splat(weight, read.count))
-        _gathered(f, read, Span(f, wide_out, read.count), row, out + r * wide_out * read.memory.bytes, tables[4:], taps[2])
+        _gathered(
+            f, read, Span(f, wide_out, read.count), row, out + r * wide_out * read.memory.bytes, tables[4:], taps[2]
+        )
     f.ret()
     return jobs(f)[0]
 
@@ -111,7 +113,7 @@ def _tables(taps: AxisTaps, dtype: np.dtype[Any], last: bool) -> _Tables:
         if last:
             width = 64 // dtype.itemsize
             room = ((0, 0), (0, -taps.shape[0] % width))
-            places = np.pad(taps.places.T, room, constant_values=-1).astype(np.int32)
+            places: Array = np.pad(taps.places.T, room, constant_values=-1).astype(np.int32)
             weights = np.pad(taps.weights.T, room).astype(dtype)
         else:
             places, weights = taps.places, taps.weights.astype(dtype)
@@ -141,7 +143,7 @@ def resample(target: Target, x: Array, *, taps: Sequence[AxisTaps]) -> Array | N
     count, flat = threads.num_threads(), [v for pair in tables for v in pair]
     memory = np.empty(count * room, np.uint8)
     resampled(target, dtype_name(x.dtype))(
-        -(-total // per), address(x), address(out), address(memory), *(address(v) for v in flat), *sizes, *outs, *counts,
+        -(-total // per), *(address(v) for v in (x, out, memory, *flat)), *sizes, *outs, *counts,
         total, per, room, most=count,
     )  # fmt: skip
     return out

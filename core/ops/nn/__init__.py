@@ -18,4 +18,18 @@ from flambeau.core.ops.nn import (
     step,
 )
 
-__all__ = ["activation", "conv", "ctc", "grid", "loss", "norm", "pool", "recurrent", "resample", "softmax", "sparse", "step"]
+__all__ = [
+    "activation",
+    "conv",
+    "ctc",
+    "distance",
+    "grid",
+    "loss",
+    "norm",
+    "pool",
+    "recurrent",
+    "resample",
+    "softmax",
+    "sparse",
+    "step",
+]

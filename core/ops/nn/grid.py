@@ -53,9 +53,7 @@ def grid_sample_p(x: Tensor, grid: Tensor, *, mode: str, padding: str, corner: b
     return _sample(x, grid, mode=mode, padding=padding, corner=corner)
 
 
-def _sample_grad(
-    grad: Tensor, x: Tensor, grid: Tensor, *, mode: str, padding: str, corner: bool
-) -> tuple[Tensor, ...]:
+def _sample_grad(grad: Tensor, x: Tensor, grid: Tensor, *, mode: str, padding: str, corner: bool) -> tuple[Tensor, ...]:
     return _gradient(grad, x, grid, mode=mode, padding=padding, corner=corner)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.core import dtype as dt
-from flambeau.core.declare import composite
+from flambeau.core.declare import OpFunction, composite
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.nn.rules import Shape, floats
 from flambeau.core.tensor import Tensor
@@ -63,16 +63,7 @@ def _infer(x: Shape, *, taps: Sequence[AxisTaps]) -> Shape:
     return (*x[: len(x) - len(taps)], *(t.shape[0] for t in taps))
 
 
-@composite(
-    "resample(x: Tensor, *, taps: Any) -> Tensor",
-    infer=_infer,
-    dtype=floats,
-    linear=["x"],
-    public=False,
-    vjp=dict(x=lambda g, taps: resample_p(g, tuple(t.back for t in taps))),
-)
-def resample_p(x: Tensor, *, taps: Sequence[AxisTaps]) -> Tensor:
-    """The last axes resampled, each by its :class:`AxisTaps`."""
+def _resample(x: Tensor, *, taps: Sequence[AxisTaps]) -> Tensor:
     for axis, t in enumerate(taps, x.ndim - len(taps)):
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
         total: Tensor | None = None
@@ -85,3 +76,14 @@ def resample_p(x: Tensor, *, taps: Sequence[AxisTaps]) -> Tensor:
         assert total is not None
         x = total
     return x
+
+
+resample_p: OpFunction[Tensor] = composite(
+    "resample(x: Tensor, *, taps: Any) -> Tensor",
+    infer=_infer,
+    dtype=floats,
+    linear=["x"],
+    public=False,
+    doc="The last axes resampled, each by its AxisTaps; the gradient is the same op with the way back of each.",
+    vjp=dict(x=lambda g, taps: resample_p(g, tuple(t.back for t in taps))),
+)(_resample)

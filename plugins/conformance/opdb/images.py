@@ -14,7 +14,9 @@ from flambeau.plugins.conformance.opdb.losses import by_complex_step
 Array = Any  # numpy's
 
 _LINEAR = AxisTaps.of(4, [[(-1, 0.25), (0, 0.75)], [(1, 0.5), (2, 0.5)], [(3, 1.0), (4, 0.0)]])
-_RAGGED = AxisTaps.of(3, [[(0, 0.5), (1, 0.5)], [(2, 1.0), (0, 0.0)], [(1, -0.25), (2, 1.25)], [(0, 2.0), (0, 0.0)]], True)
+_RAGGED = AxisTaps.of(
+    3, [[(0, 0.5), (1, 0.5)], [(2, 1.0), (0, 0.0)], [(1, -0.25), (2, 1.25)], [(0, 2.0), (0, 0.0)]], True
+)
 
 
 def resample(x: Array, taps: Any) -> Array:
@@ -82,7 +84,9 @@ def _positions(m: Maker, *shape: int) -> Array:
 
 def _samples(m: Maker, graded: bool) -> list[Sample]:
     found = []
-    for mode, padding, corner in itertools.product(("bilinear", "nearest"), ("zeros", "border", "reflection"), (True, False)):
+    for mode, padding, corner in itertools.product(
+        ("bilinear", "nearest"), ("zeros", "border", "reflection"), (True, False)
+    ):
         for shape, place in (((2, 2, 3, 4), (2, 2, 3, 2)), ((1, 2, 3, 3, 4), (1, 2, 2, 2, 3))):
             grad = [m(*shape[:2], *place[1:-1])] if graded else []
             sample = Sample if m.dtype.itemsize > 2 and mode == "bilinear" and not graded else Sample.rough

@@ -93,9 +93,10 @@ def _cross_entropies(m: Maker) -> list[Sample]:
 
 def _gradients(m: Maker) -> list[Sample]:
     found = []
+    weights = _as(m, [1, 0.5, 2])
     for shape, weight, how, ignore, smoothing in (
-        ((5, 3), None, "none", -1, 0.0), ((5, 3), None, "mean", 1, 0.25), ((2, 3, 2), _as(m, [1, 0.5, 2]), "sum", 1, 0.0),
-        ((2, 3, 2), _as(m, [1, 0.5, 2]), "mean", 1, 0.25),
+        ((5, 3), None, "none", -1, 0.0), ((5, 3), None, "mean", 1, 0.25), ((2, 3, 2), weights, "sum", 1, 0.0),
+        ((2, 3, 2), weights, "mean", 1, 0.25),
     ):  # fmt: skip
         each = (shape[0], *shape[2:])
         grad, target = m(*each) if how == "none" else m(), m.index(*each, high=3)
@@ -188,3 +189,32 @@ sample_rows({
 })  # fmt: skip
 reference("ctc", ctc, tolerance=20)
 reference("ctc_grad", ctc_grad, tolerance=100)
+
+
+# -- distances ---------------------------------------------------------------------------------------
+def pdist(x: Array, p: float) -> Array:
+    pairs = itertools.combinations(range(len(x)), 2)
+    return np.array([np.linalg.norm(x[i] - x[j], p) for i, j in pairs])
+
+
+def pdist_grad(grad: Array, x: Array, distances: Array, p: float) -> Array:
+    found = np.zeros(x.shape)
+    for k, (i, j) in enumerate(itertools.combinations(range(len(x)), 2)):
+        d = x[i] - x[j]
+        slope = np.sign(d) if p == 1 else d / distances[k]
+        found[i] += grad[k] * slope
+        found[j] -= grad[k] * slope
+    return found
+
+
+def _with_distances(m: Maker, p: float) -> Sample:
+    x = m(4, 3)
+    return Sample.rough(m(6), x, _as(m, pdist(x.astype(float), p)), p=p)
+
+
+sample_rows({
+    "pdist": lambda m: [Sample(m(4, 3), p=p) for p in (1.0, 2.0, np.inf)],
+    "pdist_grad": lambda m: [_with_distances(m, p) for p in (1.0, 2.0)],
+})  # fmt: skip
+reference("pdist", pdist, tolerance=10)
+reference("pdist_grad", pdist_grad, tolerance=100)

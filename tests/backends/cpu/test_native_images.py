@@ -44,7 +44,11 @@ def _resampled() -> Iterator[Case]:
 
 
 def _sampled() -> Iterator[Case]:
-    for shape, place in (((3, 5, 20, 17), (3, 23, 21, 2)), ((2, 3, 6, 7, 8), (2, 9, 10, 11, 3)), ((2, 3, 1, 1), (2, 33, 21, 2))):
+    for shape, place in (
+        ((3, 5, 20, 17), (3, 23, 21, 2)),
+        ((2, 3, 6, 7, 8), (2, 9, 10, 11, 3)),
+        ((2, 3, 1, 1), (2, 33, 21, 2)),
+    ):
         x, where = floats(*shape), floats(*place, low=-1.6, high=1.6)
         for mode in ("bilinear", "nearest"):
             for padding in ("zeros", "border", "reflection"):
@@ -77,7 +81,12 @@ def test_they_are_one_op_where_there_is_machine_code_and_enough_to_do() -> None:
 
 def test_operands_lie_in_memory_as_they_like() -> None:
     x, where = floats(6, 5, 20, 30), floats(6, 11, 12, 2, low=-1, high=1)
-    for turned in (x.transpose(0, 1, 3, 2).copy().swapaxes(2, 3), x[::-1], x.repeat(2, 3)[..., ::2], np.broadcast_to(x[:1], x.shape)):
+    for turned in (
+        x.transpose(0, 1, 3, 2).copy().swapaxes(2, 3),
+        x[::-1],
+        x.repeat(2, 3)[..., ::2],
+        np.broadcast_to(x[:1], x.shape),
+    ):
         dense = np.ascontiguousarray(turned)
         for fn in (lambda x, g: F.interpolate(x, (30, 20), mode="bilinear"), lambda x, g: F.grid_sample(x, g)):
             exact = computed(fn, [dense, where], (), "float64", "none")[0]
@@ -127,7 +136,9 @@ def test_a_second_derivative() -> None:
     x, where = floats(2, 3, 20, 17), floats(2, 40, 21, 2, low=-0.9, high=0.9)
 
     def twice(x: Any, g: Any) -> Any:
-        of_x, of_grid = fb.autograd.grad(F.grid_sample(x, g, align_corners=True).square().sum(), (x, g), create_graph=True)
+        of_x, of_grid = fb.autograd.grad(
+            F.grid_sample(x, g, align_corners=True).square().sum(), (x, g), create_graph=True
+        )
         return of_x.square().sum() + of_grid.square().sum()
 
     agree(twice, [x, where], (0, 1), "float64", "host")

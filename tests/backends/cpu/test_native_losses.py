@@ -10,7 +10,7 @@ import pytest
 
 import flambeau as fb
 import flambeau.nn.functional as F
-from flambeau.backends.cpu.native import ctc, losses, norm_columns, norms
+from flambeau.backends.cpu.native import ctc, distance, losses, norm_columns, norms
 from flambeau.backends.llvm.compiler import Compiler
 from flambeau.backends.llvm.target import ELSEWHERE, Target, runnable
 from flambeau.core import config
@@ -79,7 +79,20 @@ def _sequences() -> Iterator[Case]:
         yield lambda x, *rest: F.ctc_loss(x, *rest, reduction="none"), [x, labels, seen, wanted], ()
 
 
-FAMILIES: dict[str, Callable[[], Iterator[Case]]] = {"entropies": _entropies, "norms": _norms, "sequences": _sequences}
+def _distances() -> Iterator[Case]:
+    for shape in ((50, 33), (20, 300), (40, 1), (2, 600)):
+        x = floats(*shape)
+        x[1] = x[0]  # where the distance is 0, so is its gradient
+        for p in (1.0, 2.0, np.inf):
+            yield lambda x, p=p: F.pdist(x, p), [x], (0,)
+
+
+FAMILIES: dict[str, Callable[[], Iterator[Case]]] = {
+    "entropies": _entropies,
+    "norms": _norms,
+    "sequences": _sequences,
+    "distances": _distances,
+}
 
 
 @every_width
@@ -171,7 +184,7 @@ def test_elsewhere_it_compiles(target: Target, monkeypatch: pytest.MonkeyPatch) 
     def compiled(*fs: Any) -> list[Any]:
         return [made.append(Compiler(target).compile(fs[0].module.text()))]
 
-    for module in (losses, norms, norm_columns, ctc):
+    for module in (losses, norms, norm_columns, ctc, distance):
         monkeypatch.setattr(module, "jobs", compiled)
     kind = losses.Kind("float32", True, True, False)
     for job in (losses.forward, losses.forward_columns, losses.backward, losses.backward_columns):
@@ -182,4 +195,6 @@ def test_elsewhere_it_compiles(target: Target, monkeypatch: pytest.MonkeyPatch) 
     norm_columns.sums.__wrapped__(target, "float64")
     ctc.forward.__wrapped__(target, "float32")
     ctc.backward.__wrapped__(target, "float64")
-    assert len(made) == 10
+    distance.forward.__wrapped__(target, "float32", 2.0)
+    distance.backward.__wrapped__(target, "float64", np.inf)
+    assert len(made) == 12
