@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,12 +23,21 @@ from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I1, I32, I64, PTR, Type
 
-if TYPE_CHECKING:
-    from flambeau.core.ops.nn.resample import AxisTaps  # only for its name
-
 Array = np.ndarray[Any, Any]
 _CHUNK: Final = 1 << 15  # elements of the result
 _MOST: Final = 1 << 31  # of a row, whose places are counted in 32 bits
+
+
+class AxisTaps(Protocol):
+    """What the op's param says of an axis: for each result the places of some elements, -1 for none, and weights."""
+
+    size: int
+    places: Array
+    weights: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many results there are, and how many taps each has at most."""
 
 
 def gather(f: Function, type: Type, base: Value, index: Value) -> Value:
