@@ -5,8 +5,10 @@
 
 from flambeau.core.ops.nn import (
     activation,
+    attention,
     conv,
     ctc,
+    distance,
     grid,
     loss,
     norm,
@@ -16,20 +18,7 @@ from flambeau.core.ops.nn import (
     softmax,
     sparse,
     step,
-)
+)  # fmt: skip
 
-__all__ = [
-    "activation",
-    "conv",
-    "ctc",
-    "distance",
-    "grid",
-    "loss",
-    "norm",
-    "pool",
-    "recurrent",
-    "resample",
-    "softmax",
-    "sparse",
-    "step",
-]
+__all__ = ["activation", "attention", "conv", "ctc", "distance", "grid", "loss", "norm", "pool", "recurrent",
+           "resample", "softmax", "sparse", "step"]  # fmt: skip
