@@ -21,7 +21,7 @@ from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
 from flambeau.core.locks import fork_safe
 from flambeau.core.record import OPS
-from flambeau.core.state import current, put, with_grad
+from flambeau.core.state import current, get, put, with_grad
 from flambeau.core.tape.compile import Packed, compiled
 from flambeau.core.tensor import Tensor
 
@@ -233,7 +233,7 @@ class _Run:
         whole = self.grads.get(edge)
         if whole.__class__ is not Tensor or grad.__class__ is not Tensor or grad._key is not whole._key:
             return False
-        OPS["basic_index"].function(whole, index=node.params["index"]).add_(grad)
+        _add_to_part(whole, node.params["index"], grad)
         if not self.keep_graph:
             node.release()
         return True
@@ -379,6 +379,25 @@ def fit(grad: Tensor, shape: tuple[int, ...], key: Key) -> Tensor:
     return grad
 
 
+def _add_to_part(whole: Tensor, index: tuple[Any, ...], grad: Tensor) -> None:
+    """``whole[index] += grad``, of tensors without history that nobody else has."""
+    key, state = whole._key, get()
+    if state is not None and state.plain and key.add is not None:
+        part = key.basic_index(whole._array, index=index)
+        key.add(part, grad._array, out=part)
+    else:  # somebody watches
+        OPS["basic_index"].function(whole, index).add_(grad)
+
+
+def _sum(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    state = get()
+    if state is not None and state.plain:
+        found: Tensor = OPS["sum"].function(x, axes, keepdims)
+    else:
+        found = dispatch.call(OPS["sum"], (x,), {"axis": axes, "keepdims": keepdims})
+    return found
+
+
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The sum of ``x`` over the axes along which ``shape`` was broadcast to its shape."""
     have = x._array.shape
@@ -386,11 +405,10 @@ def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     if extra < 0:
         return _expand(x, tuple(shape))
     if extra and have[extra:] == shape:  # of a bias: with no view of what is summed, a leaf takes it over as it is
-        found: Tensor = dispatch.call(OPS["sum"], (x,), {"axis": tuple(range(extra)), "keepdims": False})
-        return found
+        return _sum(x, tuple(range(extra)), False)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and have[i + extra] != 1)
     if axes:
-        x = dispatch.call(OPS["sum"], (x,), {"axis": axes, "keepdims": True})
+        x = _sum(x, axes, True)
     if extra:
         x = x.reshape(tuple(shape))
     elif x._array.shape != shape:  # a gradient smaller than its input, as from sum: it stands for all elements
