@@ -14,9 +14,11 @@ from flambeau.core import registry
 from flambeau.core.accelerator import mark_step
 from flambeau.core.blame import users_level
 from flambeau.core.exchange import host_device
+from flambeau.core.expr import Rule
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
 from flambeau.core.ops.nn.step import run as run_step
+from flambeau.core.ops.nn.step import update
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.hooks import add
@@ -66,6 +68,7 @@ class _Required:
 
 
 required: Final = _Required()
+_ZEROED: Final = Rule(("g",), (), (("g", "0"),))
 
 
 #: Hooks on every optimizer, which come after its own pre-hooks and before its own post-hooks.
@@ -223,6 +226,9 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""
         for group in self.param_groups:
+            grads = [] if set_to_none else [p.grad for p in group["params"] if p.grad is not None]
+            if grads and update(_ZEROED, [grads], (), "zero_"):
+                continue
             for p in group["params"]:
                 if set_to_none:
                     p.grad = None

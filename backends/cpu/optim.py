@@ -17,6 +17,7 @@ from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import optim as xp_optim
 from flambeau.core import dtype as dt
+from flambeau.core.expr import Rule
 
 _SMALL: Final = 4096
 #: Elements in a list from which machine code is worth being made; where there is some, it is used from the first on.
@@ -36,6 +37,8 @@ def bind(table: KernelTable) -> None:
             usual = table.own(name, dtype)
             assert usual is not None
             table.register(name, partial(_native, usual.fn, name), (dtype,))
+    table.register("update_lists", update_lists, dt.FLOATS)
+    table.register("total_of_lists", total_of_lists, dt.FLOATS)
 
 
 def worth_it(arrays: Sequence[Array]) -> bool:
@@ -61,6 +64,26 @@ def _native(usual: Kernel, name: str, params: list[Array], grads: list[Array], *
     if served and not step(target, *_columns(served, lists), *numbers, **options):
         others = rows
     return usual(*_columns(others, lists), *numbers, **options) if others else []
+
+
+def update_lists(rule: Rule, columns: Sequence[list[Array]], numbers: Sequence[float]) -> bool:
+    """Change lists of arrays by a rule in one call; False, and nothing done, for what is not served."""
+    target = active() if worth_it(columns[0]) else None
+    if target is None:
+        return False
+    from flambeau.backends.cpu.native.update import update  # what small work does not need
+
+    return update(target, rule, columns, numbers)
+
+
+def total_of_lists(arrays: list[Array], fold: str) -> float | None:
+    """The sum of the squares ("sum_squares") or sizes, or the largest size ("max_size"), of all; None: not served."""
+    target = active() if worth_it(arrays) else None
+    if target is None:
+        return None
+    from flambeau.backends.cpu.native.update import total  # what small work does not need
+
+    return total(target, arrays, fold)
 
 
 def _columns(rows: Sequence[Sequence[Array | None]], like: Sequence[list[Array]]) -> list[list[Any]]:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Final
 
 from flambeau.core.blame import checking, explain_functions
+from flambeau.core.expr import Rule
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.joining import cat, stack
+from flambeau.core.ops.nn import step
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
+_SCALED: Final = Rule(("g",), ("factor",), (("g", "g * factor"),))
+_CLAMPED: Final = Rule(("g",), ("low", "high"), (("g", "minimum(maximum(g, low), high)"),))
+#: The orders of norms that one call computes for a list, and of what they are made.
+_FOLDS: Final = {1.0: "sum_sizes", 2.0: "sum_squares", math.inf: "max_size"}
 
 
 def _with_gradients(parameters: Tensors) -> list[Tensor]:
@@ -34,8 +41,10 @@ def get_total_norm(
         return tensor(0.0)
     first = rows[0].device
     with no_grad():
-        norms = stack([t.detach().norm(norm_type).to(first) for t in rows])
-        total: Tensor = norms.max() if norm_type == math.inf else norms.norm(norm_type)
+        total = _norm_at_once(rows, norm_type)
+        if total is None:
+            norms = stack([t.detach().norm(norm_type).to(first) for t in rows])
+            total = norms.max() if norm_type == math.inf else norms.norm(norm_type)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
@@ -44,6 +53,17 @@ def get_total_norm(
             "`error_if_nonfinite=False`"
         )
     return total
+
+
+def _norm_at_once(tensors: list[Tensor], norm_type: float) -> Tensor | None:
+    """The norm of tensors as one vector, where the device computes it in one call."""
+    fold = _FOLDS.get(norm_type)
+    found = None if fold is None else step.total(tensors, fold)
+    if found is None:
+        return None
+    if norm_type == 2:
+        found = math.sqrt(found)
+    return tensor(found, dtype=tensors[0].dtype, device=tensors[0].device)
 
 
 def clip_grads_with_norm_(
@@ -62,6 +82,8 @@ def clip_grads_with_norm_(
         return
     with no_grad():
         factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        if step.update(_SCALED, [grads], [factor.item()], "mul_"):
+            return
         for g in grads:
             g.mul_(factor.to(g.device))
 
@@ -97,8 +119,11 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
     tensor([1.0000, 0.5000])
     """
     limit = float(clip_value)
+    grads = _with_gradients(parameters)
     with no_grad():
-        for g in _with_gradients(parameters):
+        if step.update(_CLAMPED, [grads], [-limit, limit], "clamp_"):
+            return
+        for g in grads:
             g.clamp_(min=-limit, max=limit)
 
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.cpu.native.update import Rule, update
+from flambeau.backends.cpu.native.update import update
 from flambeau.backends.llvm.target import Target
+from flambeau.core.expr import Rule
 
 Array = np.ndarray[Any, Any]
 

@@ -1,11 +1,7 @@
-"""Rules that change lists of arrays in place, element by element: all lines of a rule in one pass over memory.
+"""Rules that change lists of arrays in place, all lines in one pass over memory; and sums over all of a list.
 
-    rule = Rule(("p", "g", "b"), ("lr", "momentum"), (("b", "b * momentum + g"), ("p", "p - lr * b")))
-    update(target, rule, [params, grads, buffers], [0.1, 0.9])
-
-A line sets a column or a name of the rule's own to an expression of columns, numbers and names set before. float16
-and bfloat16 are computed with in float32 and rounded once, when the rule is done. The results are those of numpy's
-functions one after another, to the last bit, at every width and for any number of threads.
+float16 and bfloat16 are computed with in float32 and rounded once, when the rule is done. The results are those of
+numpy's functions one after another, to the last bit, at every width and for any number of threads.
 """
 
 from __future__ import annotations
@@ -15,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from flambeau.backends.cpu.native.lanes import Lanes, lanes, served
+from flambeau.backends.cpu.native.folds import FOLDS, fold_span
+from flambeau.backends.cpu.native.lanes import Lanes, Span, lanes, served
 from flambeau.backends.cpu.native.lists import each_piece, pieces
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm import printer
@@ -26,30 +23,10 @@ from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F64, PTR
 from flambeau.core.cache import Cache
 from flambeau.core.dtype import dtype_named
-from flambeau.core.expr import lower, parse
+from flambeau.core.expr import Rule, lower, parse
 from flambeau.core.expr.lower import wide
 
 Array = np.ndarray[Any, Any]
-
-
-class Rule(NamedTuple):
-    """What happens to the arrays of a row.
-
-    Args:
-        columns: the names of the lists.
-        numbers: the names of numbers, which may be others at each call.
-        lines: what is set to which expression, in this order.
-    """
-
-    columns: tuple[str, ...]
-    numbers: tuple[str, ...]
-    lines: tuple[tuple[str, str], ...]
-
-    @property
-    def written(self) -> tuple[bool, ...]:
-        """Which columns change."""
-        names = {name for name, _ in self.lines}
-        return tuple([name in names for name in self.columns])
 
 
 def update(target: Target, rule: Rule, columns: Sequence[list[Array]], numbers: Sequence[float]) -> bool:
@@ -104,14 +81,60 @@ def write(target: Target, rule: Rule, dtype: str) -> JobFunction:
 def _vector(
     f: JobFunction, rule: Rule, read: Lanes, pointers: list[Value], scalars: list[Value], i: Value, mask: Value | None
 ) -> None:
-    """All lines for a vector of each column."""
-    values = dict(zip(rule.numbers, scalars, strict=True))
-    for name, p in zip(rule.columns, pointers, strict=True):
-        values[name] = read.load(f, p, i, mask, 1.0)
+    """All lines for a vector of each column; what is written before it is read is not read from memory."""
+    places, values = dict(zip(rule.columns, pointers, strict=True)), dict(zip(rule.numbers, scalars, strict=True))
     compute = wide(dtype_named(read.name))
     for name, source in rule.lines:
-        program = lower(parse(source, tuple(values)), (compute,) * len(values), compute, printer.native)
-        values[name] = printer.print_program(f, program, list(values.values()))
-    for name, p, written in zip(rule.columns, pointers, rule.written, strict=True):
+        operands = rule.operands(source)
+        for other in operands:
+            if other not in values:
+                values[other] = read.load(f, places[other], i, mask, 1.0)
+        if not operands:
+            values[name] = f.constant(read.vector, float(source))
+            continue
+        program = lower(parse(source, operands), (compute,) * len(operands), compute, printer.native)
+        values[name] = printer.print_program(f, program, [values[other] for other in operands])
+    for name, written in zip(rule.columns, rule.written, strict=True):
         if written:
-            read.store(f, values[name], p, i, mask)
+            read.store(f, values[name], places[name], i, mask)
+
+
+# -- sums of all ---------------------------------------------------------------------------------------
+def total(target: Target, arrays: list[Array], fold: str) -> float | None:
+    """The numbers of all arrays joined to one by a fold of :mod:`.folds`; None for what is not served.
+
+    What is added is added in float64, chunk by chunk in the same order for any number of threads.
+    """
+    if not arrays or not served(arrays[0], target):
+        return None
+    dtype = arrays[0].dtype
+    work = pieces([arrays], [False], dtype)
+    if work is None:
+        return None
+    job, kind = _totals[target, fold, dtype.name]
+    parts = np.empty(max(work.chunks, 1), kind)
+    parts[:1] = FOLDS[fold].start
+    job(work.chunks, address(work.table), address(work.starts), address(parts))
+    return float(parts.sum() if FOLDS[fold].again == "sum" else parts.max())
+
+
+def _total(key: tuple[Target, str, str]) -> tuple[Job, type[np.floating[Any]]]:
+    f = write_total(*key)
+    (job,) = jobs(f)
+    return job, np.float64 if FOLDS[key[1]].type(lanes(key[2])) == F64 else np.float32
+
+
+_totals: Final = Cache(_total, limit=64)
+
+
+def write_total(target: Target, fold: str, dtype: str) -> JobFunction:
+    """The job that joins the numbers of each chunk to one."""
+    read, rule = lanes(dtype), FOLDS[fold]
+    f = JobFunction(Module(target), f"total_{fold}", [PTR, PTR, PTR])
+    table, starts, out = f.values
+    acc = f.variable(rule.type(read).vector(read.count), rule.start)
+    for (pointer,), count in each_piece(f, 1, table, starts):
+        fold_span(f, rule, read, pointer, Span(f, count, read.count), acc, None)
+    f.store(f.reduce(acc.now, lambda a, b: rule.join(f, a, b)), out, f.chunk)
+    f.ret()
+    return f

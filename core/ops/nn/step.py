@@ -13,6 +13,7 @@ from flambeau.core import dispatch
 from flambeau.core.box import INFERENCE, mark_written
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import GradientError
+from flambeau.core.expr import Rule
 from flambeau.core.keys import Key
 from flambeau.core.record import DTypeRule
 from flambeau.core.state import get
@@ -50,6 +51,57 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
     for tensors in written:
         for t in tensors:
             mark_written(t, name)
+
+
+def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name: str) -> bool:
+    """Change lists of tensors by a rule in one kernel; False, and nothing done, where that does not serve.
+
+    It serves what records nothing, on a device that has the kernel: tensors of one dispatch key, no two of which share
+    a part of their memory. ``name`` is what errors call the writer.
+    """
+    first, state = lists[0], get()
+    if not first or state is None or not state.plain:
+        return False
+    key = first[0]._key
+    kernel = key.update_lists if key.level is None else None
+    if kernel is None:
+        return False
+    for tensors in lists:
+        for t in tensors:
+            if t._key is not key or (state.grad and t._node is not None) or t._box is INFERENCE:
+                return False
+    if len(lists) > 1 and not all(map(_apart, first, *lists[1:])):
+        return False
+    if not kernel(rule, [[t._array for t in tensors] for tensors in lists], numbers):
+        return False
+    for tensors, written in zip(lists, rule.written, strict=True):
+        if written:
+            for t in tensors:
+                mark_written(t, name)
+    return True
+
+
+def _apart(*row: Tensor) -> bool:
+    """Whether the tensors of a row are of different storages, or the same one."""
+    found = {id(t): t._box for t in row}
+    boxes = [box for box in found.values() if box is not None]
+    return len(set(map(id, boxes))) == len(boxes)
+
+
+def total(tensors: Tensors, fold: str) -> float | None:
+    """The sum of the squares ("sum_squares") or sizes, or the largest size ("max_size"), of the elements of tensors.
+
+    None where no kernel does it in one call.
+    """
+    state = get()
+    if not tensors or state is None or not state.plain:
+        return None
+    key = tensors[0]._key
+    kernel = key.total_of_lists if key.level is None else None
+    if kernel is None or any(t._key is not key for t in tensors):
+        return None
+    found: float | None = kernel([t._array for t in tensors], fold)
+    return found
 
 
 def by_key(parameters: Tensors, sparse: Callable[[Tensor], None]) -> list[tuple[list[Tensor], list[Tensor]]]:
