@@ -16,7 +16,7 @@ from flambeau.core.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
 _SCALED: Final = Rule(("g",), ("factor",), (("g", "g * factor"),))
-_CLAMPED: Final = Rule(("g",), ("low", "high"), (("g", "minimum(maximum(g, low), high)"),))
+_CLAMPED: Final = Rule(("g",), ("low", "high"), (("g", "where(g < low, low, g)"), ("g", "where(g > high, high, g)")))
 #: The orders of norms that one call computes for a list, and of what they are made.
 _FOLDS: Final = {1.0: "sum_sizes", 2.0: "sum_squares", math.inf: "max_size"}
 
@@ -36,7 +36,10 @@ def get_total_norm(
     tensor(5.)
     """
     rows = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    norm_type = float(norm_type)
+    return _total_norm(rows, float(norm_type), error_if_nonfinite)
+
+
+def _total_norm(rows: list[Tensor], norm_type: float, error_if_nonfinite: bool) -> Tensor:
     if not rows:
         return tensor(0.0)
     first = rows[0].device
@@ -77,11 +80,14 @@ def clip_grads_with_norm_(
     >>> w.grad
     tensor([1.0000])
     """
-    grads = _with_gradients(parameters)
+    _scale(_with_gradients(parameters), float(max_norm), total_norm)
+
+
+def _scale(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
     if not grads:
         return
     with no_grad():
-        factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        factor = (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
         if step.update(_SCALED, [grads], [factor.item()], "mul_"):
             return
         for g in grads:
@@ -103,9 +109,9 @@ def clip_grad_norm_(
     >>> w.grad
     tensor([0.6000, 0.8000])
     """
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    total = get_total_norm(_with_gradients(given), norm_type, error_if_nonfinite)
-    clip_grads_with_norm_(given, max_norm, total)
+    grads = _with_gradients(parameters)
+    total = _total_norm(grads, float(norm_type), error_if_nonfinite)
+    _scale(grads, float(max_norm), total)
     return total
 
 

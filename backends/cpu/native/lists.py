@@ -42,32 +42,45 @@ class Pieces(NamedTuple):
 
     Args:
         chunks: how many there are.
-        table: of each piece the addresses in the columns, and how many elements it has.
-        starts: of each chunk the number of its first piece, and at the end that of all pieces.
+        table: the address of a row for each piece: its addresses in the columns, and how many elements it has.
+        starts: the address of each chunk's first piece, and at the end the number of all.
+        kept: the memory of both.
     """
 
     chunks: int
-    table: Array
-    starts: Array
+    table: int
+    starts: int
+    kept: Array
 
 
-def pieces(columns: Sequence[list[Array]], written: Sequence[bool], dtype: np.dtype[Any]) -> Pieces | None:
+def flags(written: Sequence[bool]) -> bytes:
+    """What :func:`pieces` is told of the columns."""
+    return struct.pack(f"={len(written)}q", *[_WRITTEN if w else _READ for w in written])
+
+
+def pieces(columns: Sequence[list[Array]], flags: bytes, dtype: np.dtype[Any]) -> Pieces | None:
     """The pieces of lists of one length, whose n-th arrays have one shape; None where a job cannot take them.
 
     It takes numpy's own arrays of the dtype (of its one object) that are aligned, dense in C's order, and writeable in
-    the columns that are ``written``. The pieces depend on the shapes alone.
+    the columns of which :func:`flags` said so. The pieces depend on the shapes alone.
     """
-    rows = len(columns[0])
-    if any(len(column) != rows for column in columns):
-        return None
+    width, rows = len(columns), len(columns[0])
+    for column in columns:
+        if len(column) != rows:
+            return None
     room = max(_ROOM, 2 * rows)
-    lists = struct.pack(f"={len(columns)}Q", *map(id, columns))
-    flags = struct.pack(f"={len(columns)}q", *[_WRITTEN if w else _READ for w in written])
     while True:
-        table, starts = np.empty((room, len(columns) + 1), np.int64), np.empty(room + 1, np.int64)
-        found = _gather(columns, lists, flags, dtype, table, starts)
+        kept = np.empty(room * (width + 2) + 1, np.int64)
+        table = address(kept)
+        starts = table + 8 * room * (width + 1)
+        native = _native_gather()
+        if native is None:
+            found = gather_by_hand(columns, flags, dtype, kept, room)
+        else:
+            lists = struct.pack(f"={width}Q", *map(id, columns))
+            found = native(lists, flags, width, id(dtype), table, starts, room, dtype.itemsize)
         if found >= 0:
-            return Pieces(found, table, starts)
+            return Pieces(found, table, starts, kept)
         if found == _REFUSED:
             return None
         room = -found
@@ -80,24 +93,13 @@ def each_piece(f: JobFunction, columns: int, table: Value, starts: Value) -> Ite
         yield [f.load(PTR, row, i) for i in range(columns)], f.load(I64, row, columns)
 
 
-def _gather(
-    columns: Sequence[list[Array]], lists: bytes, flags: bytes, dtype: np.dtype[Any], table: Array, starts: Array
-) -> int:
-    """Fill the table and the starts; the number of chunks, or what says why not."""
-    native = _native_gather()
-    if native is None:
-        return gather_by_hand(columns, flags, dtype, table, starts)
-    places = id(dtype), address(table), address(starts)
-    return native(lists, flags, len(columns), *places, len(table), dtype.itemsize)
-
-
 def gather_by_hand(
-    columns: Sequence[list[Array]], flags: bytes, dtype: np.dtype[Any], table: Array, starts: Array
+    columns: Sequence[list[Array]], flags: bytes, dtype: np.dtype[Any], kept: Array, room: int
 ) -> int:
     """What the generated function does, for interpreters whose objects it does not know."""
     wanted = struct.unpack(f"={len(columns)}q", flags)
     found: list[tuple[int, ...]] = []
-    firsts, filled = [0], 0
+    starts, filled = [0], 0
     for row in zip(*columns, strict=True):
         shape = row[0].shape
         for x, bits in zip(row, wanted, strict=True):
@@ -111,15 +113,16 @@ def gather_by_hand(
             found.append((*[p + start * dtype.itemsize for p in places], taken))
             filled += taken
             if filled >= CHUNK:
-                firsts.append(len(found))
+                starts.append(len(found))
                 filled = 0
     if filled:
-        firsts.append(len(found))
-    if len(found) > len(table):
+        starts.append(len(found))
+    if len(found) > room:
         return -len(found)
-    table[: len(found)] = np.array(found, np.int64).reshape(-1, len(columns) + 1)
-    starts[: len(firsts)] = firsts
-    return len(firsts) - 1
+    width = len(columns) + 1
+    kept[: len(found) * width] = np.array(found, np.int64).reshape(-1)
+    kept[room * width : room * width + len(starts)] = starts
+    return len(starts) - 1
 
 
 @cache
@@ -143,7 +146,7 @@ def _lists_are_known() -> bool:
 def write_gather(module: Module) -> Function:
     """``gather(lists, flags, columns, dtype, table, starts, room, itemsize)``, called with the interpreter's lock."""
     f = Function(module, "gather", [PTR, PTR, I64, PTR, PTR, PTR, I64, I64], I64)
-    lists, flags, columns, dtype, table, starts, room, itemsize = f.args
+    lists, wanted, columns, dtype, table, starts, room, itemsize = f.args
     first = f.load(PTR, lists)
     count, filled, chunks = (f.variable(I64, 0) for _ in range(3))
     f.store(count.now, starts)
@@ -158,7 +161,7 @@ def write_gather(module: Module) -> Function:
         model = _item(f, first, row)
         for column in f.range(0, columns):
             x = _item(f, f.load(PTR, lists, column), row)
-            with f.unless(_served(f, x, dtype, f.load(I64, flags, column)), likely=False):
+            with f.unless(_served(f, x, dtype, f.load(I64, wanted, column)), likely=False):
                 f.ret(_REFUSED)
             with f.unless(_same_shape(f, x, model), likely=False):
                 f.ret(_REFUSED)

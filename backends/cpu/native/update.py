@@ -13,7 +13,7 @@ import numpy as np
 
 from flambeau.backends.cpu.native.folds import FOLDS, fold_span
 from flambeau.backends.cpu.native.lanes import Lanes, Span, lanes, served
-from flambeau.backends.cpu.native.lists import each_piece, pieces
+from flambeau.backends.cpu.native.lists import each_piece, flags, pieces
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm import printer
 from flambeau.backends.llvm.ir import Value
@@ -29,33 +29,46 @@ from flambeau.core.expr.lower import wide
 Array = np.ndarray[Any, Any]
 
 
+#: Lines of a rule up to which a loop takes four vectors at a time, to which two.
+_FEW, _SOME = 1, 3
+
+
 def update(target: Target, rule: Rule, columns: Sequence[list[Array]], numbers: Sequence[float]) -> bool:
     """Change the arrays by the rule; False, and nothing done, for what is not served."""
-    model = columns[0][0] if columns[0] else None
-    if model is None or not served(model, target):
-        return model is None
-    found = _compiled[target, rule, model.dtype.name]
-    work = pieces(columns, found.written, model.dtype)
-    if work is None or _meet(columns, found.written):
+    if not columns[0]:
+        return True
+    dtype = columns[0][0].dtype
+    found = _compiled[target, rule, dtype]
+    work = None if found is None else pieces(columns, found.flags, dtype)
+    if found is None or work is None or _meet(columns, found.written):
         return False
-    found.job(work.chunks, address(work.table), address(work.starts), *numbers)
+    found.job(work.chunks, work.table, work.starts, *numbers)
     return True
 
 
-def _meet(columns: Sequence[list[Array]], written: Sequence[bool]) -> bool:
+def _meet(columns: Sequence[list[Array]], written: Sequence[int]) -> bool:
     """Whether an array that changes stands in the lists twice: then its rows have an order."""
-    changing = [id(x) for column, w in zip(columns, written, strict=True) if w for x in column]
+    changing = [id(x) for i in written for x in columns[i]]
     return len(set(changing)) < len(changing)
 
 
 class _Compiled(NamedTuple):
     job: Job
-    written: tuple[bool, ...]
+    written: tuple[int, ...]
+    flags: bytes
 
 
-def _compile(key: tuple[Target, Rule, str]) -> _Compiled:
-    (job,) = jobs(write(*key))
-    return _Compiled(job, key[1].written)
+def _compile(key: tuple[Target, Rule, np.dtype[Any]]) -> _Compiled | None:
+    target, rule, dtype = key
+    if not _served(target, dtype):
+        return None
+    (job,) = jobs(write(target, rule, dtype.name))
+    written = rule.written
+    return _Compiled(job, tuple([i for i, w in enumerate(written) if w]), flags(written))
+
+
+def _served(target: Target, dtype: np.dtype[Any]) -> bool:
+    return dtype.isnative and served(np.empty(0, dtype), target)
 
 
 _compiled: Final = Cache(_compile, limit=1024)
@@ -68,35 +81,51 @@ def write(target: Target, rule: Rule, dtype: str) -> JobFunction:
     table, starts, *numbers = f.values
     rounded = [n if read.compute == F64 else n.convert("fptrunc", read.compute) for n in numbers]
     scalars = [f.splat(n, read.count) for n in rounded]
+    together = 4 if len(rule.lines) <= _FEW else 2 if len(rule.lines) <= _SOME else 1
     for pointers, count in each_piece(f, len(rule.columns), table, starts):
-        main = count & -read.count
-        for i in f.range(0, main, read.count):
-            _vector(f, rule, read, pointers, scalars, i, None)
-        for i in f.range(main, count, read.count):
-            _vector(f, rule, read, pointers, scalars, i, f.below(count - i, read.count))
+        body = _Body(f, rule, read, pointers, scalars)
+        main, step = count & -read.count, together * read.count
+        whole = count & -step
+        for i in f.range(0, whole, step):
+            body.write([(i + k * read.count, None) for k in range(together)])
+        for i in f.range(whole, main, read.count):
+            body.write([(i, None)])
+        with f.when(main < count):
+            body.write([(main, f.below(count - main, read.count))])
     f.ret()
     return f
 
 
-def _vector(
-    f: JobFunction, rule: Rule, read: Lanes, pointers: list[Value], scalars: list[Value], i: Value, mask: Value | None
-) -> None:
-    """All lines for a vector of each column; what is written before it is read is not read from memory."""
-    places, values = dict(zip(rule.columns, pointers, strict=True)), dict(zip(rule.numbers, scalars, strict=True))
-    compute = wide(dtype_named(read.name))
-    for name, source in rule.lines:
-        operands = rule.operands(source)
-        for other in operands:
-            if other not in values:
-                values[other] = read.load(f, places[other], i, mask, 1.0)
-        if not operands:
-            values[name] = f.constant(read.vector, float(source))
-            continue
-        program = lower(parse(source, operands), (compute,) * len(operands), compute, printer.native)
-        values[name] = printer.print_program(f, program, [values[other] for other in operands])
-    for name, written in zip(rule.columns, rule.written, strict=True):
-        if written:
-            read.store(f, values[name], places[name], i, mask)
+class _Body:
+    """All lines of a rule, for vectors of the columns; what is written before it is read is not read from memory."""
+
+    def __init__(self, f: JobFunction, rule: Rule, read: Lanes, pointers: list[Value], scalars: list[Value]):
+        self.f, self.rule, self.read = f, rule, read
+        self.places = dict(zip(rule.columns, pointers, strict=True))
+        self.numbers = dict(zip(rule.numbers, scalars, strict=True))
+        self.compute = wide(dtype_named(read.name))
+
+    def write(self, vectors: list[tuple[Value, Value | None]]) -> None:
+        """Compute vectors, then store them all."""
+        found = [self._values(i, mask) for i, mask in vectors]
+        for name, written in zip(self.rule.columns, self.rule.written, strict=True):
+            for (i, mask), values in zip(vectors, found, strict=True):
+                if written:
+                    self.read.store(self.f, values[name], self.places[name], i, mask)
+
+    def _values(self, i: Value, mask: Value | None) -> dict[str, Value]:
+        f, read, values = self.f, self.read, dict(self.numbers)
+        for name, source in self.rule.lines:
+            operands = self.rule.operands(source)
+            for other in operands:
+                if other not in values:
+                    values[other] = read.load(f, self.places[other], i, mask, 1.0)
+            if not operands:
+                values[name] = f.constant(read.vector, float(source))
+                continue
+            program = lower(parse(source, operands), (self.compute,) * len(operands), self.compute, printer.native)
+            values[name] = printer.print_program(f, program, [values[other] for other in operands])
+        return values
 
 
 # -- sums of all ---------------------------------------------------------------------------------------
@@ -105,25 +134,29 @@ def total(target: Target, arrays: list[Array], fold: str) -> float | None:
 
     What is added is added in float64, chunk by chunk in the same order for any number of threads.
     """
-    if not arrays or not served(arrays[0], target):
+    if not arrays:
         return None
     dtype = arrays[0].dtype
-    work = pieces([arrays], [False], dtype)
-    if work is None:
+    found = _totals[target, fold, dtype]
+    work = None if found is None else pieces([arrays], _READ, dtype)
+    if found is None or work is None:
         return None
-    job, kind = _totals[target, fold, dtype.name]
+    job, kind = found
     parts = np.empty(max(work.chunks, 1), kind)
     parts[:1] = FOLDS[fold].start
-    job(work.chunks, address(work.table), address(work.starts), address(parts))
+    job(work.chunks, work.table, work.starts, address(parts))
     return float(parts.sum() if FOLDS[fold].again == "sum" else parts.max())
 
 
-def _total(key: tuple[Target, str, str]) -> tuple[Job, type[np.floating[Any]]]:
-    f = write_total(*key)
-    (job,) = jobs(f)
-    return job, np.float64 if FOLDS[key[1]].type(lanes(key[2])) == F64 else np.float32
+def _total(key: tuple[Target, str, np.dtype[Any]]) -> tuple[Job, type[np.floating[Any]]] | None:
+    target, fold, dtype = key
+    if not _served(target, dtype):
+        return None
+    (job,) = jobs(write_total(target, fold, dtype.name))
+    return job, np.float64 if FOLDS[fold].type(lanes(dtype.name)) == F64 else np.float32
 
 
+_READ: Final = flags([False])
 _totals: Final = Cache(_total, limit=64)
 
 
