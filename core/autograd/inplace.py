@@ -152,6 +152,8 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
         if found is not NOTHING:
             return found
     try:
+        if kw and op.name in _SCALED and isinstance(args[0], Tensor):  # what is scaled is in other memory
+            require_no_partial_overlap(op.name + "_", args[0], args[1:])
         operands, bound = bind(op, args, params, kw)
         state = current()
         for i in range(len(state.layers) - 1, -1, -1):

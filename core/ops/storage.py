@@ -19,7 +19,6 @@ from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import Number
 from flambeau.core.errors import NumberError, ShapeError
 from flambeau.core.from_data import number
-from flambeau.core.graph import edge_of
 from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get

@@ -6,7 +6,7 @@ corrections) are Scalar operands. The bodies do the same with in-place ops, for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from flambeau.core import dispatch
@@ -53,6 +53,12 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
             mark_written(t, name)
 
 
+def updates(x: Tensor) -> bool:
+    """Whether :func:`update` may serve a tensor."""
+    key = x._key
+    return key.level is None and getattr(key, "update_lists", None) is not None
+
+
 def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name: str) -> bool:
     """Change lists of tensors by a rule in one kernel; False, and nothing done, where that does not serve.
 
@@ -63,16 +69,15 @@ def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name:
     if not first or state is None or not state.plain:
         return False
     key = first[0]._key
-    kernel = key.update_lists if key.level is None else None
-    if kernel is None:
+    if not updates(first[0]):
         return False
     for tensors in lists:
         for t in tensors:
             if t._key is not key or (state.grad and t._node is not None) or t._box is INFERENCE:
                 return False
-    if len(lists) > 1 and not all(map(_apart, first, *lists[1:])):
+    if len(lists) > 1 and not _apart([t for ts in lists for t in ts]) and not all(map(_apart, zip(*lists, strict=True))):
         return False
-    if not kernel(rule, [[t._array for t in tensors] for tensors in lists], numbers):
+    if not key.update_lists(rule, [[t._array for t in tensors] for tensors in lists], numbers):
         return False
     for tensors, written in zip(lists, rule.written, strict=True):
         if written:
@@ -81,11 +86,10 @@ def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name:
     return True
 
 
-def _apart(*row: Tensor) -> bool:
-    """Whether the tensors of a row are of different storages, or the same one."""
-    found = {id(t): t._box for t in row}
-    boxes = [box for box in found.values() if box is not None]
-    return len(set(map(id, boxes))) == len(boxes)
+def _apart(tensors: Iterable[Tensor]) -> bool:
+    """Whether tensors are of different storages, or the same one."""
+    boxes = {id(t): id(t._box) for t in tensors if t._box is not None}
+    return len(set(boxes.values())) == len(boxes)
 
 
 def total(tensors: Tensors, fold: str) -> float | None:
@@ -97,7 +101,7 @@ def total(tensors: Tensors, fold: str) -> float | None:
     if not tensors or state is None or not state.plain:
         return None
     key = tensors[0]._key
-    kernel = key.total_of_lists if key.level is None else None
+    kernel = getattr(key, "total_of_lists", None) if key.level is None else None
     if kernel is None or any(t._key is not key for t in tensors):
         return None
     found: float | None = kernel([t._array for t in tensors], fold)
