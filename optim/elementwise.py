@@ -17,7 +17,6 @@ from flambeau.optim.options import AtLeast0, Betas, Params, Rate, Share, number,
 from flambeau.optim.sparse import by_rows, is_sparse, rows_of
 from flambeau.optim.traced import Trace
 
-
 Row: TypeAlias = tuple[Tensor, Tensor, State]
 
 
@@ -129,7 +128,7 @@ def _kind(p: Tensor, g: Tensor, state: State) -> tuple[Any, ...] | None:
     if is_sparse(g) or not updates(p):
         return None
     numbers = [(k, v) for k, v in state.items() if not isinstance(v, Tensor)]
-    return (p._key, len(state), *numbers) if all([v.__class__ in (float, int) for _, v in numbers]) else None
+    return (p._key, len(state), *numbers) if all(v.__class__ in (float, int) for _, v in numbers) else None
 
 
 def _is_complex(value: Any) -> bool:

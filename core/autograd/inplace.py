@@ -47,9 +47,9 @@ def derived(op: Op) -> Op:
 def direct(op: Op, x: Any, operands: Sequence[Any], name: str) -> bool:
     """Write an elementwise op's result straight into ``x``; False, and nothing done, where there is more to do.
 
-    It serves what records nothing: plain tensors of one dispatch key, which broadcast to the shape of ``x``, and numbers
-    that the key has constants for. An operand may be ``x`` itself, but no other tensor of its storage. ``name`` is what
-    errors call the writer.
+    It serves what records nothing: plain tensors of one dispatch key, which broadcast to the shape of ``x``, and
+    numbers that the key has constants for. An operand may be ``x`` itself, but no other tensor of its storage.
+    ``name`` is what errors call the writer.
     """
     try:
         state = get()
@@ -120,7 +120,7 @@ def unrecorded(x: Tensor, state: State) -> bool:
 def _broadcasts(shape: Sequence[int], whole: Sequence[int]) -> bool:
     """Whether a shape broadcasts to another as it stands."""
     extra = len(whole) - len(shape)
-    return extra >= 0 and all([n in (1, m) for n, m in zip(shape, whole[extra:], strict=True)])
+    return extra >= 0 and all(n in (1, m) for n, m in zip(shape, whole[extra:], strict=True))
 
 
 def into(op: Op, out: Tensor, operands: Sequence[Any]) -> bool:
@@ -143,7 +143,7 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
         if not kw:
             if direct(op, args[0], args, op.name + "_"):
                 return args[0]
-        elif op.name in _SCALED and len(kw) == 1 and _add_scaled(op, *args, kw.get("alpha")):
+        elif op.name in _SCALED and len(kw) == 1 and _add_scaled(op, args[0], args[1], kw.get("alpha")):
             return args[0]
     if ARMED:
         told = getattr(Tensor, op.name + "_", op.function)

@@ -105,8 +105,9 @@ def test_shapes() -> None:
     x.add_(fb.tensor([1.0, 2.0, 3.0])).mul_(fb.tensor(2.0)).addcmul_(fb.ones(2, 1), fb.ones(1, 3), value=1)
     assert x.tolist() == [[5, 7, 9]] * 2
     for call in (
-        lambda: fb.ones(3).add_(fb.ones(2, 3)), lambda: fb.ones(1).mul_(fb.ones(3)), lambda: fb.ones(3).add_(fb.ones(2)),
+        lambda: fb.ones(3).add_(fb.ones(2, 3)), lambda: fb.ones(1).mul_(fb.ones(3)),
         lambda: fb.add(fb.ones(2, 3), 1.0, out=fb.ones(3)), lambda: fb.ones(3).addcmul_(fb.ones(2, 3), fb.ones(3)),
+        lambda: fb.ones(3).add_(fb.ones(2)),
     ):  # fmt: skip
         with pytest.raises(RuntimeError):
             call()
@@ -163,7 +164,7 @@ def test_a_saved_value_that_was_written_to_is_an_error() -> None:
         x, w = fb.ones(3), fb.ones(3, requires_grad=True)
         y = x * w
         write(x)
-        with pytest.raises(RuntimeError, match="modified by an inplace operation|modified"):
+        with pytest.raises(RuntimeError, match="modified"):
             y.sum().backward()
 
 

@@ -93,9 +93,7 @@ def each_piece(f: JobFunction, columns: int, table: Value, starts: Value) -> Ite
         yield [f.load(PTR, row, i) for i in range(columns)], f.load(I64, row, columns)
 
 
-def gather_by_hand(
-    columns: Sequence[list[Array]], flags: bytes, dtype: np.dtype[Any], kept: Array, room: int
-) -> int:
+def gather_by_hand(columns: Sequence[list[Array]], flags: bytes, dtype: np.dtype[Any], kept: Array, room: int) -> int:
     """What the generated function does, for interpreters whose objects it does not know."""
     wanted = struct.unpack(f"={len(columns)}q", flags)
     found: list[tuple[int, ...]] = []

@@ -75,7 +75,7 @@ def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name:
         for t in tensors:
             if t._key is not key or (state.grad and t._node is not None) or t._box is INFERENCE:
                 return False
-    if len(lists) > 1 and not _apart([t for ts in lists for t in ts]) and not all(map(_apart, zip(*lists, strict=True))):
+    if not (_apart(t for ts in lists for t in ts) or all(_apart(row) for row in zip(*lists, strict=True))):
         return False
     if not key.update_lists(rule, [[t._array for t in tensors] for tensors in lists], numbers):
         return False
