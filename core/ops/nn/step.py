@@ -86,6 +86,13 @@ def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name:
     return True
 
 
+def outputs(tensors: Tensors) -> list[Tensor]:
+    """New tensors of the shapes of others that :func:`updates` serves, with anything in them."""
+    key = tensors[0]._key
+    make, stored, number = key.backend.empty, key.stored, key.device.number
+    return [dispatch.tensor_of(make(t._array.shape, stored, number), key) for t in tensors]
+
+
 def _apart(tensors: Iterable[Tensor]) -> bool:
     """Whether tensors are of different storages, or the same one."""
     boxes = {id(t): id(t._box) for t in tensors if t._box is not None}
