@@ -91,7 +91,8 @@ def test_long_lists_of_large_tensors_give_what_each_gives_alone(inplace: bool) -
 
     x, y, z = drawn(), drawn(), drawn()
     calls: list[tuple[str, list[Any], dict[str, Any]]] = [
-        ("add", [y], {"alpha": 0.5}), ("sub", [y], {}), ("mul", [0.3], {}), ("mul", [fb.tensor(0.3)], {}), ("div", [y], {}),
+        ("add", [y], {"alpha": 0.5}), ("sub", [y], {}), ("mul", [0.3], {}), ("mul", [fb.tensor(0.3)], {}),
+        ("div", [y], {}),
         ("maximum", [y], {}), ("minimum", [0.9], {}), ("addcmul", [y, z], {"value": 0.5}), ("addcdiv", [y, z], {}),
         ("lerp", [y, 0.1], {}), ("lerp", [y, 0.7], {}), ("sqrt", [], {}), ("neg", [], {}), ("reciprocal", [], {}),
     ]  # fmt: skip
