@@ -8,9 +8,10 @@ the rule, so that the steps of an optimizer have few rules between them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flambeau.core.expr import Rule
+if TYPE_CHECKING:
+    from flambeau.core.expr import Rule  # lazy for start-up
 
 
 class Trace:
@@ -43,6 +44,8 @@ class Trace:
     @property
     def rule(self) -> Rule:
         """All of it."""
+        from flambeau.core.expr import Rule  # lazy for start-up
+
         return Rule(tuple(self.columns), tuple([f"n{i}" for i in range(len(self.values))]), tuple(self.lines))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import optim as xp_optim
 from flambeau.core import dtype as dt
-from flambeau.core.expr import Rule
+
+if TYPE_CHECKING:
+    from flambeau.core.expr import Rule  # lazy for start-up
 
 _SMALL: Final = 4096
 #: Elements in a list from which machine code is worth being made; where there is some, it is used from the first on.

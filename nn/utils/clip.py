@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from flambeau.core.blame import checking, explain_functions
-from flambeau.core.expr import Rule
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import step
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 
+if TYPE_CHECKING:
+    from flambeau.core.expr import Rule  # lazy for start-up
+
 Tensors = Tensor | Iterable[Tensor]
-_SCALED: Final = Rule(("g",), ("factor",), (("g", "g * factor"),))
-_CLAMPED: Final = Rule(("g",), ("low", "high"), (("g", "where(g < low, low, g)"), ("g", "where(g > high, high, g)")))
 #: The orders of norms that one call computes for a list, and of what they are made.
 _FOLDS: Final = {1.0: "sum_sizes", 2.0: "sum_squares", math.inf: "max_size"}
+
+
+@cache
+def _scaled() -> Rule:
+    from flambeau.core.expr import Rule  # lazy for start-up
+
+    return Rule(("g",), ("factor",), (("g", "g * factor"),))
+
+
+@cache
+def _clamped() -> Rule:
+    from flambeau.core.expr import Rule  # lazy for start-up
+
+    return Rule(("g",), ("low", "high"), (("g", "where(g < low, low, g)"), ("g", "where(g > high, high, g)")))
 
 
 def _with_gradients(parameters: Tensors) -> list[Tensor]:
@@ -88,7 +103,7 @@ def _scale(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
         return
     with no_grad():
         factor = (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
-        if step.update(_SCALED, [grads], [factor.item()], "mul_"):
+        if step.update(_scaled(), [grads], [factor.item()], "mul_"):
             return
         for g in grads:
             g.mul_(factor.to(g.device))
@@ -127,7 +142,7 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
     limit = float(clip_value)
     grads = _with_gradients(parameters)
     with no_grad():
-        if step.update(_CLAMPED, [grads], [-limit, limit], "clamp_"):
+        if step.update(_clamped(), [grads], [-limit, limit], "clamp_"):
             return
         for g in grads:
             g.clamp_(min=-limit, max=limit)

@@ -7,17 +7,19 @@ corrections) are Scalar operands. The bodies do the same with in-place ops, for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from flambeau.core import dispatch
 from flambeau.core.box import INFERENCE, mark_written
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import GradientError
-from flambeau.core.expr import Rule
 from flambeau.core.keys import Key
 from flambeau.core.record import DTypeRule
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
+
+if TYPE_CHECKING:
+    from flambeau.core.expr import Rule  # lazy for start-up
 
 Tensors: TypeAlias = Sequence[Tensor]
 Step: TypeAlias = Callable[..., list[Tensor]]
