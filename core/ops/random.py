@@ -16,9 +16,8 @@ from flambeau.core import registry, state
 from flambeau.core.box import mark_written
 from flambeau.core.creation import Sizes, _shape, empty_like
 from flambeau.core.declare import composite, op
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
-from flambeau.core.device import located
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType, DTypeLike
 from flambeau.core.errors import ArgumentError, DTypeError
@@ -150,9 +149,7 @@ def _normal_of(pairs: Tensor, mean: float, std: float, shape: Sequence[int], dty
     return found if dtype is pairs.dtype else storage.cast_p(found, dtype=dtype)
 
 
-def drawn_into(
-    x: Tensor, numbers: str, count: int, a: float, b: float, generator: Philox | None, writer: str
-) -> bool:
+def drawn_into(x: Tensor, numbers: str, count: int, a: float, b: float, generator: Philox | None, writer: str) -> bool:
     """Draw straight to the memory of ``x``, where that is all there is to do; else False, and nothing is drawn.
 
     ``numbers`` is the record with a and b as its parameters, for which ``count`` words are taken.
