@@ -82,15 +82,14 @@ def steps(dtype: DType) -> Steps:
             f"let h = 0.5 * m * m; let p = s * (h + z * {_polynomial('z', LOG)}); "
             "sqrt(-2 * (k * 0.6931471803691238 - ((h - (p + k * 1.9082149292705877e-10)) - m)))"
         )
-        top, sine, cosine = 63, SIN, COS
+        turned = [parse(_turned(quarters, 63, SIN, COS), ("v",)) for quarters in (1, 0)]
     else:
         radius = (
             f"{_mantissa(0x3F800000, 0x3F3504F3, 23)} let z = m * m; "
             f"let rest = {_polynomial('m', LOG_SINGLE)} * m * z + (z * -0.5 + (k * -2.1219444005469057e-4 + m)); "
             "sqrt(-2 * (k * 0.693359375 + rest))"
         )
-        top, sine, cosine = 31, SIN_SINGLE, COS_SINGLE
-    turned = [parse(_turned(quarters, top, sine, cosine), ("v",)) for quarters in (1, 0)]
+        turned = [parse(_turned(quarters, 31, SIN_SINGLE, COS_SINGLE), ("v",)) for quarters in (1, 0)]
     return Steps(parse(radius, ("u",)), *turned)
 
 

@@ -84,12 +84,12 @@ class Elementwise:
         for x, dtype in zip(ins, self.dtypes, strict=True):
             if type(x) is not np.ndarray or x.dtype != dtype or x.shape != shape or not x.flags.carray:
                 return None
-        count = ins[0].size
-        if target is None or self.program is None or not count:
+        count, program = ins[0].size, self.program
+        if target is None or program is None or not count:
             return None
         lines = self._lines.get((target, False))
         if lines is None:
-            lines = self._lines[target, False] = compiled[self._program, target, False]
+            lines = self._lines[target, False] = compiled[program, target, False]
         out: Array = np.empty(shape, self.result)
         plan = _flat[count, self.sizes]
         places = [x.__array_interface__["data"][0] for x in (*ins, out)]
