@@ -6,6 +6,7 @@ How a draw is made depends on the moment, its numbers do not: numpy and machine 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ _made = 0
 def bind(table: KernelTable) -> None:
     table.register("random_bits", random_bits)
     table.register("dropout_mask", dropout_mask)
+    table.register("permutation", permutation)
     for dtype in _FLOATS:
         table.register("uniform_numbers", _kernel_of(dtype, _fill_uniform), (dtype,))
         table.register("normal_numbers", _kernel_of(dtype, _fill_normal), (dtype,))
@@ -160,6 +162,18 @@ def _fill_mask(out: Array, seed: int, offset: int, limit: int) -> None:
 
 _words: Final = _Ahead(_fill_words, np.dtype(np.uint32), WORDS_PER_BLOCK)
 _masks: Final = _Ahead(_fill_mask, np.dtype(bool), WORDS_PER_BLOCK)
+
+
+def permutation(seed: int, offset: int, *, length: int, index: int = 0) -> Array:
+    """The stable order of ``length`` signed keys, of which each has two words, the upper half first.
+
+    Keys are hardly ever equal: numpy's quickest sort, which is not stable, is asked before the stable one.
+    """
+    words = _words.draw(int(seed), int(offset), 2 * length).reshape(length, 2)
+    keys = np.ascontiguousarray(words[:, ::-1] if sys.byteorder == "little" else words).view(np.int64).reshape(length)
+    order = np.argsort(keys)
+    found = keys[order]
+    return np.argsort(keys, kind="stable") if (found[1:] == found[:-1]).any() else order
 
 
 # -- samplers ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from operator import index
 from typing import Any, TypeAlias, overload
 
 from flambeau.core import dtype as dt
@@ -404,6 +405,34 @@ def check_span(name: str, low: float, high: float) -> None:
         raise ArgumentError(f"{name}: high - low must be at most 2**64, got {high - low}")
 
 
+@composite("permutation(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
+           infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, public=False,
+           dtype=DTypeRule("positions", lambda d: dt.int64, accepts=(dt.int64,), promotes=False))  # fmt: skip
+def permutation_p(seed: int, offset: int, *, length: int, device: Device) -> Tensor:
+    """The whole numbers below ``length`` in the order of the 64-bit keys that the stream has from ``offset`` on."""
+    return _ordered(random_bits_p(seed, offset, 2 * length, device), length)
+
+
+def _ordered(bits: Tensor, n: int) -> Tensor:
+    first, second = (storage.cast_p(w, dtype=dt.int64) for w in _columns(bits, n))
+    if key_for(bits.device, dt.int64).stored is dt.int64:
+        return (first << 32 | second).argsort(0, stable=True)
+    order = (second ^ -(1 << 31)).argsort(0, stable=True)  # by the lower half, which has no sign, then by the upper
+    return order[first[order].argsort(0, stable=True)]
+
+
+def _permutation(n: int, device: Device, generator: Philox | None) -> Tensor:
+    now = state.current()
+    if now.levels:
+        return _ordered(words(2 * n, device, generator), n)
+    seed, offset = (default_generator if generator is None else generator).draw(2 * n)
+    if now.plain:  # the common case written out
+        key = key_for(device, dt.int64)
+        if key.permutation is not None:
+            return tensor_of(key.permutation(seed, offset, length=n, index=device.number), key)
+    return permutation_p(seed, offset, n, device)
+
+
 @public(method=False)
 def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
              device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False,
@@ -415,13 +444,7 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
     """
     if n < 0:
         raise ArgumentError(f"randperm: n must not be negative, got {n}")
-    where = resolve_device(device)
-    first, second = (storage.cast_p(w, dtype=dt.int64) for w in _columns(words(2 * n, where, generator), n))
-    if key_for(where, dt.int64).stored is dt.int64:
-        found = (first << 32 | second).argsort(0, stable=True)
-    else:  # by the lower half, which has no sign, then by the upper
-        order = (second ^ -(1 << 31)).argsort(0, stable=True)
-        found = order[first[order].argsort(0, stable=True)]
+    found = _permutation(index(n), resolve_device(device), generator)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast_p(found, dtype=dt.as_dtype(dtype))
     check_out("randperm", dtype, out)

@@ -10,7 +10,15 @@ import numpy as np
 
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
-from flambeau.core.random import UNIFORM_BITS, normal_pair, random_words, uniform, uniform_double, uniform_int
+from flambeau.core.random import (
+    UNIFORM_BITS,
+    normal_pair,
+    permutation,
+    random_words,
+    uniform,
+    uniform_double,
+    uniform_int,
+)
 from flambeau.plugins.conformance.opdb import Maker, Sample, reference, samples
 
 
@@ -75,3 +83,16 @@ def _integers_reference(seed: int, offset: int, low: int, high: int, shape: Any,
 
 
 reference("integer_numbers", _integers_reference)
+
+
+@samples("permutation")
+def _permutation(m: Maker) -> Iterator[Sample]:
+    for seed, offset, length in ((0, 0, 9), (2**64 - 1, 2**32 - 1, 7), (7, 1, 0)):
+        yield Sample(seed, offset, length, "cpu")
+
+
+def _permutation_reference(seed: int, offset: int, length: int, device: Any) -> Any:
+    return np.array(permutation(seed, offset, length), np.int64)
+
+
+reference("permutation", _permutation_reference)

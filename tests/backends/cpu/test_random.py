@@ -222,6 +222,16 @@ def test_draws_into_a_tensor() -> None:
         assert base[:2].tolist() == [0, 0] and base[4:].tolist() == [0, 0]
 
 
+def test_permutations_are_stable_where_keys_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = kernel("permutation")
+    for n in (0, 1, 2, 100, 3000):
+        assert draw(7, 2**64 - 3, length=n).tolist() == random.permutation(7, 2**64 - 3, n)
+    words = np.random.default_rng(0).integers(0, 3, 4000).astype(np.uint32)
+    monkeypatch.setattr(module._words, "draw", lambda seed, offset, length: words[:length])
+    keys = [random.sort_key(int(a), int(b)) for a, b in words.reshape(-1, 2)]
+    assert draw(0, 0, length=2000).tolist() == sorted(range(2000), key=keys.__getitem__)
+
+
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
 def test_machine_code_for_other_processors(target: Target) -> None:
     for name, dtype, option in (("bits", dt.uint32, False), ("mask", dt.bool_, False), ("uniform", dt.float16, True),
