@@ -6,7 +6,6 @@ How a draw is made depends on the moment, its numbers do not: numpy and machine 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -165,15 +164,16 @@ _masks: Final = _Ahead(_fill_mask, np.dtype(bool), WORDS_PER_BLOCK)
 
 
 def permutation(seed: int, offset: int, *, length: int, index: int = 0) -> Array:
-    """The stable order of ``length`` signed keys, of which each has two words, the upper half first.
+    """The stable order of ``length`` signed keys, of which each has two words, the upper half first."""
+    words = _words.draw(int(seed), int(offset), 2 * length)
+    target = _compiled(0) if _SMALL < length < 1 << 30 else None
+    if target is not None:
+        from flambeau.backends.cpu.native import random as native  # lazy: small work needs none of it
 
-    Keys are hardly ever equal: numpy's quickest sort, which is not stable, is asked before the stable one.
-    """
-    words = _words.draw(int(seed), int(offset), 2 * length).reshape(length, 2)
-    keys = np.ascontiguousarray(words[:, ::-1] if sys.byteorder == "little" else words).view(np.int64).reshape(length)
-    order = np.argsort(keys)
-    found = keys[order]
-    return np.argsort(keys, kind="stable") if (found[1:] == found[:-1]).any() else order
+        return native.order(target, words)
+    pairs = words.reshape(length, 2).astype(np.int64)
+    keys = pairs[:, 0] << 32 | pairs[:, 1]
+    return np.argsort(keys, kind="stable")
 
 
 # -- samplers ---------------------------------------------------------------------------------------

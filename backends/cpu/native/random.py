@@ -248,6 +248,70 @@ def _signed(x: int) -> int:
     return (int(x) + (1 << 63) & (1 << 64) - 1) - (1 << 63)
 
 
+# -- permutations ------------------------------------------------------------------------------------
+def write_order(target: Target) -> JobFunction:
+    """The stable order of signed keys, whose words stand upper half first: (words, keys, counts, order, number, shift).
+
+    Keys are put to buckets by their upper bits, as many as ``shift`` leaves of 32 and ``counts``, zeros, has room for;
+    a bucket has few, so that one pass of insertions orders them all.
+    """
+    f = JobFunction(Module(target), "order", [PTR, PTR, PTR, PTR, I64, I64])
+    words, keys, counts, order, number, shift = f.values
+
+    def word(i: Value) -> Value:
+        return f.load(I32, words, i).zext(I64)
+
+    def bucket(i: Value) -> Value:
+        return (word(i * 2) ^ (1 << 31)) >> shift  # the sign turned round
+
+    for i in f.range(0, number):
+        at = bucket(i)
+        f.store(f.load(I32, counts, at) + 1, counts, at)
+    total = f.variable(I32, 0)
+    for h in f.range(0, f.constant(I64, 1 << 32) >> shift):
+        start = total.now
+        total.set(start + f.load(I32, counts, h))
+        f.store(start, counts, h)
+    for i in f.range(0, number):
+        at = bucket(i)
+        place = f.load(I32, counts, at)
+        f.store(place + 1, counts, at)
+        f.store((word(i * 2) << 32) | word(i * 2 + 1), keys, place.zext(I64))
+        f.store(i, order, place.zext(I64))
+    for i in f.range(1, number):
+        _insert(f, keys, order, i)
+    f.ret()
+    return f
+
+
+def _insert(f: Function, keys: Value, order: Value, i: Value) -> None:
+    """Move a key and its number down to where they belong among those before."""
+    key, own, j = f.load(I64, keys, i), f.load(I64, order, i), f.variable(I64, i)
+    with f.loop() as leave:
+        leave(j.now <= 0)
+        before = f.load(I64, keys, j.now - 1)
+        leave(before <= key)
+        f.store(before, keys, j)
+        f.store(f.load(I64, order, j.now - 1), order, j)
+        j.set(j.now - 1)
+    f.store(key, keys, j)
+    f.store(own, order, j)
+
+
+@cache
+def _order(target: Target) -> Job:
+    return jobs(write_order(target))[0]
+
+
+def order(target: Target, pairs: Array) -> Array:
+    """The order of random keys of two words each, (n, 2) or (2 n), n below 2**31; of others it may take long."""
+    count = pairs.size // 2
+    bits = min(max(count.bit_length() - 3, 0), 22)
+    found, keys, counts = np.empty(count, np.int64), np.empty(count, np.int64), np.zeros(1 << bits, np.int32)
+    _order(target)(1, address(pairs), address(keys), address(counts), address(found), count, 32 - bits)
+    return found
+
+
 # -- what backends.cpu.random calls ------------------------------------------------------------------
 def words(target: Target, out: Array, seed: int, offset: int) -> Array:
     """The words of the stream."""

@@ -222,14 +222,23 @@ def test_draws_into_a_tensor() -> None:
         assert base[:2].tolist() == [0, 0] and base[4:].tolist() == [0, 0]
 
 
-def test_permutations_are_stable_where_keys_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permutations_are_the_order_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = kernel("permutation")
-    for n in (0, 1, 2, 100, 3000):
-        assert draw(7, 2**64 - 3, length=n).tolist() == random.permutation(7, 2**64 - 3, n)
-    words = np.random.default_rng(0).integers(0, 3, 4000).astype(np.uint32)
-    monkeypatch.setattr(module._words, "draw", lambda seed, offset, length: words[:length])
-    keys = [random.sort_key(int(a), int(b)) for a, b in words.reshape(-1, 2)]
-    assert draw(0, 0, length=2000).tolist() == sorted(range(2000), key=keys.__getitem__)
+    for made in (-(1 << 40), 1 << 40):  # by numpy, by machine code
+        monkeypatch.setattr(module, "_made", made)
+        for n in (0, 1, 2, 100, 257, 3000):
+            with config.override(cpu_code="host"):
+                assert draw(7, 2**64 - 3, length=n).tolist() == random.permutation(7, 2**64 - 3, n)
+
+
+@every_width
+def test_keys_are_ordered_and_equal_ones_stay_as_they_were(target: Target) -> None:
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 2, 7, 500, 40_000):
+        pairs = rng.integers(0, 2**32, (n, 2), dtype=np.uint32)
+        pairs[::3] = pairs[n // 2 : n // 2 + 1]
+        keys = pairs[:, 0].astype(np.int64) << 32 | pairs[:, 1]
+        assert (native.order(target, pairs) == np.argsort(keys, kind="stable")).all()
 
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
@@ -239,3 +248,4 @@ def test_machine_code_for_other_processors(target: Target) -> None:
                                 ("integers", dt.int8, True)):  # fmt: skip
         job = native.write(target, native.kind(name, dtype, option))
         assert compiler_for(target).compile(job.module.text())
+    assert compiler_for(target).compile(native.write_order(target).module.text())
