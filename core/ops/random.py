@@ -158,11 +158,8 @@ def drawn_into(x: Tensor, numbers: str, count: int, a: float, b: float, generato
     key = x._key
     if not storage.unwatched(x):
         return False
-    kernel = getattr(key, numbers)
-    if not getattr(kernel, "fills", False):
-        return False
-    array = x._array
-    if not (array.flags.c_contiguous and array.flags.behaved):
+    kernel, array = getattr(key, numbers), x._array
+    if not (getattr(kernel, "fills", False) and array.flags.c_contiguous and array.flags.behaved):
         return False
     seed, offset = (default_generator if generator is None else generator).draw(count)
     kernel(seed, offset, a, b, shape=array.shape, dtype=key.dtype, index=key.device.number, out=array)
@@ -170,8 +167,7 @@ def drawn_into(x: Tensor, numbers: str, count: int, a: float, b: float, generato
     return True
 
 
-def normal_words(shape: Sequence[int], dtype: DType) -> int:
-    """How many words normal numbers take."""
+def normal_words(shape: Sequence[int], dtype: DType) -> int:  # how many normal numbers take
     return words_for(_pairs_for(shape), _normal_compute(dtype))
 
 
@@ -271,14 +267,9 @@ def _times(word: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     return high * large + (middle >> 16) + (cross >> 16), word * factor
 
 
-@composite(
-    "dropout_mask(seed: Scalar, offset: Scalar, limit: Scalar, *, shape: Ints, device: Device) -> Tensor",
-    CREATE,
-    infer=lambda *scalars, shape, device: shape,
-    dtype=DTypeRule("mask", result="bool", promotes=False),
-    differentiable=False,
-    public=False,
-)
+@composite("dropout_mask(seed: Scalar, offset: Scalar, limit: Scalar, *, shape: Ints, device: Device) -> Tensor",
+           CREATE, infer=lambda *scalars, shape, device: shape, dtype=DTypeRule("mask", result="bool", promotes=False),
+           differentiable=False, public=False)  # fmt: skip
 def dropout_mask_p(seed: int, offset: int, limit: int, *, shape: tuple[int, ...], device: Device) -> Tensor:
     """Which of the random words from ``offset`` on are below ``limit``."""
     return (random_bits_p(seed, offset, math.prod(shape), device) < limit).reshape(shape)
@@ -286,8 +277,7 @@ def dropout_mask_p(seed: int, offset: int, limit: int, *, shape: tuple[int, ...]
 
 def words_below(limit: int, shape: Sequence[int], device: Device, generator: Philox | None = None) -> Tensor:
     """A mask of ``shape``: which of as many random words are below ``limit``, itself below 2**32."""
-    now = state.current()
-    if now.levels:  # vmap has a say in what is drawn
+    if (now := state.current()).levels:  # vmap has a say in what is drawn
         return (words(math.prod(shape), device, generator) < limit).reshape(tuple(shape))
     shape = tuple(shape)
     seed, offset = (default_generator if generator is None else generator).draw(math.prod(shape))
@@ -422,8 +412,7 @@ def _ordered(bits: Tensor, n: int) -> Tensor:
 
 
 def _permutation(n: int, device: Device, generator: Philox | None) -> Tensor:
-    now = state.current()
-    if now.levels:
+    if (now := state.current()).levels:
         return _ordered(words(2 * n, device, generator), n)
     seed, offset = (default_generator if generator is None else generator).draw(2 * n)
     if now.plain:  # the common case written out

@@ -350,6 +350,24 @@ sample_rows({
 reference("attention", ref.attention, tolerance=20)
 
 
+@samples("attention_grad")
+def attention_grad(m: Maker) -> Samples:
+    for shapes, mask, causal in (
+        (((2, 4, 3), (2, 5, 3), (2, 5, 2)), None, False), (((2, 1, 4, 3), (1, 5, 3), (1, 5, 2)), (4, 5), False),
+        (((4, 3), (4, 3), (4, 2)), None, True), (((2, 2, 3), (1, 4, 3), (1, 4, 3)), (4,), True),
+        (((0, 2, 3), (0, 4, 3), (0, 4, 3)), None, False), (((2, 0, 3), (2, 4, 3), (2, 4, 3)), None, True),
+    ):  # fmt: skip
+        q, k, v = (m(*shape) for shape in shapes)
+        added = None if mask is None else m(*mask)
+        exact = None if added is None else added.astype(float)
+        out, lse = ref.attention(q.astype(float), k.astype(float), v.astype(float), exact, causal, 0.5)
+        gradients = m(*out.shape), m(*lse.shape)
+        yield Sample(*gradients, q, k, v, added, _as(m, out), _as(m, lse), causal=causal, scale=0.5)
+
+
+reference("attention_grad", ref.attention_grad, tolerance=20)
+
+
 error_rows({
     "attention": lambda m: [
         Failure(RuntimeError, ("scaled_dot_product_attention", "(4, 3)", "(5, 2)"), m(4, 3), m(5, 2), m(5, 2), None,
