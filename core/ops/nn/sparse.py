@@ -58,6 +58,31 @@ def _embedding_grad_back(g: Tensor, index: Tensor, padding_idx: int) -> Tensor:
     return where((index == padding_idx).unsqueeze(-1), 0.0, rows) if padding_idx >= 0 else rows
 
 
+def _sum_rows_infer(x: Shape, source: Shape, to: Shape, *, size: int) -> Shape:
+    if len(x) != 2 or len(source) != 1 or tuple(source) != tuple(to):
+        raise ShapeError(
+            f"sum_rows: x must be (rows, width), and source and to vectors of one length, got shapes {tuple(x)}, "
+            f"{tuple(source)} and {tuple(to)}"
+        )
+    return (size, x[1])
+
+
+def _sum_rows(x: Tensor, source: Tensor, to: Tensor, *, size: int) -> Tensor:
+    """The rows ``source`` of ``x`` (rows, width) added up in the ``size`` rows that ``to`` says: the sums of bags."""
+    return x.new_zeros(size, x.shape[1]).index_add(0, to, x.index_select(0, source))
+
+
+sum_rows_p: OpFunction[Tensor] = composite(
+    "sum_rows(x: Tensor, source: Tensor, to: Tensor, *, size: int) -> Tensor",
+    infer=_sum_rows_infer,
+    dtype=floating,
+    kinds={"source": "index", "to": "index"},
+    check=True,
+    public=False,
+    vjp=dict(x=lambda g, source, to, x_shape: sum_rows_p(g, to, source, x_shape[0])),
+)(_sum_rows)
+
+
 # -- dropout -----------------------------------------------------------------------------------------
 def random_mask(like: Tensor, shape: Shape, keep: float) -> Tensor:
     """True with probability ``keep`` for each element of ``shape``, drawn from the default generator."""

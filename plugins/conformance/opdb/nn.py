@@ -13,6 +13,7 @@ from flambeau.plugins.conformance.opdb import nn_references as ref
 Samples = Iterator[Sample]
 
 # -- elementwise: their samples are made by rule, see elementwise.py ---------------------------------
+reference("relu_grad", lambda grad, y: np.where(y <= 0, 0, grad))
 reference("gelu", ref.gelu)
 reference("gelu_grad", ref.gelu_grad, tolerance=4)
 reference("gelu_tanh", ref.gelu_tanh)
@@ -310,17 +311,25 @@ sample_rows({
         Sample(m(2, 4, 3), m.index(2, 4, high=5), rows=5, padding_idx=-1),
         Sample(m(9, 2), m.index(9, high=4), rows=4, padding_idx=1),
     ],
+    "sum_rows": lambda m: [
+        Sample(m(5, 3), m.index(8, high=5), m.index(8, high=4), size=4),
+        Sample(m(3, 1), m.index(2, high=3), m.index(2, high=6), size=6),
+    ],
 })  # fmt: skip
 
 
 reference("embedding", lambda weight, index, padding_idx: weight[index])
 reference("embedding_grad", ref.embedding_grad, tolerance=4)
+reference("sum_rows", ref.sum_rows, tolerance=4)
 
 
 error_rows({
     "embedding": lambda m: [
         Failure(RuntimeError, ("embedding", "(rows, width)", "(5,)"), m(5), m.index(2, high=5), padding_idx=-1),
         Failure(RuntimeError, ("embedding", "index", "integer"), m(5, 2), m(2), padding_idx=-1),
+    ],
+    "sum_rows": lambda m: [
+        Failure(RuntimeError, ("sum_rows", "(2,)", "(3,)"), m(5, 2), m.index(2, high=5), m.index(3, high=4), size=4),
     ],
 })  # fmt: skip
 

@@ -325,6 +325,13 @@ def embedding_grad(grad: Array, index: Array, rows: int, padding_idx: int) -> Ar
     return out
 
 
+def sum_rows(x: Array, source: Array, to: Array, size: int) -> Array:
+    out: Array = np.zeros((size, x.shape[1]), x.dtype)
+    for row, at in zip(source, to, strict=True):
+        out[at] += x[row]
+    return out
+
+
 def attention(
     query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
 ) -> tuple[Array, Array]:
