@@ -86,11 +86,14 @@ def name_of(op: Op, key: Key) -> str | None:
     return _INSTEAD.get(op.name, op.name) if op.name in MINIMUM else None
 
 
+_NUMBERS = ("uniform_numbers", "normal_numbers", "integer_numbers")
+
+
 def adapted(kernel: Kernel | None, op: Op, key: Key) -> Kernel | None:
     """A kernel of a device that lacks dtypes, as the dispatcher may call it."""
     if kernel is None:
         return None
-    if op.name == "uniform_numbers" and key.stored is not key.dtype:
+    if op.name in _NUMBERS and key.stored is not key.dtype:
         return None  # the body knows how many words a number of key.dtype takes
     special = _ADAPTED.get(op.name)
     if special is not None:

@@ -103,7 +103,24 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
             made = wrap(entry.fn, result, large, _NATIVE_QUICK if quick else _NATIVE)
         if name in _DIVISIONS and dtype.category == dt.INTEGER:
             made = _checked(name, made)
+        if dtype in dt.LOW_PRECISION and name in _OF_BITS:
+            made = _on_bits(*_OF_BITS[name])
         table.register(name, made, (dtype,))
+
+
+#: What takes no arithmetic of numbers that have two bytes, only their sign's bit.
+_OF_BITS: Final[dict[str, tuple[np.ufunc, int]]] = {"neg": (np.bitwise_xor, 0x8000), "abs": (np.bitwise_and, 0x7FFF)}
+
+
+def _on_bits(function: np.ufunc, bits: int) -> Kernel:
+    other, sixteen = np.array(bits, np.uint16), np.dtype(np.uint16)
+
+    def kernel(x: Array, out: Array | None = None) -> Array:
+        target: Array = np.empty_like(x) if out is None else out
+        function(x.view(sixteen), other, out=target.view(sixteen))
+        return target
+
+    return kernel
 
 
 def _native(name: str, dtype: DType, result: DType, arity: int, usual: Kernel) -> Kernel:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from operator import index
 from typing import Any, TypeAlias, overload
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry, state
+from flambeau.core.box import mark_written
 from flambeau.core.creation import Sizes, _shape, empty_like
 from flambeau.core.declare import composite, op
-from flambeau.core.device import DeviceLike
+from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import DType, DTypeLike
@@ -63,10 +65,10 @@ def uniform_numbers_p(
     seed: int, offset: int, low: float, high: float, *, shape: tuple[int, ...], dtype: DType, device: Device
 ) -> Tensor:
     """Numbers in [low, high) made of the words of the stream of ``seed``, from block ``offset`` on."""
-    return _uniform_of(random_bits_p(seed, offset, _words_for(shape, dtype), device), low, high, shape, dtype)
+    return _uniform_of(random_bits_p(seed, offset, words_for(shape, dtype), device), low, high, shape, dtype)
 
 
-def _words_for(shape: Sequence[int], dtype: DType) -> int:
+def words_for(shape: Sequence[int], dtype: DType) -> int:
     return math.prod(shape) * (2 if dtype is dt.float64 else 1)
 
 
@@ -106,7 +108,7 @@ def uniform(
 ) -> Tensor:  # fmt: skip
     """Numbers in [low, high) of a floating dtype, with as many random bits as stay below 1 exactly in [0, 1)."""
     low, high = float(low), float(high)  # limits may have been computed
-    count = _words_for(shape, dtype)
+    count = words_for(shape, dtype)
     now = state.current()
     if now.levels:
         return _uniform_of(words(count, device, generator), low, high, shape, dtype)
@@ -119,27 +121,111 @@ def uniform(
     return uniform_numbers_p(seed, offset, low, high, tuple(shape), dtype, device)
 
 
-def standard_normal(shape: Sequence[int], dtype: DType, device: Device, generator: Philox | None = None) -> Tensor:
-    """Normal numbers by Box and Muller, two from each pair of uniform ones; float16 and bfloat16 from float32 ones."""
-    n = math.prod(shape)
-    compute = dtype if dtype is dt.float64 else dt.float32
-    pairs = uniform((-(-n // 2), 2), compute, device, generator)
+@composite("normal_numbers(seed: Scalar, offset: Scalar, mean: Scalar, std: Scalar, *, shape: Ints, dtype: DType, "
+           "device: Device) -> Tensor", CREATE, infer=lambda *scalars, shape, **p: shape, dtype=storage.to_param,
+           differentiable=False, random=True, public=False)  # fmt: skip
+def normal_numbers_p(
+    seed: int, offset: int, mean: float, std: float, *, shape: tuple[int, ...], dtype: DType, device: Device
+) -> Tensor:
+    """Normal numbers made of the words of the stream of ``seed``, from block ``offset`` on."""
+    pairs, compute = _pairs_for(shape), _normal_compute(dtype)
+    return _normal_of(uniform_numbers_p(seed, offset, 0.0, 1.0, pairs, compute, device), mean, std, shape, dtype)
+
+
+def _pairs_for(shape: Sequence[int]) -> tuple[int, int]:
+    """The shape of the uniform numbers that make normal ones."""
+    return (math.prod(shape) + 1) // 2, 2
+
+
+def _normal_compute(dtype: DType) -> DType:
+    return dtype if dtype is dt.float64 else dt.float32
+
+
+def _normal_of(pairs: Tensor, mean: float, std: float, shape: Sequence[int], dtype: DType) -> Tensor:
     radius, angle = sqrt_p(log_p(1.0 - pairs[:, :1]) * -2.0), pairs[:, 1:] * (2.0 * math.pi)
     both = storage.cat_p([radius * cos_p(angle), radius * sin_p(angle)], 1).reshape((2 * pairs.shape[0],))
-    found = both[:n].reshape(tuple(shape))
-    return found if dtype is compute else storage.cast_p(found, dtype=dtype)
+    found = both[: math.prod(shape)].reshape(tuple(shape))
+    if (mean, std) != (0.0, 1.0):
+        found = found * std + mean
+    return found if dtype is pairs.dtype else storage.cast_p(found, dtype=dtype)
+
+
+def drawn_into(x: Tensor, numbers: str, count: int, a: float, b: float, generator: Philox | None, writer: str) -> bool:
+    """Draw straight to the memory of ``x``, where that is all there is to do; else False, and nothing is drawn.
+
+    ``numbers`` is the record with a and b as its parameters, for which ``count`` words are taken.
+    """
+    key = x._key
+    if not storage.unwatched(x):
+        return False
+    kernel, array = getattr(key, numbers), x._array
+    if not (getattr(kernel, "fills", False) and array.flags.c_contiguous and array.flags.behaved):
+        return False
+    seed, offset = (default_generator if generator is None else generator).draw(count)
+    kernel(seed, offset, a, b, shape=array.shape, dtype=key.dtype, index=key.device.number, out=array)
+    mark_written(x, writer)
+    return True
+
+
+def normal_words(shape: Sequence[int], dtype: DType) -> int:  # how many normal numbers take
+    return words_for(_pairs_for(shape), _normal_compute(dtype))
+
+
+def standard_normal(
+    shape: Sequence[int], dtype: DType, device: Device, generator: Philox | None = None, mean: float = 0.0,
+    std: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """Normal numbers by Box and Muller, two from each pair of uniform ones; float16 and bfloat16 from float32 ones.
+
+    The standard ones, unless times ``std`` plus ``mean``.
+    """
+    mean, std = float(mean), float(std)  # they may have been computed
+    pairs, compute, now = _pairs_for(shape), _normal_compute(dtype), state.current()
+    if now.levels:
+        return _normal_of(uniform(pairs, compute, device, generator), mean, std, shape, dtype)
+    seed, offset = (default_generator if generator is None else generator).draw(normal_words(shape, dtype))
+    if now.plain:  # the common case written out
+        key = key_for(device, dtype)
+        if key.normal_numbers is not None:
+            found = key.normal_numbers(seed, offset, mean, std, shape=shape, dtype=dtype, index=device.number)
+            return tensor_of(found, key)
+    return normal_numbers_p(seed, offset, mean, std, tuple(shape), dtype, device)
+
+
+@composite("integer_numbers(seed: Scalar, offset: Scalar, low: Scalar, high: Scalar, *, shape: Ints, dtype: DType, "
+           "device: Device) -> Tensor", CREATE, infer=lambda *scalars, shape, **p: shape, dtype=storage.to_param,
+           differentiable=False, random=True, public=False)  # fmt: skip
+def integer_numbers_p(
+    seed: int, offset: int, low: int, high: int, *, shape: tuple[int, ...], dtype: DType, device: Device
+) -> Tensor:
+    """Whole numbers in [low, high) made of the words of the stream of ``seed``, from block ``offset`` on."""
+    return _integers_of(random_bits_p(seed, offset, 2 * math.prod(shape), device), low, high, shape, dtype)
 
 
 def integers(
     low: int, high: int, shape: Sequence[int], dtype: DType, device: Device, generator: Philox | None
 ) -> Tensor:
     """Whole numbers in [low, high): the upper half of the 128-bit product of the span and 64 random bits."""
-    n, span = math.prod(shape), high - low
+    n, now = math.prod(shape), state.current()
+    if now.levels:
+        return _integers_of(words(2 * n, device, generator), low, high, shape, dtype)
+    seed, offset = (default_generator if generator is None else generator).draw(2 * n)
+    if now.plain:  # the common case written out
+        key = key_for(device, dtype)
+        if key.integer_numbers is not None:
+            found = key.integer_numbers(seed, offset, low, high, shape=shape, dtype=dtype, index=device.number)
+            return tensor_of(found, key)
+    return integer_numbers_p(seed, offset, low, high, tuple(shape), dtype, device)
+
+
+def _integers_of(bits: Tensor, low: int, high: int, shape: Sequence[int], dtype: DType) -> Tensor:
+    """The same from two words for each number."""
+    n, span, device = math.prod(shape), high - low, bits.device
     if key_for(device, dt.int64).stored is not dt.int64:
-        return _integers_of_words(low, high, shape, dtype, words(2 * n, device, generator))
+        return _integers_of_words(low, high, shape, dtype, bits)
     unsigned = registry.resolve(device).supports(dt.uint64, device.number)
     wide = dt.uint64 if unsigned else dt.int64
-    first, second = (storage.cast_p(w, dtype=wide) for w in _columns(words(2 * n, device, generator), n))
+    first, second = (storage.cast_p(w, dtype=wide) for w in _columns(bits, n))
     small, large = span & 0xFFFFFFFF, span >> 32
 
     def upper(x: Tensor) -> Tensor:
@@ -181,13 +267,34 @@ def _times(word: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     return high * large + (middle >> 16) + (cross >> 16), word * factor
 
 
+@composite("dropout_mask(seed: Scalar, offset: Scalar, limit: Scalar, *, shape: Ints, device: Device) -> Tensor",
+           CREATE, infer=lambda *scalars, shape, device: shape, dtype=DTypeRule("mask", result="bool", promotes=False),
+           differentiable=False, public=False)  # fmt: skip
+def dropout_mask_p(seed: int, offset: int, limit: int, *, shape: tuple[int, ...], device: Device) -> Tensor:
+    """Which of the random words from ``offset`` on are below ``limit``."""
+    return (random_bits_p(seed, offset, math.prod(shape), device) < limit).reshape(shape)
+
+
+def words_below(limit: int, shape: Sequence[int], device: Device, generator: Philox | None = None) -> Tensor:
+    """A mask of ``shape``: which of as many random words are below ``limit``, itself below 2**32."""
+    if (now := state.current()).levels:  # vmap has a say in what is drawn
+        return (words(math.prod(shape), device, generator) < limit).reshape(tuple(shape))
+    shape = tuple(shape)
+    seed, offset = (default_generator if generator is None else generator).draw(math.prod(shape))
+    if now.plain:  # the common case written out
+        key = key_for(located(device), dt.bool_)
+        if key.stored is dt.bool_ and key.dropout_mask is not None:
+            return tensor_of(key.dropout_mask(seed, offset, limit, shape=shape, index=key.device.number), key)
+    return dropout_mask_p(seed, offset, limit, shape, device)
+
+
 def below(probability: float, shape: Sequence[int], device: Device, generator: Philox | None = None) -> Tensor:
     """A mask, True with ``probability`` (a Python number): integers are compared, so it is the same everywhere."""
     limit = math.floor(probability * 2.0**32)
-    bits = words(math.prod(shape), device, generator)
     if limit >= 1 << 32:
+        bits = words(math.prod(shape), device, generator)
         return (bits == bits).reshape(tuple(shape))
-    return (bits < limit).reshape(tuple(shape))
+    return words_below(limit, shape, device, generator)
 
 
 Draw: TypeAlias = Callable[[Sequence[int], DType, Device, Philox | None], Tensor]
@@ -288,6 +395,33 @@ def check_span(name: str, low: float, high: float) -> None:
         raise ArgumentError(f"{name}: high - low must be at most 2**64, got {high - low}")
 
 
+@composite("permutation(seed: Scalar, offset: Scalar, *, length: int, device: Device) -> Tensor", CREATE,
+           infer=lambda seed, offset, *, length, **p: (length,), differentiable=False, random=True, public=False,
+           dtype=DTypeRule("positions", lambda d: dt.int64, accepts=(dt.int64,), promotes=False))  # fmt: skip
+def permutation_p(seed: int, offset: int, *, length: int, device: Device) -> Tensor:
+    """The whole numbers below ``length`` in the order of the 64-bit keys that the stream has from ``offset`` on."""
+    return _ordered(random_bits_p(seed, offset, 2 * length, device), length)
+
+
+def _ordered(bits: Tensor, n: int) -> Tensor:
+    first, second = (storage.cast_p(w, dtype=dt.int64) for w in _columns(bits, n))
+    if key_for(bits.device, dt.int64).stored is dt.int64:
+        return (first << 32 | second).argsort(0, stable=True)
+    order = (second ^ -(1 << 31)).argsort(0, stable=True)  # by the lower half, which has no sign, then by the upper
+    return order[first[order].argsort(0, stable=True)]
+
+
+def _permutation(n: int, device: Device, generator: Philox | None) -> Tensor:
+    if (now := state.current()).levels:
+        return _ordered(words(2 * n, device, generator), n)
+    seed, offset = (default_generator if generator is None else generator).draw(2 * n)
+    if now.plain:  # the common case written out
+        key = key_for(device, dt.int64)
+        if key.permutation is not None:
+            return tensor_of(key.permutation(seed, offset, length=n, index=device.number), key)
+    return permutation_p(seed, offset, n, device)
+
+
 @public(method=False)
 def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = None, dtype: DTypeLike | None = None,
              device: DeviceLike = None, requires_grad: bool = False, pin_memory: bool = False,
@@ -299,13 +433,7 @@ def randperm(n: int, *, generator: Philox | None = None, out: Tensor | None = No
     """
     if n < 0:
         raise ArgumentError(f"randperm: n must not be negative, got {n}")
-    where = resolve_device(device)
-    first, second = (storage.cast_p(w, dtype=dt.int64) for w in _columns(words(2 * n, where, generator), n))
-    if key_for(where, dt.int64).stored is dt.int64:
-        found = (first << 32 | second).argsort(0, stable=True)
-    else:  # by the lower half, which has no sign, then by the upper
-        order = (second ^ -(1 << 31)).argsort(0, stable=True)
-        found = order[first[order].argsort(0, stable=True)]
+    found = _permutation(index(n), resolve_device(device), generator)
     if dtype is not None and dt.as_dtype(dtype) is not dt.int64:
         found = storage.cast_p(found, dtype=dt.as_dtype(dtype))
     check_out("randperm", dtype, out)

@@ -331,6 +331,10 @@ def uniform_(
     if low > high:
         raise ArgumentError(f"uniform_: from must be at most to, got {low} and {high}")
     shape = tuple(self.shape)
+    if self.dtype.category == dt.FLOATING:
+        low, high, count = float(low), float(high), random.words_for(shape, self.dtype)
+        if random.drawn_into(self, "uniform_numbers", count, low, high, generator, "uniform_"):
+            return self
     return _fill("uniform_", self, lambda d: random.uniform(shape, d, self.device, generator, low, high))
 
 
@@ -346,7 +350,11 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Phi
     if self.dtype.category == dt.COMPLEX:
         return self.copy_(random.randn_like(self, generator=generator) * std + mean)
     shape = tuple(self.shape)
-    return _fill("normal_", self, lambda d: random.standard_normal(shape, d, self.device, generator) * std + mean)
+    if self.dtype.category == dt.FLOATING:
+        mean, std, count = float(mean), float(std), random.normal_words(shape, self.dtype)
+        if random.drawn_into(self, "normal_numbers", count, mean, std, generator, "normal_"):
+            return self
+    return _fill("normal_", self, lambda d: random.standard_normal(shape, d, self.device, generator, mean, std))
 
 
 @public()
@@ -356,7 +364,7 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator:
         raise ArgumentError(f"log_normal_: expects std to be above 0, got {std}")
     shape = tuple(self.shape)
     return _fill(
-        "log_normal_", self, lambda d: exp_p(random.standard_normal(shape, d, self.device, generator) * std + mean)
+        "log_normal_", self, lambda d: exp_p(random.standard_normal(shape, d, self.device, generator, mean, std))
     )
 
 
@@ -419,8 +427,12 @@ def random_(
         )
     low = 0 if low is None else low
     random.check_span("random_", low, high)
-    found = random.integers(int(low), int(high), tuple(self.shape), dt.int64, self.device, generator)
-    return self.copy_(found)
+    low, high = int(low), int(high)
+    if self.dtype.category < dt.COMPLEX and random.drawn_into(
+        self, "integer_numbers", 2 * self.numel(), low, high, generator, "random_"
+    ):
+        return self
+    return self.copy_(random.integers(low, high, tuple(self.shape), dt.int64, self.device, generator))
 
 
 def _largest(d: DType) -> int:

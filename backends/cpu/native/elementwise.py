@@ -61,6 +61,7 @@ class Elementwise:
     def __init__(self, make: Callable[[], Program | None], dtypes: tuple[DType, ...], result: DType, fallback: Kernel):
         self.make, self.fallback = make, fallback
         self.dtypes, self.result, self.arity = tuple(d.numpy for d in dtypes), result.numpy, len(dtypes)
+        self.sizes = tuple([d.itemsize for d in (*self.dtypes, self.result)])
         self._program: Program | None = None
         self._lines: dict[tuple[Target | None, bool], Lines] = {}
         self._refused = False
@@ -68,12 +69,32 @@ class Elementwise:
     def __call__(self, *ins: Array, out: Array | None = None) -> Array:
         if len(ins) > self.arity:  # `out` by position
             *ins, out = ins  # type: ignore[assignment]
+        if out is None and (made := self.dense(ins)) is not None:
+            return made
         target = self.prepared(ins, out)
         if target is None:
-            made: Array = self.fallback(*ins, out=out)
-            return made
+            usual: Array = self.fallback(*ins, out=out)
+            return usual
         self.run(ins, target, out is not None)
         return target
+
+    def dense(self, ins: Sequence[Array]) -> Array | None:
+        """The new result of arrays of one shape in C order, for which little is asked; None for others."""
+        shape, target = ins[0].shape, active()
+        for x, dtype in zip(ins, self.dtypes, strict=True):
+            if type(x) is not np.ndarray or x.dtype != dtype or x.shape != shape or not x.flags.carray:
+                return None
+        count, program = ins[0].size, self.program
+        if target is None or program is None or not count:
+            return None
+        lines = self._lines.get((target, False))
+        if lines is None:
+            lines = self._lines[target, False] = compiled[program, target, False]
+        out: Array = np.empty(shape, self.result)
+        plan = _flat[count, self.sizes]
+        places = [x.__array_interface__["data"][0] for x in (*ins, out)]
+        lines.walk(plan.chunks, *lines.places, *places, *plan.strides, *plan.counts)
+        return out
 
     def prepared(self, ins: Sequence[Array], out: Array | None) -> Array | None:
         """The array to write to; None for what is not served."""
@@ -261,6 +282,10 @@ def _dims(
 
 
 plans: Final = Cache(_plan, limit=1024)
+#: Plans of arrays in order by their number of elements and the bytes of a number of each.
+_flat: Final[Cache[tuple[int, tuple[int, ...]], Plan]] = Cache(
+    lambda key: _plan(((key[0],), tuple([(n,) for n in key[1]]), key[1])), limit=1024
+)
 
 
 def _meets_itself(x: Array) -> bool:

@@ -16,7 +16,6 @@ from flambeau.backends.llvm.maths.arithmetic import (
     clamp,
     format_of,
     horner,
-    less_product,
     power_of_two,
     signed,
     through_double,
@@ -109,16 +108,17 @@ def expm1(f: Function, x: Value) -> Value:
 
 
 def sigmoid(f: Function, x: Value) -> Value:
-    """1 / (1 + e**-x), by e**-abs(x), which does not overflow."""
-    held = f.maximum(f.constant(x.type, -104.0 if format_of(x).single else -746.0), -absolute(f, x))
-    parts = split(f, held, f.constant(x.type, 0.0))
-    small = scale(f, parts.q + 1.0, parts.n, parts.i)
-    above, below = f.select(x < 0.0, small, 1.0), small + 1.0
-    error = small - (below - 1.0)
-    inverse = 1.0 / below
-    quotient = above * inverse
-    rest = f.muladd(-quotient, error, less_product(f, above, quotient, below))
-    return f.muladd(rest, inverse, quotient)
+    """1 / (1 + e**-x).
+
+    With e**-x as 2**n (1 + q) it is 2**-n / (2**-n + 1 + q), which does not overflow. Where 2**-n is 1 or more its sum
+    with 1 is exact, else the sum with q is small: one sum and one quotient of the size of the result are rounded.
+    """
+    single = format_of(x).single
+    parts = split(f, -clamp(f, x, -104.0 if single else -746.0, 80.0))
+    down = power_of_two(-f.select(parts.i > 100, 100, parts.i), x.type)
+    low, q = down < 1.0, parts.q
+    whole, rest = f.select(low, f.constant(x.type, 1.0), down + 1.0), f.select(low, down + q, q)
+    return scale(f, 1.0 / (whole + rest), -parts.n, -parts.i)
 
 
 def tanh(f: Function, x: Value) -> Value:

@@ -27,6 +27,7 @@ from flambeau.backends.llvm.maths.arithmetic import (
 from flambeau.backends.llvm.maths.exponential import exp, scale, split
 
 _INF, _NAN = math.inf, math.nan
+_LARGE = 2.0**60  # beyond, sqrt(x * x + 1) is x
 
 
 def _mantissa(f: Function, x: Value) -> tuple[Value, Value]:
@@ -82,15 +83,30 @@ def _log_double(f: Function, k: Value, m: Value, correction: Value | None = None
     return k * high - ((h - (r + small)) - m)
 
 
-@through_double
 def log1p(f: Function, x: Value) -> Value:
-    """log(1 + x), exact near 0; the rounding of 1 + x is put right."""
+    """log(1 + x), exact near 0."""
+    found = signed(f, _log1p_single(f, x) if format_of(x).single else _log1p_double(f, x), x)
+    return pick(f, found, (x.compare("not_lt", _INF), x), (x.eq(-1.0), -_INF), (x < -1.0, _NAN))
+
+
+def _log1p_single(f: Function, x: Value) -> Value:
+    """1 + x is 2**k (1 + m); m is taken from x, not from the rounded sum: a multiple of 2**-k less an exact rest."""
+    form, large = format_of(x), x > _LARGE
+    x = f.select(large, x * 2.0**-32, x)  # so that 2**-k is a normal number
+    bits = (x + 1.0).bitcast(x.type.integer.scalar) + (form.one_bits - form.root_half_bits)
+    biased = bits >> form.mantissa
+    k = (biased + (form.magic_bits - form.bias)).bitcast(x.type.scalar) - form.magic
+    down = ((2 * form.bias - biased) << form.mantissa).bitcast(x.type.scalar)  # 2**-k
+    return _log_single(f, f.select(large, k + 32.0, k), f.muladd(x, down, down - 1.0))
+
+
+def _log1p_double(f: Function, x: Value) -> Value:
+    """The rounding of 1 + x is put right."""
     u, error = two_sum(f.constant(x.type, 1.0), x)
     k, m = _mantissa(f, u)
     near = k.eq(0.0)
     m, correction = f.select(near, x, m - 1.0), f.select(near, 0.0, error / u)
-    found = signed(f, _log_double(f, k, m, correction), x)
-    return pick(f, found, (x.compare("not_lt", _INF), x), (x.eq(-1.0), -_INF), (x < -1.0, _NAN))
+    return _log_double(f, k, m, correction)
 
 
 def _to_base(f: Function, x: Value, of_e: tuple[float, float], of_two: tuple[float, float]) -> Value:
@@ -114,9 +130,6 @@ def log2(f: Function, x: Value) -> Value:
 def log10(f: Function, x: Value) -> Value:
     """The logarithm to base 10."""
     return _to_base(f, x, c.LOG10_E, c.LOG10_2)
-
-
-_LARGE = 2.0**60  # beyond, sqrt(x * x + 1) is x
 
 
 def _doubled(f: Function, x: Value, argument: Value) -> Value:

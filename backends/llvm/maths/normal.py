@@ -64,18 +64,36 @@ def _erf_near(f: Function, x: Value) -> Value:
 
 
 def _erfc_rough(f: Function, a: Value) -> Value:
-    """erfc(a) for a not below 1, good enough to be taken from 1."""
-    single = format_of(a).single
+    """erfc(a) in float64 for a not below 1, good enough to be taken from 1."""
     share = 1.0 / (a + c.ERFC_CENTRE)
-    value = horner(f, f.muladd(share, -2.0 * c.ERFC_CENTRE, 1.0), c.ERFC_SINGLE if single else c.ERFC)
+    value = horner(f, f.muladd(share, -2.0 * c.ERFC_CENTRE, 1.0), c.ERFC)
     parts = split(f, -(a * a))
     return (share * value) * (parts.q + 1.0) * power_of_two(parts.i, a.type)
 
 
+#: Of N. Juffa's erff for float32: log(1 - erf(a)) / a + 1 in a, and erf(x) / x - 1 in x**2.
+_ERF_FAR = (
+    -1.28717512e-1, -6.34846687e-1, -1.06777877e-1, 2.42546219e-2, -3.88396438e-3, 3.83197126e-4, -1.72853470e-5,
+)  # fmt: skip
+_ERF_NEAR = (1.28379166e-1, -3.76125336e-1, 1.12819925e-1, -2.67681349e-2, 4.99119423e-3, -5.96761703e-4)
+
+
+def _erf_single(f: Function, x: Value) -> Value:
+    a = absolute(f, x)
+    near = f.muladd(horner(f, x * x, _ERF_NEAR), a, a)
+    held = at_most(f, a, 4.0)
+    parts = split(f, f.muladd(horner(f, held, _ERF_FAR), held, -held))
+    power = power_of_two(parts.i, x.type)
+    far = (1.0 - power) - power * parts.q
+    return signed(f, f.select(a < 0.927734375, near, far), x)
+
+
 def erf(f: Function, x: Value) -> Value:
     """The error function."""
+    if format_of(x).single:
+        return _erf_single(f, x)
     a = absolute(f, x)
-    held = at_most(f, a, 4.0 if format_of(x).single else 6.0)
+    held = at_most(f, a, 6.0)
     return signed(f, f.select(a < 1.0, _erf_near(f, a), 1.0 - _erfc_rough(f, held)), x)
 
 

@@ -77,10 +77,12 @@ gelu_tanh_p = activation(
     _gelu_tanh_bend,
 )
 silu_p = activation("silu", "x / (1 + exp(-x))", "let s = 1 / (1 + exp(-x)); s * (1 + x * (1 - s))", _silu_bend)
+#: tanh(log(1 + e**x)) is n / d by e**-abs(x) alone, d - n twice a square or 2.
+_MISH = "let w = exp(-abs(x)); let n = where(x > 0, 1 + 2 * w, w * (w + 2)); let r = where(x > 0, 2 * w * w, 2);"
 mish_p = activation(
     "mish",
-    "x * tanh(maximum(x, 0) + log1p(exp(-abs(x))))",
-    "let t = tanh(maximum(x, 0) + log1p(exp(-abs(x)))); t + x * (1 - t * t) / (1 + exp(-x))",
+    f"{_MISH} x * (n / (n + r))",
+    f"{_MISH} let d = n + r; let s = where(x > 0, 1, w);(n * d * (1 + w) + x * s * r * (d + n)) / (d * d * (1 + w))",
     _mish_bend,
 )
 softplus_p = _record(

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from flambeau.core.declare import OpFunction, composite
-from flambeau.core.device import device as Device
 from flambeau.core.errors import ShapeError
-from flambeau.core.generator import default_generator
 from flambeau.core.ops.elementwise import cj, elementwise, where
 from flambeau.core.ops.nn.rules import Shape
-from flambeau.core.ops.random import random_bits_p, words
-from flambeau.core.record import CREATE, DTypeRule, floating, same
-from flambeau.core.state import current
+from flambeau.core.ops.random import words_below
+from flambeau.core.record import floating, same
 from flambeau.core.tensor import Tensor
 
 
@@ -89,26 +84,9 @@ sum_rows_p: OpFunction[Tensor] = composite(
 
 
 # -- dropout -----------------------------------------------------------------------------------------
-@composite(
-    "dropout_mask(seed: Scalar, offset: Scalar, limit: Scalar, *, shape: Ints, device: Device) -> Tensor",
-    CREATE,
-    infer=lambda *scalars, shape, device: shape,
-    dtype=DTypeRule("mask", result="bool", promotes=False),
-    differentiable=False,
-    public=False,
-)
-def dropout_mask_p(seed: int, offset: int, limit: int, *, shape: Shape, device: Device) -> Tensor:
-    """Which of the random words from ``offset`` on are below ``limit``."""
-    return (random_bits_p(seed, offset, math.prod(shape), device) < limit).reshape(shape)
-
-
 def random_mask(like: Tensor, shape: Shape, keep: float) -> Tensor:
     """True with probability ``keep`` for each element of ``shape``, drawn from the default generator."""
-    count, limit = math.prod(shape), min(round(keep * 2**32), 2**32 - 1)
-    if current().levels:  # vmap has a say in what is drawn
-        return (words(count, like.device) < limit).reshape(shape)
-    seed, offset = default_generator.draw(count)
-    return dropout_mask_p(seed, offset, limit, shape, like.device)
+    return words_below(min(round(keep * 2**32), 2**32 - 1), shape, like.device)
 
 
 #: x * scale where the mask holds, 0 elsewhere.

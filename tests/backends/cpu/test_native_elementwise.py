@@ -454,3 +454,16 @@ def test_the_text_is_the_same_each_time() -> None:
         walk.write_line(module, "line", program)
         texts.add(module.text())
     assert len(texts) == 2
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu", "mish", "sigmoid"])
+def test_activations_of_infinities_are_pytorchs(name: str) -> None:
+    """At -inf the product with 0 is nan; PyTorch's own at inf depends on the dtype and the size."""
+    op = OPS[name]
+    for dtype in (dt.float32, dt.float64, dt.float16):
+        found = _kernel(op, dtype)(np.array([-np.inf, np.inf, np.nan, -0.0] * 20, dtype.numpy))[:4]
+        assert np.isnan(found[2]) and found[1] == (1 if name == "sigmoid" else np.inf)
+        if name == "sigmoid":
+            assert found[0] == 0 and found[3] == 0.5
+        else:
+            assert np.isnan(found[0]) and found[3] == 0 and np.signbit(found[3])
