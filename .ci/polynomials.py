@@ -22,6 +22,8 @@ NEAR = mpf(10) ** -12  # below, the quotients that vanish at 0 are taken there
 
 #: Where the variable (a - k) / (a + k) of a tail is 0.
 ERFC_CENTRE, GELU_CENTRE = 2, 3
+#: Where erf in float32 goes from one polynomial to the other.
+ERF_NEAR = 0.927734375
 
 
 def interpolant(function: Callable[[Any], Any], low: Any, high: Any, degree: int) -> list[Any]:
@@ -77,7 +79,11 @@ def polynomials() -> dict[str, tuple[str, list[Any]]]:
         "TANH_SINGLE": ("(tanh(x) / x - 1) / z to x = 0.625", of_square(mp.tanh), NEAR, 0.625**2, 5),
         "TANH": ("(tanh(x) / x - 1) / z to x = 0.625", of_square(mp.tanh), NEAR, 0.625**2, 12),
         "ERF_SINGLE": (
-            "erf(x) / x - 1 to x = 1", lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, NEAR, 1, 7,
+            f"erf(x) / x - 1 to x = {ERF_NEAR}", lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, NEAR,
+            mpf(ERF_NEAR) ** 2, 5,
+        ),
+        "ERF_FAR_SINGLE": (
+            f"log(erfc(a)) / a + 1 from a = {ERF_NEAR} to 4", lambda a: mp.log(mp.erfc(a)) / a + 1, ERF_NEAR, 4, 6,
         ),
         "ERF": ("erf(x) / x - 1 to x = 1", lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, NEAR, 1, 14),
         "ERFC_SINGLE": ("(a + k) exp(a**2) erfc(a)", tail(erfcx, ERFC_CENTRE), -1, at(10.5, ERFC_CENTRE), 10),
@@ -135,7 +141,9 @@ def main() -> None:
         "from typing import Final\n",
         "#: t = (a - k) / (a + k) is the variable of the tails.",
         f"ERFC_CENTRE: Final = {float(ERFC_CENTRE)}",
-        f"GELU_CENTRE: Final = {float(GELU_CENTRE)}\n",
+        f"GELU_CENTRE: Final = {float(GELU_CENTRE)}",
+        "#: Where erf in float32 goes from one polynomial to the other.",
+        f"ERF_NEAR: Final = {ERF_NEAR}\n",
     ]
     for name, (what, values) in polynomials().items():
         lines += [f"#: {what}", listed(name, [float(v) for v in values])]

@@ -30,11 +30,24 @@ def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
 _DIRECT: Final[dict[str, Callable[..., None]]] = {"clamp": _clamp}
 
 
+def _in_machine_code(name: str, expr: Expr, arity: int) -> Expr:
+    """A call of the function of this name, which is more exact than its definition, or the definition itself."""
+    from flambeau.backends.llvm import maths  # lazy: at the first large operands
+    from flambeau.core.expr import parse  # lazy: likewise
+
+    if name not in maths.FUNCTIONS:
+        return expr
+    operands = ("x", "y")[:arity]
+    return parse(f"{name}({', '.join(operands)})", operands)
+
+
 def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
     """A kernel for ``expr``; dtypes of the operands and of the result."""
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy
-    large = of_expression(lambda: expr, dtypes, result, chunks.nary(compiled, dtype, arity))
+    large = of_expression(
+        lambda: _in_machine_code(name, expr, arity), dtypes, result, chunks.nary(compiled, dtype, arity)
+    )
     if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
         return chunks.nary(compiled, dtype, arity, large=large, limit=_SMALLER)
     limit = _SMALLER if len(compiled.program.steps) > _MANY else _SMALL

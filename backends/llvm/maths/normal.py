@@ -71,21 +71,15 @@ def _erfc_rough(f: Function, a: Value) -> Value:
     return (share * value) * (parts.q + 1.0) * power_of_two(parts.i, a.type)
 
 
-#: Of N. Juffa's erff for float32: log(1 - erf(a)) / a + 1 in a, and erf(x) / x - 1 in x**2.
-_ERF_FAR = (
-    -1.28717512e-1, -6.34846687e-1, -1.06777877e-1, 2.42546219e-2, -3.88396438e-3, 3.83197126e-4, -1.72853470e-5,
-)  # fmt: skip
-_ERF_NEAR = (1.28379166e-1, -3.76125336e-1, 1.12819925e-1, -2.67681349e-2, 4.99119423e-3, -5.96761703e-4)
-
-
 def _erf_single(f: Function, x: Value) -> Value:
+    """In float32: a polynomial near 0, and 1 - exp(polynomial) of what is further away."""
     a = absolute(f, x)
-    near = f.muladd(horner(f, x * x, _ERF_NEAR), a, a)
+    near = _erf_near(f, a)
     held = at_most(f, a, 4.0)
-    parts = split(f, f.muladd(horner(f, held, _ERF_FAR), held, -held))
+    parts = split(f, f.muladd(horner(f, held, c.ERF_FAR_SINGLE), held, -held))
     power = power_of_two(parts.i, x.type)
     far = (1.0 - power) - power * parts.q
-    return signed(f, f.select(a < 0.927734375, near, far), x)
+    return signed(f, f.select(a < c.ERF_NEAR, near, far), x)
 
 
 def erf(f: Function, x: Value) -> Value:

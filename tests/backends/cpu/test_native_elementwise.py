@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flambeau as fb
 from flambeau.backends.cpu.native import elementwise as native
 from flambeau.backends.cpu.native import walk
+from flambeau.backends.llvm import maths
 from flambeau.backends.llvm.compiler import compiler_for
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import ELSEWHERE, Target, host, runnable
@@ -467,3 +469,13 @@ def test_activations_of_infinities_are_pytorchs(name: str) -> None:
             assert found[0] == 0 and found[3] == 0.5
         else:
             assert np.isnan(found[0]) and found[3] == 0 and np.signbit(found[3])
+
+
+@pytest.mark.parametrize("name", ["erf", "erfc", "gelu", "sigmoid", "log1p", "tanh"])
+def test_large_operands_get_the_error_that_is_promised(name: str) -> None:
+    x = np.linspace(-8, 8, 150_001, dtype=np.float32)
+    x = x[x > -1] if name == "log1p" else x
+    op = getattr(fb, name, None) or getattr(fb.nn.functional, name)
+    found, exact = op(fb.tensor(x)).numpy(), op(fb.tensor(x.astype(np.float64))).numpy()
+    units = np.abs(found - exact) / np.spacing(np.maximum(np.abs(exact), 1e-37).astype(np.float32))
+    assert units.max() < maths.BOUNDS[name].single
