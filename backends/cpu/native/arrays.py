@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flambeau.backends.base import Kernel, KernelTable
+from flambeau.backends.cpu.memory import is_here, memory
 from flambeau.core import config
 from flambeau.core.dtype import DType
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 def active() -> Target | None:
     """The target that the setting ``cpu_code`` asks code for; None where numpy computes everything."""
     name: str = config.get("cpu_code")
-    return None if name == "none" else _target(name)
+    target = None if name == "none" else _target(name)
+    if target is not None and not is_here():
+        memory.start(target)
+    return target
 
 
 @cache
