@@ -27,15 +27,18 @@ from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.threads import forever
-from flambeau.backends.llvm.types import I1, I8, I32, I64, PTR, VOID
+from flambeau.backends.llvm.types import I1, I8, I32, I64, PTR, VOID, Type
 
 #: Bytes of the smallest block: less is quickly had, and the C library keeps it as well.
 LEAST: Final = 1 << 16
 #: Bytes that may be kept beyond what was in use at once.
-SLACK: Final = 1 << 24
+SLACK: Final = 1 << 23
 #: Bytes from which Linux is asked for large pages, as numpy does.
 _LARGE_PAGES: Final = 1 << 22
 _MADV_HUGEPAGE: Final = 14
+#: Bytes from which blocks are mapped where the system can: the C library would keep holes of what is given back.
+_MAPPED: Final = 1 << 20
+_READ_WRITE: Final = 3
 _PAGE, _LINE = 4096, 64
 #: Classes in a power of two, and how many there are in all.
 _STEPS: Final = 3
@@ -105,7 +108,7 @@ def define(module: Module, state: int, before: Others, find: Callable[[str], int
     """Write the handler's functions for a state at an address."""
     writer = _Writer(module, state, before, find)
     give_back = writer.give_back()
-    new = writer.new(give_back)
+    new = writer.new(give_back, writer.make())
     ours = writer.ours()
     free = writer.free(ours)
     writer.malloc(new)
@@ -119,6 +122,8 @@ class _Writer:
 
     def __init__(self, module: Module, state: int, before: Others, find: Callable[[str], int | None]):
         self.module, self.address, self.before, self.find = module, state, before, find
+        self.linux = "linux" in module.target.triple
+        self.maps = "windows" not in module.target.triple and find("mmap") is not None
 
     # -- pieces --------------------------------------------------------------------------------
     def state(self, f: Function, word: int) -> Value:
@@ -150,11 +155,11 @@ class _Writer:
         """The address of the word that points to the first free block of a class."""
         return self.state(f, _HEADS) + number * 8
 
-    def system(self, f: Function, name: str, *args: Value) -> Value:
+    def system(self, f: Function, name: str, *args: Value, result: Type = PTR) -> Value:
         """Call a function of the C library."""
         address = self.find(name)
         assert address is not None, f"the C library has no {name}"
-        return f.call(f.outside(f"c_{name}", address), *args, result=VOID if name == "free" else PTR)
+        return f.call(f.outside(f"c_{name}", address), *args, result=result)
 
     def earlier(self, f: Function, which: int, *args: Value) -> Value:
         """Call a function of the handler that was there before."""
@@ -194,9 +199,14 @@ class _Writer:
     def _drop(self, f: Function, block: Value) -> None:
         """Give a block's memory to the system; the word that names it must not be found there later."""
         f.store(f.constant(I64, 0), block + _MARK)
-        self.system(f, "free", f.load(PTR, block + _RAW))
+        raw = f.load(PTR, block + _RAW)
+        if self.maps:
+            with f.when(raw.eq(0)):
+                self.system(f, "munmap", block + -_LINE, f.load(I64, block + _BYTES) + _PAGE, result=I32)
+        with f.when(raw.ne(0)):
+            self.system(f, "free", raw, result=VOID)
 
-    def new(self, give_back: Function) -> Function:
+    def new(self, give_back: Function, make: Function) -> Function:
         """A block of at least so many bytes, of zeros where that is asked for, or null."""
         f = Function(self.module, "new_block", [I64, I64], PTR, internal=True)
         size, zero = f.args
@@ -223,19 +233,17 @@ class _Writer:
         bound = f.select(limit >= 0, f.minimum(bound, limit), bound)
         f.call(give_back, f.maximum(bound - self.read(f, USED), 0))
         self.unlock(f)
-        raw = self._raw(f, full, zero)
-        with f.when(raw.eq(0), likely=False):  # the system has no more: it gets what is kept
+        made = f.variable(PTR, f.call(make, full, number, zero))
+        with f.when(made.now.eq(0), likely=False):  # the system has no more: it gets what is kept
             self.lock(f)
             f.call(give_back, 0)
             self.unlock(f)
-            again = self._raw(f, full, zero)
-            with f.when(again.eq(0)):
+            made.set(f.call(make, full, number, zero))
+            with f.when(made.now.eq(0)):
                 self.lock(f)
                 self.add(f, USED, -full)
                 self.unlock(f)
-                f.ret(0)
-            f.ret(self._headed(f, again, full, number))
-        f.ret(self._headed(f, raw, full, number))
+        f.ret(made)
         return f
 
     def _count(self, f: Function, full: Value) -> None:
@@ -244,28 +252,41 @@ class _Writer:
         self.raise_to(f, HIGH, used)
         self.raise_to(f, PEAK, used)
 
-    def _raw(self, f: Function, full: Value, zero: Value) -> Value:
-        """Memory of the system with room for a block's data, the line before it, and the way to the next page."""
+    def make(self) -> Function:
+        """A block in new memory, of zeros where that is asked for; or null."""
+        f = Function(self.module, "make_block", [I64, I64, I64], PTR, internal=True)
+        full, number, zero = f.args
+        found = f.variable(PTR, 0)
+        if self.maps:
+            with f.when(full >= _MAPPED):
+                private = f.constant(I32, 0x22 if self.linux else 0x1002)  # MAP_PRIVATE | MAP_ANONYMOUS
+                null, protection, none = f.constant(PTR, 0), f.constant(I32, _READ_WRITE), f.constant(I32, -1)
+                given = (null, full + _PAGE, protection, private, none, f.constant(I64, 0))
+                start = self.system(f, "mmap", *given).address()
+                with f.when(start.ne(-1)):
+                    found.set(self._headed(f, start, f.constant(I64, 0), full, number))
+                f.ret(found)
         size = full + (_PAGE + _LINE)
-        found = f.variable(PTR)
+        raw = f.variable(PTR)
         with f.when(zero.ne(0)):
-            found.set(self.system(f, "calloc", f.constant(I64, 1), size))
+            raw.set(self.system(f, "calloc", f.constant(I64, 1), size))
         with f.unless(zero.ne(0)):
-            found.set(self.system(f, "malloc", size))
-        return found.now
+            raw.set(self.system(f, "malloc", size))
+        address = raw.now.address()
+        with f.when(address.ne(0)):
+            found.set(self._headed(f, (address + (_PAGE - 1)) & -_PAGE, address, full, number))
+        f.ret(found)
+        return f
 
-    def _headed(self, f: Function, raw: Value, full: Value, number: Value) -> Value:
-        """The data of a block in new memory, whose line is written."""
-        data = ((raw.address() + (_PAGE - 1)) & -_PAGE) + _LINE
-        pointer = data.pointer()
-        for value, place in ((raw, _RAW), (data ^ _SECRET, _MARK), (full, _BYTES), (number, _CLASS)):
-            f.store(value, pointer + place)
-        advise = self.find("madvise") if "linux" in self.module.target.triple else None
-        if advise is not None:
+    def _headed(self, f: Function, start: Value, raw: Value, full: Value, number: Value) -> Value:
+        """The data of a block at the start of a page, whose line is written."""
+        data = (start + _LINE).pointer()
+        for value, place in ((raw, _RAW), (data.address() ^ _SECRET, _MARK), (full, _BYTES), (number, _CLASS)):
+            f.store(value, data + place)
+        if self.linux and self.find("madvise") is not None:
             with f.when(full >= _LARGE_PAGES):
-                start = (data - _LINE).pointer()
-                f.call(f.outside("c_madvise", advise), start, full, f.constant(I32, _MADV_HUGEPAGE), result=I32)
-        return pointer
+                self.system(f, "madvise", start.pointer(), full, f.constant(I32, _MADV_HUGEPAGE), result=I32)
+        return data
 
     def _clear(self, f: Function, block: Value, size: Value) -> None:
         f.intrinsic("llvm.memset.p0.i64", VOID, block, f.constant(I8, 0), size, f.constant(I1, False))
