@@ -5,14 +5,14 @@ from __future__ import annotations
 import operator
 
 from flambeau.backends.base import Backend, KernelTable
-from flambeau.backends.cpu import conv, elementwise, fourier, index, linalg, nn, optim, pool, random, reduce, shape
+from flambeau.backends.cpu import conv, elementwise, fourier, index, linalg, nn, optim, pool, random, reduce, shape, small
 from flambeau.backends.generic import generic_table
 
 
 def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
-    for module in (elementwise, reduce, linalg, shape, index, nn, conv, pool, optim, random, fourier):
+    for module in (elementwise, reduce, linalg, shape, index, nn, conv, pool, optim, random, fourier, small):
         module.bind(table)
     table.register("slices", operator.getitem)  # numpy copies only where an index is all ints
     return table
