@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flambeau.backends.base import Kernel, KernelTable
+from flambeau.backends.cpu import helpers
 from flambeau.backends.cpu.memory import is_here, memory
 from flambeau.core import config
 from flambeau.core.dtype import DType
@@ -29,7 +30,11 @@ def active() -> Target | None:
 def _target(name: str) -> Target | None:
     from flambeau.backends.llvm import compiler, target  # what small work does not need
 
-    return target.named(name) if compiler.unavailable() is None else None
+    if compiler.unavailable() is not None:
+        return None
+    found = target.named(name)
+    helpers.make(found)
+    return found
 
 
 def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int) -> None:
