@@ -38,7 +38,7 @@ class CpuBackend(Backend):
 
     @staticmethod
     def prepare_thread() -> None:
-        """Silence numpy's floating point warnings in this thread, IEEE results speak for themselves; keep its memory."""
+        """Silence numpy's floating point warnings in this thread: IEEE results speak for themselves. Keep memory."""
         np.seterr(all="ignore")
         memory.enter()
 

@@ -37,7 +37,7 @@ def _by_numpy(x: Array, row: Array) -> Array:
     """Its addition takes 0.6 us more to set up where it broadcasts."""
     spread = np.empty(x.shape, x.dtype)
     spread[...] = row
-    return np.add(x, spread, x)  # type: ignore[no-any-return]
+    return np.add(x, spread, x)
 
 
 def _by_numpy_so_far(x: Array, row: Array) -> Array:

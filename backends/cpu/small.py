@@ -10,7 +10,6 @@ the first call on would load the compiler for a program of one line, and a later
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,8 +75,9 @@ class _Waiting:
         for name, source in self.sources.items():
             entry = self.table.own(name, self.dtype)
             assert entry is not None, f"no kernel {name} for {self.dtype.name}"
-            self.before[name] = _by_position(entry.fn)
-            self.counted[name] = made = makers[len(_operands(source))](entry.fn)
+            arity = len(_operands(source))
+            self.before[name] = _by_position(entry.fn, arity)
+            self.counted[name] = made = makers[arity](entry.fn)
             made.nout = 1  # type: ignore[attr-defined]  # it takes `out` by position, as numpy's do
             self.table.register(name, made, (self.dtype,))
 
@@ -130,12 +130,14 @@ def _operands(source: str) -> tuple[str, ...]:
     return tuple(v for v in _OPERANDS if v in source.replace("maximum", "").replace("minimum", ""))
 
 
-def _by_position(native: Kernel) -> Kernel:
+def _by_position(native: Kernel, arity: int) -> Kernel:
     """A kernel as the fallback of a built-in: ``out`` may come by position."""
-    if isinstance(native, np.ufunc) and native not in (np.maximum, np.minimum):
+    if isinstance(native, np.ufunc):
         return native
 
     def kernel(*arrays: Array, out: Array | None = None) -> Any:
+        if len(arrays) > arity:
+            *arrays, out = arrays  # type: ignore[assignment]
         return native(*arrays) if out is None else native(*arrays, out=out)
 
     return kernel

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.backends.base import Layout
-from flambeau.backends.cpu.helpers import address
+from flambeau.backends.cpu.helpers import address as address  # of the storage calls, too
 
 Array = np.ndarray[Any, Any]
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 import operator
 
 from flambeau.backends.base import Backend, KernelTable
-from flambeau.backends.cpu import conv, elementwise, fourier, index, linalg, nn, optim, pool, random, reduce, shape, small
+from flambeau.backends.cpu import (
+    conv,
+    elementwise,
+    fourier,
+    index,
+    linalg,
+    nn,
+    optim,
+    pool,
+    random,
+    reduce,
+    shape,
+    small,
+)
 from flambeau.backends.generic import generic_table
 
 

@@ -30,7 +30,7 @@ from flambeau.backends.llvm.threads import forever
 from flambeau.backends.llvm.types import I1, I8, I32, I64, PTR, VOID, Type
 
 #: Bytes of the smallest block: less is quickly had, and the C library keeps it as well.
-LEAST: Final = 1 << 16
+LEAST: Final = 1 << 14
 #: Bytes that may be kept beyond what was in use at once.
 SLACK: Final = 1 << 23
 #: Bytes from which Linux is asked for large pages, as numpy does.

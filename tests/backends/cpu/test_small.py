@@ -73,9 +73,7 @@ def _operands(dtype: DType, name: str, shapes: list[tuple[int, ...]]) -> list[np
 
 
 @pytest.mark.parametrize(("dtype", "name"), CASES, ids=lambda v: getattr(v, "name", v))
-def test_bits_are_those_of_the_kernel_before(
-    tables: tuple[KernelTable, KernelTable], dtype: DType, name: str
-) -> None:
+def test_bits_are_those_of_the_kernel_before(tables: tuple[KernelTable, KernelTable], dtype: DType, name: str) -> None:
     plain, changed = (table.find(name, dtype) for table in tables)
     assert plain is not None and changed is not None
     assert changed.__module__ == "flambeau.backends.llvm"
@@ -110,6 +108,19 @@ def test_other_layouts_broadcasts_and_in_place_are_served_too(
         expected = plain(*[v.copy() for v in ins])
         changed(*ins, ins[0])
         np.testing.assert_array_equal(ins[0], expected)
+
+
+@pytest.mark.parametrize("name", ["relu", "sqrt", "maximum", "where", "neg", "add"])
+def test_out_by_position_or_name_of_any_layout(tables: tuple[KernelTable, KernelTable], name: str) -> None:
+    plain, changed = (table.find(name, dt.float32) for table in tables)
+    assert plain is not None and changed is not None
+    ins = [np.abs(v) if v.dtype != bool else v for v in _operands(dt.float32, name, [(6, 8)] * 3)]
+    expected = np.asarray(plain(*ins))
+    for by_name in (False, True):
+        out = np.zeros((8, 6), "f4").T
+        found = changed(*ins, out=out) if by_name else changed(*ins, out)
+        assert found is out
+        np.testing.assert_array_equal(out, expected)
 
 
 def test_errors_are_numpys(tables: tuple[KernelTable, KernelTable]) -> None:

@@ -192,9 +192,8 @@ def test_threads_share_the_blocks(scene: Scene) -> None:
         held = []
         for size in rng.integers(LEAST // 2, 3 * LEAST, 300):
             held.append(np.full(size, number, np.uint8))
-            if len(held) > 5:
-                if not (held.pop(int(rng.integers(5))) == number).all():
-                    wrong.append(number)
+            if len(held) > 5 and not (held.pop(int(rng.integers(5))) == number).all():
+                wrong.append(number)
 
     threads = [threading.Thread(target=inside, args=(work, i)) for i in range(4)]
     for t in threads:
