@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from benchmarks import frameworks
 from benchmarks.measure import Row
+from benchmarks.processes import busy_core
 from benchmarks.suite import Settings, difference, measured
 from benchmarks.workloads import WORKLOADS, Training
 
@@ -19,9 +20,21 @@ def named(workload: str, phase: str) -> str:
 
 
 CASES = {named(workload, phase): (workload, phase) for workload in WORKLOADS for phase in PHASES}
+#: A training step on all cores, one of which another process keeps busy.
+CROWDED = "gpt, training step beside a busy core"
 
 
 def rows(settings: Settings) -> Iterator[Row]:
+    yield from _alone(settings)
+    for _ in settings.chosen({CROWDED: None}):
+        sides = _agreeing(settings, "gpt")
+        cores = frameworks.cores()
+        frameworks.set_threads(settings.modules, cores)
+        with busy_core():
+            yield measured(settings, "models", CROWDED, [side.step for side in sides], threads=cores)
+
+
+def _alone(settings: Settings) -> Iterator[Row]:
     for workload in dict.fromkeys(CASES[name][0] for name in settings.chosen(CASES)):
         sides = _agreeing(settings, workload)
         for name in settings.chosen(CASES) if sides else ():

@@ -53,7 +53,7 @@ def text(runs: Sequence[Run]) -> str:
     parts += ["## Ops\n", "float32 throughout; forward alone unless the row says otherwise.\n"]
     for heading, cases in ops.GROUPS.items():
         parts += [f"### {heading}\n", _table(list(cases), [row for row in found if row.suite == "ops"])]
-    parts += _section("models", list(models.CASES), found)
+    parts += _section("models", [*models.CASES, models.CROWDED], found)
     parts += _section("memory", list(memory.CASES), found)
     parts += _section("startup", [*startup.CASES, startup.NUMPY], found)
     parts += _swept(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmarks.frameworks import ROOT
 
@@ -20,3 +22,14 @@ def answer(code: str, *arguments: str, cache: str) -> list[float]:
     if done.returncode:
         raise RuntimeError(f"a process of the benchmarks ended with {done.returncode}:\n{done.stderr}")
     return [float(number) for number in done.stdout.split()]
+
+
+@contextmanager
+def busy_core() -> Iterator[subprocess.Popen[bytes]]:
+    """Meanwhile another process, this one, does nothing but keep a core busy."""
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield neighbour
+    finally:
+        neighbour.kill()
+        neighbour.wait()

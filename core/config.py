@@ -203,7 +203,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
         Setting("cache_size", _bytes, 256 << 20, "256M", "a number of bytes such as '100M' (K, M, G, T), or 'none'",
                 "How much is kept there of each kind of kernels, the oldest going first; 0 keeps nothing, none has no "
                 "bound."),
-        Setting("cpu_code", _processor, "none", "none", "host, avx512, avx2, sse or none",
+        Setting("cpu_code", _processor, "host", "host", "host, avx512, avx2, sse or none",
                 "The processor that machine code for the CPU is made for; `host` is this one, and with `none` numpy "
                 "computes everything."),
         Setting("cpu_cache", _bytes, 1 << 30, "1G", "a number of bytes such as '512M' or '2G' (K, M, G, T), or 'none'",

@@ -47,6 +47,7 @@ class CpuBackend(Backend):
         details = {"cores": threads.available_cores(), "threads": threads.num_threads(), "numpy": np.__version__}
         return DeviceProperties(platform.processor() or platform.machine(), memory, details)
 
+<<<<<<< HEAD
     def memory_stats(self, index: int = 0) -> MemoryStats:
         return memory.stats()
 
@@ -58,6 +59,24 @@ class CpuBackend(Backend):
 
     def empty_cache(self) -> None:
         memory.trim()
+=======
+    def notes(self) -> list[str]:
+        from flambeau.backends.llvm import compiler, cpython, target  # lazy for start-up
+
+        try:
+            reason = compiler.unavailable()
+        except config.ConfigError as error:
+            reason = str(error)
+        if reason is not None:
+            return [f"no machine code, numpy computes everything: {reason}"]
+        chosen = target.named(config.get("cpu_code"))
+        calls = cpython.unsuited()
+        slow = [] if calls is None else [f"calls of machine code go through ctypes: {calls}"]
+        return [
+            f"machine code for {chosen.cpu}, {8 * chosen.register}-bit registers, in {compiler.store.folder}",
+            *slow,
+        ]
+>>>>>>> next
 
     def set_num_threads(self, count: int) -> None:
         """Tell BLAS and the pool; the setting ``num_threads`` itself is the caller's to change."""

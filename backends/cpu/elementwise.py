@@ -6,6 +6,7 @@ call a quarter more, and large ones wait for memory, not for cores.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +42,8 @@ _SOURCES: Final = {
     "bitwise_not": "~x", "le": "x <= y", "gt": "x > y", "ge": "x >= y", "ne": "x != y",
     "logical_not": "x == 0", "logical_and": "(x != 0) & (y != 0)", "logical_or": "(x != 0) | (y != 0)",
     "logical_xor": "(x != 0) ^ (y != 0)",
+    "logaddexp": f"where(x == y, x + {math.log(2)}, maximum(x, y) + log1p(exp(-abs(x - y))))",
+    "logaddexp2": f"where(x == y, x + 1, maximum(x, y) + log1p(exp2(-abs(x - y))) * {1 / math.log(2)})",
 }  # fmt: skip
 #: Functions that depend on where the next number of the dtype lies: float32 does not tell for a shorter one.
 _BY_STEPS: Final = frozenset({"nextafter"})

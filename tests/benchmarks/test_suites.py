@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flambeau as fb
-from benchmarks import grown, memory, ops, overhead, processes, startup, sweep
+from benchmarks import frameworks, grown, memory, models, ops, overhead, processes, startup, sweep
 from benchmarks.cases import Case, forward
 from benchmarks.measure import Row
 from benchmarks.suite import Settings
@@ -50,6 +50,14 @@ def test_memory_is_of_the_process_and_of_the_training(monkeypatch: pytest.Monkey
         "mlp, peak": ((30.0,) * 3, "B"),
         "mlp, peak beyond the import": ((10.0,) * 3, "B"),
     }
+
+
+def test_a_step_beside_a_busy_core_is_measured_with_a_neighbour() -> None:
+    (fact,) = facts(models.rows(settings(models.CROWDED)))
+    assert fact == ("models", models.CROWDED, frameworks.cores(), 3)
+    with processes.busy_core() as neighbour:
+        assert neighbour.poll() is None
+    assert neighbour.poll() is not None
 
 
 def test_start_is_measured_in_processes_of_its_own() -> None:

@@ -4,6 +4,8 @@ Every one is told in three axes, those in front of size 1. The gradient of the i
 output's gradient with the turned weight: one for each phase of the stride, each with the taps that meet it (V. Dumoulin
 and F. Visin, A guide to convolution arithmetic for deep learning, 2016).
 
+Large ones of 3 × 3 taps and single places go Winograd's way (:mod:`~flambeau.backends.cpu.native.winograd_calls`).
+
 Memory beside the result: for each thread at most a few MB (a panel, and one padded plane or some that share 512 KB),
 for the gradient of the weight at most 16 times a block of it, for a strided gradient of the input one phase of it.
 """
@@ -19,9 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.cpu import threads
-from flambeau.backends.cpu.native import conv_forward, conv_weights, depthwise
-from flambeau.backends.cpu.native.conv_tile import Tile, tile_of
+from flambeau.backends.cpu.native import conv_forward, conv_weights, depthwise, winograd_calls
+from flambeau.backends.cpu.native.conv_tile import Memory, tile_of
+from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.target import Target
 
@@ -55,6 +57,12 @@ class Shape:
     def is_depthwise(self) -> bool:
         """Whether each channel is by itself."""
         return self.groups > 1 and self.channels == self.out_channels == 1
+
+    @property
+    def is_square(self) -> bool:
+        """Whether it is in two axes, by 3 × 3 taps and single places."""
+        flat = self.inside[0] == 1 and self.padding[0] == 0
+        return flat and self.kernel == (1, 3, 3) and self.stride == self.dilation == (1, 1, 1)
 
     @cached_property
     def taps(self) -> Array:
@@ -126,6 +134,15 @@ def _dense(
 ) -> None:  # fmt: skip
     """The convolution of x with the taps ``which`` of a weight (groups, O, C, taps), which may be a view."""
     tile, (groups, out_channels, channels, _) = tile_of(target), weight.shape
+    start = _bias(bias, groups * out_channels)
+    if winograd_calls.pays(x.shape[0], channels, out_channels, outside) and len(taps) == 9:
+        square = winograd_calls.square(taps, stride) if x.ndim == 4 else None
+        if square is not None:
+            padding, order = square
+            nine = [which[i] for i in order]
+            sizes = (x.shape[2], x.shape[3]), (outside[1], outside[2])
+            if winograd_calls.conv(target, x, weight, nine, start, y, *sizes, padding):
+                return
     if weight.flags.c_contiguous and len(which) == weight.shape[3]:
         read, apart = weight, (out_channels * channels * len(which), channels * len(which), 1)
     else:
@@ -135,11 +152,11 @@ def _dense(
     inside = (1,) * (3 - len(inside)) + inside
     blocks = -(-channels // max(1, conv_forward.DEPTH // kernel))
     step = -(-channels // blocks)
-    all_panels = -(-places // tile.columns)
-    panels = max(1, min(_PANELS // (step * kernel * tile.columns), all_panels * groups // _CHUNKS))
-    memory = Memory((step * kernel + out_channels) * tile.columns * panels)
+    all_panels = -(-places // tile.width)
+    panels = max(1, min(_PANELS // (step * kernel * tile.width), all_panels * groups // _CHUNKS))
+    memory = Memory((step * kernel + out_channels) * tile.width * panels)
     chunks = -(-all_panels // panels)
-    start, table = _bias(bias, groups * out_channels), np.ascontiguousarray(taps, np.int64)
+    table = np.ascontiguousarray(taps, np.int64)
     conv_forward.forward(target, stride[2] if stride[2] < 3 else 0)(
         chunks * groups, address(x), address(read), address(start), address(y), address(table), memory.address,
         memory.bytes, places, channels, out_channels, groups, *inside, kernel, *outside, *stride, step, panels,
@@ -160,15 +177,6 @@ def _arranged(target: Target, weight: Array, which: list[int]) -> Array:
         column, group,
     )  # fmt: skip
     return found
-
-
-class Memory:
-    """Zeros for each thread, which start a cache line."""
-
-    def __init__(self, floats: int):
-        self.bytes = (floats * 4 + 63) // 64 * 64 + 64
-        self._block = np.zeros(threads.num_threads() * self.bytes + 64, np.uint8)
-        self.address = (address(self._block) + 63) & ~63
 
 
 def _depthwise(
@@ -280,6 +288,11 @@ def _weight_plan(tile: Tile, s: Shape) -> conv_weights.Plan:
 
 
 def _dense_weight(target: Target, grad: Array, x: Array, s: Shape) -> Array:
+    if s.is_square and winograd_calls.pays(s.batch, s.channels, s.out_channels, s.outside):
+        found = np.empty((s.groups * s.out_channels, s.channels, *s.kernel), np.float32)
+        sizes = [(n[1], n[2]) for n in (s.inside, s.outside, s.padding)]
+        if winograd_calls.conv_grad_weight(target, grad, x, found, s.groups, *sizes):
+            return found
     plan = _weight_plan(tile_of(target), s)
     memory, offsets = Memory(plan.floats), plan.offsets
     size = s.groups * s.out_channels * s.channels * len(s.taps)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
-from flambeau.backends.cpu.native.conv_tile import Tile, below, call_for, products, tile_of
+from flambeau.backends.cpu.native.conv_tile import below, call_for, products, tile_of
+from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
@@ -60,14 +61,14 @@ class _Chunk:
         self.image = v["groups"] * v["channels"] * self.plane
         self.out_image = v["groups"] * v["out_channels"] * self.outside
         self.panel = v["memory"] + f.thread * v["memory_bytes"]
-        self.size = v["step"] * v["kernel"] * (tile.columns * 4)  # of a panel
+        self.size = v["step"] * v["kernel"] * (tile.width * 4)  # of a panel
         self.tiles = self.panel + self.size * v["panels"]
-        self.begin = number * v["panels"] * tile.columns
-        self.end = f.minimum(self.begin + v["panels"] * tile.columns, v["places"])
+        self.begin = number * v["panels"] * tile.width
+        self.end = f.minimum(self.begin + v["panels"] * tile.width, v["places"])
 
     def panels(self) -> Iterator[tuple[Value, Value, Value]]:
         """The first place of each panel, how many it has, and where it stands."""
-        f, columns = self.f, self.tile.columns
+        f, columns = self.f, self.tile.width
         for q in f.range(self.begin, self.end, columns):
             yield q, f.minimum(self.end - q, columns), self.panel + (q - self.begin) // columns * self.size
 
@@ -81,7 +82,7 @@ class _Chunk:
         within = first.eq((q + columns - 1) // self.outside)
         aside = self.tiles + (q - self.begin) * v["out_channels"] * 4
         to = f.select(within, self.y + (first * self.out_image + q - first * self.outside) * 4, aside)
-        return to, f.select(within, self.outside, self.tile.columns), within
+        return to, f.select(within, self.outside, self.tile.width), within
 
     def images(self, q: Value, columns: Value) -> Iterator[tuple[Value, Value, Value]]:
         """Each image that a panel shows, with the first of its places there and the one after the last."""
@@ -127,7 +128,7 @@ def _rows(f: Function, tile: Tile, source: Value, to: Value, pitch: Value, rows:
     for j in f.range(0, columns, tile.lanes):
         mask = below(f, columns - j, tile.lanes)
         for i in f.range(0, rows):
-            value = f.load_masked(tile.vector, source + i * (tile.columns * 4), j, mask)
+            value = f.load_masked(tile.vector, source + i * (tile.width * 4), j, mask)
             f.store_masked(value, to + i * pitch * 4, j, mask)
 
 
@@ -135,7 +136,7 @@ def _pack(module: Module, tile: Tile, stride: int) -> Function:
     """The part of a panel that shows ``count`` places of one image from place ``start`` on."""
     f = Function(module, "pack", [PTR] * 3 + [I64] * 12, internal=True)
     x, panel, taps, kernel, channels, depth, height, width, oh, ow, s0, s1, s2, start, count = f.args
-    plane, jump, lanes = depth * height * width * 4, kernel * (tile.columns * 4), tile.lanes
+    plane, jump, lanes = depth * height * width * 4, kernel * (tile.width * 4), tile.lanes
     done = f.variable(I64, 0)
     with f.loop() as leave:
         q = done.now
@@ -150,7 +151,7 @@ def _pack(module: Module, tile: Tile, stride: int) -> Function:
                 i0, i1, i2 = (b + f.load(I64, taps, t * 3 + i) for i, b in enumerate((base0, base1, base2)))
                 inside = i0.compare("ult", depth) & i1.compare("ult", height)
                 whole = inside & run.eq(lanes) & (i2 >= 0) & (i2 + s2 * (lanes - 1) < width)
-                source, to = x + ((i0 * height + i1) * width + i2) * 4, panel + (t * tile.columns + q) * 4
+                source, to = x + ((i0 * height + i1) * width + i2) * 4, panel + (t * tile.width + q) * 4
                 if stride == 0:
                     _one_by_one(f, source, to, plane, jump, (some, end), s2, i2, inside, width, run)
                     continue

@@ -7,41 +7,26 @@ The scheme is that of K. Goto and R. van de Geijn, Anatomy of High-Performance M
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from flambeau.backends.cpu import threads
+from flambeau.backends.cpu.native.micro import Tile, tile
+from flambeau.backends.cpu.native.pack import NUMBERS, transpose
+from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import F32, I32, I64, PTR, Type
+from flambeau.backends.llvm.types import F32, I32, I64, PTR
 
 #: Steps of the innermost loop at a time; a power of two.
 UNROLL: Final = 4
 
 
-@dataclass(frozen=True)
-class Tile:
-    """The results that registers hold: ``rows`` times ``vectors`` of ``lanes`` numbers."""
-
-    rows: int
-    vectors: int
-    lanes: int
-
-    @property
-    def columns(self) -> int:
-        """Numbers in a row of the tile: the width of a panel."""
-        return self.vectors * self.lanes
-
-    @property
-    def vector(self) -> Type:
-        """The type of one vector."""
-        return F32.vector(self.lanes)
-
-
 def tile_of(target: Target) -> Tile:
-    """The tile that fills the registers of a target and leaves some for the operands."""
-    rows, vectors = (8, 3) if target.registers >= 32 else (6, 2)
-    return Tile(rows, vectors, target.lanes(F32))
+    """The tile that fills the registers of a target with float32."""
+    return tile(target, NUMBERS["float32"])
 
 
 def below(f: Function, count: Value, lanes: int) -> Value:
@@ -55,6 +40,15 @@ def unrolled(f: Function, count: Value) -> Sequence[Value]:
     return f.value(I64, 0), count & ~(UNROLL - 1), count
 
 
+class Memory:
+    """Zeros for each thread, which start a cache line."""
+
+    def __init__(self, floats: int):
+        self.bytes = (floats * 4 + 63) // 64 * 64 + 64
+        self._block = np.zeros(threads.num_threads() * self.bytes + 64, np.uint8)
+        self.address = (address(self._block) + 63) & ~63
+
+
 class Accumulators:
     """The tile in registers; ``vectors`` of it are in use."""
 
@@ -66,11 +60,11 @@ class Accumulators:
         """Add the products of one column of numbers, by their addresses, with one row of the panel; go to the next."""
         f, tile = self.f, self.tile
         row = [f.load(tile.vector, panel.now, j * tile.lanes) for j in range(self.vectors)]
-        for address, sums in zip(numbers, self.sums, strict=True):
-            number = f.splat(f.load(F32, address), tile.lanes)
+        for place, sums in zip(numbers, self.sums, strict=True):
+            number = f.splat(f.load(F32, place), tile.lanes)
             for j in range(self.vectors):
                 sums[j].set(f.muladd(number, row[j], sums[j].now))
-        panel.set(panel.now + tile.columns * 4)
+        panel.set(panel.now + tile.width * 4)
 
 
 def product(module: Module, name: str, tile: Tile, vectors: int) -> Function:
@@ -135,23 +129,6 @@ def call_for(f: Function, callees: Sequence[Function], columns: Value, lanes: in
             f.call(callee, *args)
 
 
-def transposed(f: Function, rows: Sequence[Value]) -> list[Value]:
-    """A square of vectors turned about its diagonal, by halves, quarters and so on."""
-    lanes = len(rows)
-    found, distance = list(rows), lanes // 2
-    while distance:
-        turned = list(found)
-        for i in range(lanes):
-            if i & distance:
-                continue
-            a, b = found[i], found[i | distance]
-            order = range(lanes)
-            turned[i] = f.shuffle(a, b, [k if not k & distance else lanes + (k ^ distance) for k in order])
-            turned[i | distance] = f.shuffle(a, b, [k | distance if not k & distance else lanes + k for k in order])
-        found, distance = turned, distance // 2
-    return found
-
-
 def turned_panel(module: Module, name: str, tile: Tile) -> Function:
     """``name(source, pitch, depth, columns, panel)``: panel[k][j] = source[j][k], 0 for the j that do not count.
 
@@ -162,18 +139,18 @@ def turned_panel(module: Module, name: str, tile: Tile) -> Function:
     source, pitch, depth, columns, panel = f.args
     main = depth & ~(lanes - 1)
     rest = below(f, depth - main, lanes)
-    for begin in range(0, tile.columns, lanes):
+    for begin in range(0, tile.width, lanes):
         with f.when(columns > begin):
             rows = [
                 source + pitch * f.select(columns > begin + i, f.value(I64, begin + i), 0) * 4 for i in range(lanes)
             ]
             counts = below(f, columns - begin, lanes)
             for k in f.range(0, main, lanes):
-                for i, row in enumerate(transposed(f, [f.load(vector, r, k) for r in rows])):
-                    f.store(f.select(counts, row, 0.0), panel, (k + i) * tile.columns + begin)
+                for i, row in enumerate(transpose(f, [f.load(vector, r, k) for r in rows])):
+                    f.store(f.select(counts, row, 0.0), panel, (k + i) * tile.width + begin)
             with f.when(main < depth):
-                for i, row in enumerate(transposed(f, [f.load_masked(vector, r, main, rest) for r in rows])):
+                for i, row in enumerate(transpose(f, [f.load_masked(vector, r, main, rest) for r in rows])):
                     with f.when(depth - main > i):
-                        f.store(f.select(counts, row, 0.0), panel, (main + i) * tile.columns + begin)
+                        f.store(f.select(counts, row, 0.0), panel, (main + i) * tile.width + begin)
     f.ret()
     return f

@@ -17,12 +17,12 @@ import numpy as np
 from flambeau.backends.cpu.native.conv_tile import (
     UNROLL,
     Accumulators,
-    Tile,
     call_for,
     tile_of,
     turned_panel,
     unrolled,
 )
+from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.native.planes import copy_row
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
@@ -94,7 +94,7 @@ def plan(
     rows = -(-flat.size // tile.rows) * tile.rows
     offsets = np.concatenate([flat, np.repeat(flat[-1:], rows - flat.size)])
     offsets = np.ascontiguousarray(offsets, np.int64)
-    floats = 4 * _PLACES + _PLACES * tile.columns + rows * tile.columns + images * step * plane * any(padding)
+    floats = 4 * _PLACES + _PLACES * tile.width + rows * tile.width + images * step * plane * any(padding)
     return Plan(step, images, parts, width, parts * shared, padded, offsets, floats + 4 * tile.lanes)
 
 
@@ -138,15 +138,15 @@ class _Sizes:
         self.grad = v["grad"] + (self.group * v["out_channels"] + self.out_channel) * self.outside * 4
         self.table = v["memory"] + f.thread * v["memory_bytes"]
         self.panel = self.table + 16 * _PLACES
-        self.sums = self.panel + 4 * _PLACES * tile.columns
+        self.sums = self.panel + 4 * _PLACES * tile.width
         tall = (v["step"] * v["kernel"] + (tile.rows - 1)) // tile.rows * tile.rows
-        self.frame = self.sums + tall * (4 * tile.columns)
+        self.frame = self.sums + tall * (4 * tile.width)
 
 
 def _chunk(f: JobFunction, tile: Tile, copy: Function, turn: Function, multiply: list[Function]) -> None:
     z = _Sizes(f, tile)
     v = z.v
-    for i in f.range(0, (z.rows + (tile.rows - 1)) // tile.rows * tile.rows * tile.columns, tile.lanes):
+    for i in f.range(0, (z.rows + (tile.rows - 1)) // tile.rows * tile.rows * tile.width, tile.lanes):
         f.store(f.constant(tile.vector, 0.0), z.sums, i)
     per_part = (v["batch"] + v["parts"] - 1) // v["parts"]
     begin = z.part * per_part
@@ -164,18 +164,18 @@ def _chunk(f: JobFunction, tile: Tile, copy: Function, turn: Function, multiply:
                 source = (
                     z.grad + ((n + image) * v["groups"] * v["out_channels"] * z.outside + low - image * z.outside) * 4
                 )
-                f.call(turn, source, z.outside, high - low, z.columns, z.panel + (low - q) * (4 * tile.columns))
+                f.call(turn, source, z.outside, high - low, z.columns, z.panel + (low - q) * (4 * tile.width))
             for i in f.range(0, z.rows, tile.rows):
                 call_for(
                     f, multiply, z.columns, tile.lanes, z.table, runs, z.panel, v["offsets"] + i * 8, frame,
-                    v["stride2"] * 4, z.sums + i * (4 * tile.columns),
+                    v["stride2"] * 4, z.sums + i * (4 * tile.width),
                 )  # fmt: skip
     first = z.group * v["out_channels"] + z.out_channel
     out = v["out"] + (z.part * v["size"] + (first * v["channels"] + z.channel) * v["kernel"]) * 4
     for j in f.range(0, z.columns):
         row = out + j * v["channels"] * v["kernel"] * 4
         for i in f.range(0, z.rows):
-            f.store(f.load(F32, z.sums + j * 4, i * tile.columns), row, i)
+            f.store(f.load(F32, z.sums + j * 4, i * tile.width), row, i)
     f.ret()
 
 
@@ -232,7 +232,7 @@ def _product(module: Module, name: str, tile: Tile, vectors: int) -> Function:
                     along.set(here + step)
     for i, row_sums in enumerate(total.sums):
         for j, value in enumerate(row_sums):
-            at = i * tile.columns + j * tile.lanes
+            at = i * tile.width + j * tile.lanes
             f.store(f.load(tile.vector, sums, at) + value.now, sums, at)
     f.ret()
     return f

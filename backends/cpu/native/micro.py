@@ -14,7 +14,7 @@ from flambeau.backends.cpu.native.pack import Numbers
 from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import I64, PTR
+from flambeau.backends.llvm.types import I64, PTR, Type
 
 #: What is done to vectors of a finished result: an activation.
 Epilogue = Callable[[Function, Value], Value]
@@ -24,16 +24,22 @@ _UNROLL: Final = 2
 
 @dataclass(frozen=True)
 class Tile:
-    """The registers' shape: ``rows`` times ``vectors`` of ``lanes`` numbers."""
+    """The registers' shape: ``rows`` times ``vectors`` of ``lanes`` numbers of type ``number``."""
 
     rows: int
     vectors: int
     lanes: int
+    number: Type
 
     @property
     def width(self) -> int:
         """Numbers in a row."""
         return self.vectors * self.lanes
+
+    @property
+    def vector(self) -> Type:
+        """The type of one vector."""
+        return self.number.vector(self.lanes)
 
 
 def tile(target: Target, numbers: Numbers) -> Tile:
@@ -42,7 +48,7 @@ def tile(target: Target, numbers: Numbers) -> Tile:
         rows, vectors = 8, 3
     else:
         rows, vectors = 6 if target.fma else 4, 2  # a product that is to be added takes a register of its own
-    return Tile(rows, vectors, target.lanes(numbers.compute))
+    return Tile(rows, vectors, target.lanes(numbers.compute), numbers.compute)
 
 
 def define(
@@ -114,7 +120,7 @@ def _sums(
     k: Value, rows: list[Value], term: Value, b: Value, width: Value,
 ) -> list[list[Variable]]:  # fmt: skip
     """The tile's sums over all terms, in order."""
-    t = numbers.compute.vector(shape.lanes)
+    t = shape.vector
     sums = [[f.variable(t, 0.0) for _ in range(vectors)] for _ in rows]
     at, here = f.variable(I64, 0), f.variable(PTR, b)
     step = term * numbers.compute.bytes

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu.native import pool_rows
-from flambeau.backends.cpu.native.conv import Memory, dense, served
+from flambeau.backends.cpu.native.conv import dense, served
+from flambeau.backends.cpu.native.conv_tile import Memory
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F32
