@@ -47,7 +47,6 @@ class CpuBackend(Backend):
         details = {"cores": threads.available_cores(), "threads": threads.num_threads(), "numpy": np.__version__}
         return DeviceProperties(platform.processor() or platform.machine(), memory, details)
 
-<<<<<<< HEAD
     def memory_stats(self, index: int = 0) -> MemoryStats:
         return memory.stats()
 
@@ -59,7 +58,7 @@ class CpuBackend(Backend):
 
     def empty_cache(self) -> None:
         memory.trim()
-=======
+
     def notes(self) -> list[str]:
         from flambeau.backends.llvm import compiler, cpython, target  # lazy for start-up
 
@@ -76,7 +75,6 @@ class CpuBackend(Backend):
             f"machine code for {chosen.cpu}, {8 * chosen.register}-bit registers, in {compiler.store.folder}",
             *slow,
         ]
->>>>>>> next
 
     def set_num_threads(self, count: int) -> None:
         """Tell BLAS and the pool; the setting ``num_threads`` itself is the caller's to change."""
