@@ -32,6 +32,9 @@ _NATIVE: Final = {
     **dict.fromkeys(("argmax", "argmin"), ("args", 1 << 15)),
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ("scan", 1 << 13)),
 }
+#: Elements from which on machine code sorts, and values from which on it searches.
+_SORTED: Final = 1 << 8
+_SEARCHED: Final = 1 << 5
 _BLOCK: Final = 1 << 18
 #: Pieces in which an axis that stays is cut: of much, and of more than that.
 _PIECES: Final = 4, 16
@@ -53,6 +56,9 @@ def bind(table: KernelTable) -> None:
         _cut(table, name, getattr(xp_scan, name))
     for name in ("argsort", "sort", "topk"):
         _cut(table, name, getattr(xp_sort, name))
+        over(table, name, dt.BOOLS + dt.REALS, "sort", _SORTED)
+    table.register("searchsorted", partial(xp_sort.searchsorted, np), dt.BOOLS + dt.REALS)
+    over(table, "searchsorted", dt.BOOLS + dt.REALS, "search", _SEARCHED, 1)
     for name, (family, least) in _NATIVE.items():
         over(table, name, dt.FLOATS, family, least)
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from flambeau.backends import layout as lay
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu import storage
 from flambeau.backends.cpu.native import deferred
+from flambeau.backends.cpu.native.arrays import over
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import shape as xp_shape
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+
+#: What machine code moves, and from how many elements on.
+_MOVED: Final = {"flip": 1 << 16, "tril": 1 << 11, "triu": 1 << 11}
 
 
 def bind(table: KernelTable) -> None:
     xp_shape.bind(table, np)
     for fn in (view, expand, as_strided, diagonal, unfold, cast):
         table.register(fn.__name__, fn)
+    for name, least in _MOVED.items():
+        over(table, name, dt.ALL, "moves", least)
     table.register("reshape", np.ndarray.reshape)  # may copy: core looks at the base
 
 

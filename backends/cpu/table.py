@@ -6,6 +6,7 @@ import operator
 
 from flambeau.backends.base import Backend, KernelTable
 from flambeau.backends.cpu import (
+    attention,
     conv,
     elementwise,
     fourier,
@@ -25,7 +26,7 @@ from flambeau.backends.generic import generic_table
 def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
-    for module in (elementwise, reduce, linalg, shape, index, nn, conv, pool, optim, random, fourier, small):
+    for module in (elementwise, reduce, linalg, shape, index, nn, attention, conv, pool, optim, random, fourier, small):
         module.bind(table)
     table.register("slices", operator.getitem)  # numpy copies only where an index is all ints
     return table

@@ -72,11 +72,12 @@ def index_select(xp: Namespace, x: Array, index: Array, *, axis: int) -> Array:
 @bodies.kernel("index_get")
 def index_get(xp: Namespace, x: Array, *indices: Array, axis: int) -> Array:
     """``x`` read at integer arrays, one per axis from ``axis`` on; they broadcast; negative ones count back."""
-    where = _wrapped("index", x.shape, indices, axis)
+    where = wrapped("index", x.shape, indices, axis)
     return xp.take(x, where[axis], axis) if len(indices) == 1 else x[where]
 
 
-def _wrapped(op: str, shape: Ints, indices: Sequence[Array], axis: int) -> tuple[Any, ...]:
+def wrapped(op: str, shape: Ints, indices: Sequence[Array], axis: int) -> tuple[Any, ...]:
+    """Integer arrays from ``axis`` on as an index of an array of ``shape``: counted from the front, all checked."""
     sizes = shape[axis : axis + len(indices)]
     nothing = 0 in shape or any(not index.size for index in indices)
     if nothing and 0 not in sizes:  # nothing is read or written, wherever they point
@@ -179,7 +180,7 @@ def _add_slices(xp: Namespace, x: Array, index: Array, src: Array, axis: int) ->
 @bodies.kernel("index_put")
 def index_put(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> Array:
     """``x`` with ``values``, broadcast, set or added at integer arrays, one per axis from ``axis`` on."""
-    where = _wrapped("index_put", x.shape, indices, axis)
+    where = wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
         out = x.copy("C")
         out[where] = values
@@ -197,7 +198,7 @@ def index_put(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int
 @bodies.kernel("put_at")
 def put_at(xp: Namespace, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> None:
     """:func:`index_put` in the memory of ``x``; nothing is written where it raises."""
-    where = _wrapped("index_put", x.shape, indices, axis)
+    where = wrapped("index_put", x.shape, indices, axis)
     if not accumulate:
         x[where] = values
     elif (
@@ -228,7 +229,7 @@ def scatter_reduce(
     values, start = wide(xp, _cut_to(src, index.shape)), wide(xp, x)
     if not include_self:
         start = start.copy("C")
-        start.reshape(-1)[place] = _IDENTITY[reduce] if reduce in _IDENTITY else _extreme(start.dtype, reduce)
+        start.reshape(-1)[place] = identity(start.dtype, reduce)
     total = _combined(xp, start, place, values, {"sum": "add", "mean": "add"}.get(reduce, reduce))
     if reduce == "mean":
         met = xp.full(x.shape, 1 if include_self else 0)
@@ -238,8 +239,10 @@ def scatter_reduce(
     return rounded(total, x)
 
 
-def _extreme(dtype: Any, reduce: str) -> Any:
-    """What every value replaces."""
+def identity(dtype: Any, reduce: str) -> Any:
+    """What every value replaces, or leaves as it is."""
+    if reduce in _IDENTITY:
+        return _IDENTITY[reduce]
     kind = dt.from_numpy(dtype)
     if kind.is_floating_point:
         return float("-inf" if reduce == "amax" else "inf")
@@ -259,6 +262,14 @@ def embedding_grad(xp: Namespace, grad: Array, index: Array, *, rows: int, paddi
         kept = at != padding_idx
         at, values = at[kept], values[kept]
     return index_add(xp, xp.zeros((rows, width), grad.dtype), at, values, axis=0)
+
+
+@bodies.kernel("sum_rows")
+def sum_rows(xp: Namespace, x: Array, source: Array, to: Array, *, size: int) -> Array:
+    """The rows ``source`` of ``x`` added up in the ``size`` rows that ``to`` says."""
+    check_index("sum_rows", source, x.shape[0], 0)
+    check_index("sum_rows", to, size, 0)
+    return index_add(xp, xp.zeros((size, x.shape[1]), x.dtype), to, xp.take(x, source, 0), axis=0)
 
 
 # -- the loss that reads by index ------------------------------------------------------------------

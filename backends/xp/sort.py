@@ -86,3 +86,17 @@ def topk(xp: Namespace, x: Array, *, k: int, axis: int, largest: bool) -> tuple[
         indices = xp.argsort(key, axis=-1, kind="stable")[..., :k].copy()
     indices = xp.swapaxes(indices, axis, -1)
     return xp.take_along_axis(x, indices, axis), indices
+
+
+def searchsorted(xp: Namespace, x: Array, values: Array, *, right: bool) -> Array:
+    """Where each value would be inserted into ``x``, sorted along its last axis; nan comes last, as a value."""
+    n = x.shape[-1]
+    low = xp.zeros(values.shape, "i8")
+    high = low + n
+    for _ in range(n.bit_length()):
+        open_, middle = low < high, (low + high) >> 1
+        place = xp.minimum(middle, n - 1)
+        at = xp.take(x, place) if x.ndim == 1 else xp.take_along_axis(x, place, -1)
+        before = ~(at > values if right else at >= values)
+        low, high = xp.where(open_ & before, middle + 1, low), xp.where(open_ & ~before, middle, high)
+    return low

@@ -59,6 +59,16 @@ def _conv_grad_weight(g: Shape, x: Shape, *_: Shape, out: Shape, **__: Any) -> i
     return 2 * math.prod(g) * math.prod(out[1:])
 
 
+def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    """The scores, and what they choose."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _attention_grad(g: Shape, _: Shape, query: Shape, key: Shape, value: Shape, *__: Any, **___: Any) -> int:
+    """The scores once more, theirs and the values', the queries' and the keys'."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
+
+
 #: By op: from the operands' shapes, ``out`` and the op's params to the operations.
 flop_registry: Final[dict[str, Formula]] = {
     "matmul": _matmul,
@@ -66,6 +76,8 @@ flop_registry: Final[dict[str, Formula]] = {
     "conv": _conv,
     "conv_grad_input": _conv_grad_input,
     "conv_grad_weight": _conv_grad_weight,
+    "attention": _attention,
+    "attention_grad": _attention_grad,
 }
 
 

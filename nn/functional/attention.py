@@ -9,8 +9,8 @@ from flambeau.core import dtype as dt
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.matmul import linear_p
+from flambeau.core.ops.nn.attention import attention_p, scores_of
 from flambeau.core.ops.nn.softmax import softmax as softmax_of
-from flambeau.core.ops.nn.sparse import attention_p, later
 from flambeau.core.ops.storage import cat_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.attention_ways import composed
@@ -45,14 +45,18 @@ def scaled_dot_product_attention(
         )
     if not 0 <= dropout_p <= 1:
         raise RuntimeError(f"scaled_dot_product_attention: dropout_p must be between 0 and 1, got {dropout_p}")
-    if enable_gqa:
+    whole = composed() or dropout_p > 0
+    shared = enable_gqa and not whole and key.shape[-3:-2] == value.shape[-3:-2] and query._key.attention is not None
+    if enable_gqa and not shared:
         key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
     if attn_mask is not None:
         _check_mask(attn_mask, query, key)
     mask = None if attn_mask is None else additive(attn_mask, query)
-    if composed() or dropout_p > 0:
+    if whole:
         return _with_dropout(query, key, value, mask, dropout_p, is_causal, factor)
+    if shared:
+        return _with_shared_heads(query, key, value, mask, is_causal, factor)
     return attention_p(query, key, value, mask, is_causal, factor)[0]
 
 
@@ -68,18 +72,30 @@ def _check_mask(mask: Tensor, query: Tensor, key: Tensor) -> None:
         )
 
 
-def _repeat_heads(query: Tensor, x: Tensor) -> Tensor:
+def _share(query: Tensor, x: Tensor) -> int:
+    """How many query heads share a head of ``x``."""
     heads, have = query.shape[-3], x.shape[-3]
     if have == 0 or heads % have:
         raise ShapeError(f"scaled_dot_product_attention: {heads} query heads do not divide by {have} key heads")
-    return x if heads == have else x.repeat_interleave(heads // have, -3)
+    return heads // have
 
 
-def scores_of(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool, factor: float) -> Tensor:
-    """Masked and scaled products of queries and keys."""
-    scores = (query * factor) @ key.transpose(-2, -1)
-    scores = scores if mask is None else scores + mask
-    return where(later(scores), -math.inf, scores) if causal else scores
+def _repeat_heads(query: Tensor, x: Tensor) -> Tensor:
+    count = _share(query, x)
+    return x if count == 1 else x.repeat_interleave(count, -3)
+
+
+def _with_shared_heads(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, factor: float
+) -> Tensor:
+    """Heads in groups, over which a kernel broadcasts keys and values: they are not copied."""
+    groups = (key.shape[-3], _share(query, key))
+    if mask is not None and mask.ndim > 2:
+        mask = mask.unsqueeze(-3) if mask.shape[-3] == 1 else mask.unflatten(-3, groups)
+    out: Tensor = attention_p(
+        query.unflatten(-3, groups), key.unsqueeze(-3), value.unsqueeze(-3), mask, causal, factor
+    )[0]  # fmt: skip
+    return out.flatten(-4, -3)
 
 
 def weights_of(scores: Tensor, masked: bool) -> Tensor:

@@ -59,14 +59,7 @@ def embedding(
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
-    if weight.ndim != 2:
-        raise ShapeError(f"embedding: weight must be (rows, width), got shape {tuple(weight.shape)}")
-    rows = weight.shape[0]
-    padding = -1
-    if padding_idx is not None:
-        if not -rows <= padding_idx < rows:
-            raise ValueError(f"embedding: padding_idx={padding_idx} must be within the {rows} rows of weight")
-        padding = padding_idx % rows
+    padding = _padding_row(weight, padding_idx)
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
     if sparse:
@@ -76,6 +69,18 @@ def embedding(
     if scale_grad_by_freq:
         weight = _by_frequency(weight, input)
     return ops.embedding_p(weight, input, padding)
+
+
+def _padding_row(weight: Tensor, padding_idx: int | None) -> int:
+    """The row that gets no gradient, counted from the front; -1 where there is none."""
+    if weight.ndim != 2:
+        raise ShapeError(f"embedding: weight must be (rows, width), got shape {tuple(weight.shape)}")
+    if padding_idx is None:
+        return -1
+    rows: int = weight.shape[0]
+    if not -rows <= padding_idx < rows:
+        raise ValueError(f"embedding: padding_idx={padding_idx} must be within the {rows} rows of weight")
+    return padding_idx % rows
 
 
 def renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
@@ -116,22 +121,33 @@ def embedding_bag(
         if offsets is not None:
             raise ValueError("embedding_bag: offsets are for a 1-d input; a 2-d input has bags of equal size")
         bags, size = input.shape
-        offsets = arange(bags, device=input.device) * size
+        owner = arange(bags, device=input.device).unsqueeze(-1).expand(bags, size).reshape(-1)
         input = input.reshape(-1)
         per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
     elif input.ndim != 1 or offsets is None:
         raise ValueError(f"embedding_bag: input must be 2-d, or 1-d with offsets, got shape {tuple(input.shape)}")
-    if include_last_offset:
-        offsets = offsets[:-1]
-    bags = offsets.shape[0]
-    rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-    if per_sample_weights is not None:
-        rows = rows * per_sample_weights.unsqueeze(-1)
-    owner = owners(offsets, input.shape[0])
-    if padding_idx is None:
-        return _reduce_bags(rows, owner, bags, mode)
-    owner = where(input == padding_idx % weight.shape[0], bags, owner)  # a bag more, for what counts in none
-    return _reduce_bags(rows, owner, bags + 1, mode)[:-1]
+    else:
+        offsets = offsets[:-1] if include_last_offset else offsets
+        bags, owner = offsets.shape[0], owners(offsets, input.shape[0])
+    padding, wanted = _padding_row(weight, padding_idx), bags
+    if padding >= 0:
+        owner, bags = where(input == padding, bags, owner), bags + 1  # a bag more, for what counts in none
+    if mode == "max" or per_sample_weights is not None or sparse:
+        rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+        if per_sample_weights is not None:
+            rows = rows * per_sample_weights.unsqueeze(-1)
+        if mode == "max":
+            index = owner.unsqueeze(-1).expand(-1, rows.shape[1])
+            start = rows.new_zeros(bags, rows.shape[1])
+            return start.scatter_reduce(0, index, rows, "amax", include_self=False)[:wanted]
+        total: Tensor = rows.new_zeros(bags, rows.shape[1]).index_add(0, owner, rows)
+    else:
+        if max_norm is not None:
+            renormalise(weight, input, max_norm, norm_type)
+        total = ops.sum_rows_p(_by_frequency(weight, input) if scale_grad_by_freq else weight, input, owner, bags)
+    if mode == "mean":
+        total = total / _counts(owner, bags).clamp(min=1).to(total.dtype).unsqueeze(-1)
+    return total if wanted == bags else total[:wanted]
 
 
 def owners(offsets: Tensor, count: int) -> Tensor:
@@ -142,18 +158,6 @@ def owners(offsets: Tensor, count: int) -> Tensor:
 def _counts(places: Tensor, size: int) -> Tensor:
     """How often each of ``size`` places is named, under transforms too."""
     return zeros(size, dtype=int64, device=places.device).index_add(0, places, ones_like(places, dtype=int64))
-
-
-def _reduce_bags(rows: Tensor, owner: Tensor, bags: int, mode: str) -> Tensor:
-    width = rows.shape[1]
-    if mode == "max":
-        index = owner.unsqueeze(-1).expand(-1, width)
-        return rows.new_zeros(bags, width).scatter_reduce(0, index, rows, "amax", include_self=False)
-    total: Tensor = rows.new_zeros(bags, width).index_add(0, owner, rows)
-    if mode == "sum":
-        return total
-    counts = _counts(owner, bags).clamp(min=1)
-    return total / counts.to(rows.dtype).unsqueeze(-1)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

@@ -46,6 +46,13 @@ def test_attention() -> None:
         flops.sdpa_flop_count(q, k, [2, 4, 6, 8])
 
 
+def test_attention_and_its_gradients_are_counted() -> None:
+    q, k, v = (fb.ones(*s, requires_grad=True) for s in ((2, 4, 5, 6), (2, 4, 7, 6), (2, 4, 7, 8)))
+    with flops.FlopCounterMode(display=False) as counter:
+        fb.nn.functional.scaled_dot_product_attention(q, k, v).sum().backward()
+    assert counter.get_total_flops() == 7840 + 19040
+
+
 def test_a_formula_of_shapes_takes_tensors() -> None:
     seen = flops.shape_wrapper(lambda x, *, out_shape, scale: (x, out_shape, scale))  # type: ignore[arg-type,return-value]
     assert seen(fb.ones(2), out_val=fb.ones(3), scale=1) == ((2,), (3,), 1)  # type: ignore[comparison-overlap]

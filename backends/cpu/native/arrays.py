@@ -37,21 +37,24 @@ def _target(name: str) -> Target | None:
     return found
 
 
-def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int) -> None:
+def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int, counted: int = 0) -> None:
     """Enter ``KERNELS[name](target, *arrays, **params)`` of a module of this package for ``least`` elements and more.
+
+    ``counted`` is the number of the operand whose elements these are.
 
     It returns None for what it does not serve; the kernel that stood in the table does that, and whatever is smaller.
     """
     for dtype in dtypes:
         before = table.own(name, dtype)
         assert before is not None, f"no kernel {name} for {dtype.name} to stand over"
-        table.register(name, _entry(before.fn, module, name, least), (dtype,))
+        table.register(name, _entry(before.fn, module, name, least, counted), (dtype,))
 
 
-def _entry(before: Kernel, module: str, name: str, least: int) -> Kernel:
+def _entry(before: Kernel, module: str, name: str, least: int, counted: int) -> Kernel:
     @wraps(before)
     def kernel(x: Any, *rest: Any, **params: Any) -> Any:
-        target = active() if x.size >= least else None
+        size = x.size if counted == 0 else rest[counted - 1].size
+        target = active() if size >= least else None
         if target is not None:
             native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
             found = native[name](target, x, *rest, **params)

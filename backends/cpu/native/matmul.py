@@ -61,7 +61,7 @@ class _Workspaces:
             self._free.append(workspace)
 
 
-_workspaces: Final = _Workspaces()
+workspaces: Final = _Workspaces()
 
 
 def product(
@@ -222,7 +222,7 @@ def _prepared(
     (*batch, n, m), k, count = shape, x[0][-1], prod(shape[:-2])
     (a_row, a_term), (b_term, b_column) = (_steps(*v, dtype.itemsize) for v in (x, y))
     numbers = NUMBERS[name]
-    offsets = _offsets(tuple(batch), dtype.itemsize, x, y) if count > 1 else None
+    places = offsets(tuple(batch), dtype.itemsize, x, y) if count > 1 else None
     dense_columns = b_column != 1
     by_rows = few.suits(n, m, k, dense_columns)
     if by_rows:
@@ -241,21 +241,21 @@ def _prepared(
             out = np.empty(shape, dtype)
         values = (
             n, m, k, address(x), a_row, a_term, address(y), *b_steps, address(out), steps[0],
-            0 if bias is None else address(bias), 0 if offsets is None else address(offsets), count, steps[1], *rest,
+            0 if bias is None else address(bias), 0 if places is None else address(places), count, steps[1], *rest,
         )  # fmt: skip
         if by_rows:
             job(chunks, *values)
         else:
             most = 1 if chunks == 1 else threads.num_threads()
-            workspace = _workspaces.take(room * most)
+            workspace = workspaces.take(room * most)
             job(chunks, *values, workspace[1], room, most=most)
-            _workspaces.give(workspace)
+            workspaces.give(workspace)
         return out
 
     return call
 
 
-def _offsets(batch: Shape, itemsize: int, *operands: Operand) -> Array:
+def offsets(batch: Shape, itemsize: int, *operands: Operand) -> Array:
     """Where each product of a batch reads its operands, in elements: (batch, operands)."""
     found = np.zeros((*batch, len(operands)), np.int64)
     for i, (shape, strides) in enumerate(operands):

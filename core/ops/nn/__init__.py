@@ -3,6 +3,6 @@
 ``flambeau.nn.functional`` gives them torch's signatures.
 """
 
-from flambeau.core.ops.nn import activation, conv, loss, norm, pool, recurrent, softmax, sparse, step
+from flambeau.core.ops.nn import activation, attention, conv, loss, norm, pool, recurrent, softmax, sparse, step
 
-__all__ = ["activation", "conv", "loss", "norm", "pool", "recurrent", "softmax", "sparse", "step"]
+__all__ = ["activation", "attention", "conv", "loss", "norm", "pool", "recurrent", "softmax", "sparse", "step"]

@@ -1,17 +1,15 @@
-"""Rows by number (embedding), random masks (dropout) and attention."""
+"""Rows by number (embedding) and random masks (dropout)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from flambeau.core.creation import arange
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.device import device as Device
 from flambeau.core.errors import ShapeError
 from flambeau.core.generator import default_generator
-from flambeau.core.ops.elementwise import cj, elementwise, exp_p, log_p, where
-from flambeau.core.ops.nn.rules import Shape, one_float
+from flambeau.core.ops.elementwise import cj, elementwise, where
+from flambeau.core.ops.nn.rules import Shape
 from flambeau.core.ops.random import random_bits_p, words
 from flambeau.core.record import CREATE, DTypeRule, floating, same
 from flambeau.core.state import current
@@ -65,6 +63,31 @@ def _embedding_grad_back(g: Tensor, index: Tensor, padding_idx: int) -> Tensor:
     return where((index == padding_idx).unsqueeze(-1), 0.0, rows) if padding_idx >= 0 else rows
 
 
+def _sum_rows_infer(x: Shape, source: Shape, to: Shape, *, size: int) -> Shape:
+    if len(x) != 2 or len(source) != 1 or tuple(source) != tuple(to):
+        raise ShapeError(
+            f"sum_rows: x must be (rows, width), and source and to vectors of one length, got shapes {tuple(x)}, "
+            f"{tuple(source)} and {tuple(to)}"
+        )
+    return (size, x[1])
+
+
+def _sum_rows(x: Tensor, source: Tensor, to: Tensor, *, size: int) -> Tensor:
+    """The rows ``source`` of ``x`` (rows, width) added up in the ``size`` rows that ``to`` says: the sums of bags."""
+    return x.new_zeros(size, x.shape[1]).index_add(0, to, x.index_select(0, source))
+
+
+sum_rows_p: OpFunction[Tensor] = composite(
+    "sum_rows(x: Tensor, source: Tensor, to: Tensor, *, size: int) -> Tensor",
+    infer=_sum_rows_infer,
+    dtype=floating,
+    kinds={"source": "index", "to": "index"},
+    check=True,
+    public=False,
+    vjp=dict(x=lambda g, source, to, x_shape: sum_rows_p(g, to, source, x_shape[0])),
+)(_sum_rows)
+
+
 # -- dropout -----------------------------------------------------------------------------------------
 @composite(
     "dropout_mask(seed: Scalar, offset: Scalar, limit: Scalar, *, shape: Ints, device: Device) -> Tensor",
@@ -99,79 +122,3 @@ masked_scale_p: OpFunction[Tensor] = elementwise(
     inplace=False,
     vjp=dict(x=lambda g, mask, scale: masked_scale_p(g, mask, cj(scale)), scale=None),
 )
-
-
-# -- attention ---------------------------------------------------------------------------------------
-def _attention_infer(query: Shape, key: Shape, value: Shape, mask: Shape | None, **p: object) -> tuple[Shape, Shape]:
-    fits = min(len(query), len(key), len(value)) >= 2 and query[-1] == key[-1] and key[-2] == value[-2]
-    if not fits:
-        raise ShapeError(
-            "scaled_dot_product_attention: query (..., L, E), key (..., S, E) and value (..., S, V) must agree, "
-            f"got query {tuple(query)}, key {tuple(key)}, value {tuple(value)}"
-        )
-    lead = tuple(query[:-2])
-    return (*lead, query[-2], value[-1]), (*lead, query[-2])
-
-
-def _scores(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
-    """Scaled products of queries and keys, -inf where a query may not look."""
-    scores = (query * scale) @ key.transpose(-2, -1)
-    if mask is not None:
-        scores = scores + mask
-    return where(later(scores), -math.inf, scores) if causal else scores
-
-
-def later(scores: Tensor) -> Tensor:
-    """Which keys stand behind their query: (L, S)."""
-    rows, columns = scores.shape[-2:]
-    return arange(columns, device=scores.device) > arange(rows, device=scores.device).unsqueeze(-1)
-
-
-def _attention_vjp(
-    g: Sequence[Tensor], needs: Sequence[bool], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-    out: Tensor, lse: Tensor, causal: bool, scale: float,
-) -> tuple[Tensor | None, ...]:  # fmt: skip
-    """The probabilities are computed again from ``lse``, so that no L by S matrix is kept.
-
-    Source: Dao et al., "FlashAttention", arXiv:2205.14135, appendix B.
-    """
-    finite = where(lse == -math.inf, 0.0, lse).unsqueeze(-1)
-    weights = exp_p(_scores(query, key, mask, causal, scale) - finite)
-    of_weights = g[0] @ value.transpose(-2, -1)
-    along = ((g[0] * out).sum(dim=-1) - g[1]).unsqueeze(-1)
-    of_scores = weights * (of_weights - along)
-    return (
-        of_scores @ key * scale if needs[0] else None,
-        of_scores.transpose(-2, -1) @ (query * scale) if needs[1] else None,
-        weights.transpose(-2, -1) @ g[0] if needs[2] else None,
-        of_scores if needs[3] else None,
-    )
-
-
-@composite(
-    "attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor?, *, causal: bool, scale: float)"
-    " -> (out: Tensor, lse: Tensor)",
-    infer=_attention_infer,
-    dtype=one_float,
-    check=True,
-    public=False,
-    vjp=_attention_vjp,
-)
-def attention_p(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool, scale: float
-) -> tuple[Tensor, Tensor]:
-    """softmax(query keyᵀ scale + mask) value, and the logarithm of the softmax's denominators.
-
-    A query that may look at nothing gives 0. Shapes: query (..., L, E), key (..., S, E), value (..., S, V),
-    mask broadcast to (..., L, S) and added.
-    """
-    scores = _scores(query, key, mask, causal, scale)
-    if 0 in scores.shape:  # nothing to look at, or nobody who looks
-        total = scores.sum(dim=-1)
-        return scores @ value, total.log()
-    most = scores.amax(dim=-1, keepdim=True)
-    most = where(most == -math.inf, 0.0, most)
-    weights = exp_p(scores - most)
-    total = weights.sum(dim=-1, keepdim=True)
-    out = weights @ value / where(total == 0, 1.0, total)
-    return out, (log_p(total) + most).squeeze(-1)

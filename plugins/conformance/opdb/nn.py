@@ -310,17 +310,25 @@ sample_rows({
         Sample(m(2, 4, 3), m.index(2, 4, high=5), rows=5, padding_idx=-1),
         Sample(m(9, 2), m.index(9, high=4), rows=4, padding_idx=1),
     ],
+    "sum_rows": lambda m: [
+        Sample(m(5, 3), m.index(8, high=5), m.index(8, high=4), size=4),
+        Sample(m(3, 1), m.index(2, high=3), m.index(2, high=6), size=6),
+    ],
 })  # fmt: skip
 
 
 reference("embedding", lambda weight, index, padding_idx: weight[index])
 reference("embedding_grad", ref.embedding_grad, tolerance=4)
+reference("sum_rows", ref.sum_rows, tolerance=4)
 
 
 error_rows({
     "embedding": lambda m: [
         Failure(RuntimeError, ("embedding", "(rows, width)", "(5,)"), m(5), m.index(2, high=5), padding_idx=-1),
         Failure(RuntimeError, ("embedding", "index", "integer"), m(5, 2), m(2), padding_idx=-1),
+    ],
+    "sum_rows": lambda m: [
+        Failure(RuntimeError, ("sum_rows", "(2,)", "(3,)"), m(5, 2), m.index(2, high=5), m.index(3, high=4), size=4),
     ],
 })  # fmt: skip
 
@@ -348,6 +356,24 @@ sample_rows({
 
 
 reference("attention", ref.attention, tolerance=20)
+
+
+@samples("attention_grad")
+def attention_grad(m: Maker) -> Samples:
+    for shapes, mask, causal in (
+        (((2, 4, 3), (2, 5, 3), (2, 5, 2)), None, False), (((2, 1, 4, 3), (1, 5, 3), (1, 5, 2)), (4, 5), False),
+        (((4, 3), (4, 3), (4, 2)), None, True), (((2, 2, 3), (1, 4, 3), (1, 4, 3)), (4,), True),
+        (((0, 2, 3), (0, 4, 3), (0, 4, 3)), None, False), (((2, 0, 3), (2, 4, 3), (2, 4, 3)), None, True),
+    ):  # fmt: skip
+        q, k, v = (m(*shape) for shape in shapes)
+        added = None if mask is None else m(*mask)
+        exact = None if added is None else added.astype(float)
+        out, lse = ref.attention(q.astype(float), k.astype(float), v.astype(float), exact, causal, 0.5)
+        gradients = m(*out.shape), m(*lse.shape)
+        yield Sample(*gradients, q, k, v, added, _as(m, out), _as(m, lse), causal=causal, scale=0.5)
+
+
+reference("attention_grad", ref.attention_grad, tolerance=20)
 
 
 error_rows({

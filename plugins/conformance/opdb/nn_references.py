@@ -325,6 +325,13 @@ def embedding_grad(grad: Array, index: Array, rows: int, padding_idx: int) -> Ar
     return out
 
 
+def sum_rows(x: Array, source: Array, to: Array, size: int) -> Array:
+    out: Array = np.zeros((size, x.shape[1]), x.dtype)
+    for row, at in zip(source, to, strict=True):
+        out[at] += x[row]
+    return out
+
+
 def attention(
     query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
 ) -> tuple[Array, Array]:
@@ -335,6 +342,33 @@ def attention(
     total = np.exp(scores).sum(-1, keepdims=True)
     weights = np.where(total == 0, 0, np.exp(scores) / np.where(total == 0, 1, total))
     return np.einsum("...ls,...sv->...lv", weights, value), np.log(total)[..., 0]
+
+
+def attention_grad(
+    grad: Array, grad_lse: Array, query: Array, key: Array, value: Array, mask: Array | None, out: Array, lse: Array,
+    causal: bool, scale: float,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """By the chain rule through probabilities and scores, row by row."""
+    lead, queries, keys = query.shape[:-2], query.shape[-2], key.shape[-2]
+    k, v = (np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (key, value))
+    added = np.broadcast_to(0.0 if mask is None else mask, (*lead, queries, keys))
+    of_query, of_key, of_value = (np.zeros(x.shape) for x in (query, k, v))
+    for at in np.ndindex(*lead, queries):
+        head, row = at[:-1], at[-1]
+        seen = slice(0, min(keys, row + 1) if causal else keys)
+        p = np.exp(k[head][seen] @ query[at] * scale + added[at][seen] - lse[at])
+        of_p = v[head][seen] @ grad[at]
+        of_score = p * (of_p - grad[at] @ out[at] + grad_lse[at])
+        of_query[at] += of_score @ k[head][seen] * scale
+        of_key[head][seen] += np.outer(of_score, query[at]) * scale
+        of_value[head][seen] += np.outer(p, grad[at])
+    return of_query, _summed(of_key, key.shape), _summed(of_value, value.shape)
+
+
+def _summed(x: Array, shape: Ints) -> Array:
+    """The sum over what ``shape`` was broadcast along."""
+    x = x.sum(tuple(range(x.ndim - len(shape))))
+    return x.sum(tuple(i for i, n in enumerate(shape) if n != x.shape[i]), keepdims=True)
 
 
 def dropout_mask(seed: int, offset: int, limit: int, shape: Ints, device: Any) -> Array:
