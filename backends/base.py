@@ -170,6 +170,10 @@ class DeviceLostError(RuntimeError):
     """A device stopped answering, or belongs to the process before a fork."""
 
 
+class Declined(Exception):  # no error: nobody but the dispatcher sees it
+    """A kernel of a composite does not serve these operands after all; the op's body computes them."""
+
+
 class OutOfRangeError(IndexError, RuntimeError):
     """An index that points outside; torch raises one or the other, by the function."""
 

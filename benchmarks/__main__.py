@@ -1,6 +1,6 @@
 """flambeau beside PyTorch on the CPU, the two measured in turns in one run.
 
-    python -m benchmarks [overhead] [ops] [models] [memory] [startup] [--threads 1,all] [--rounds 21] [--seconds 3]
+    python -m benchmarks [overhead] [ops] [loading] [models] [memory] [startup] [--threads 1,all] [--rounds 21] ...
     python -m benchmarks --page RUN.json [SWEEP.json]
 
 The first runs suites, all of them if none is named, and prints medians and their ratios, each with the quartiles of
@@ -16,13 +16,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import frameworks, memory, models, ops, overhead, page, plots, report, startup
+from benchmarks import frameworks, loading, memory, models, ops, overhead, page, plots, report, startup
 from benchmarks.measure import Row
 from benchmarks.suite import Settings, Suite
 
 SUITES: dict[str, Suite] = {
     "overhead": overhead.rows,
     "ops": ops.rows,
+    "loading": loading.rows,
     "models": models.rows,
     "memory": memory.rows,
     "startup": startup.rows,

@@ -1,4 +1,4 @@
-"""What the rows of the suite ``ops`` are made of: a program on tensors, the same for any module with torch's API."""
+"""What rows of ``ops`` and ``loading`` are made of: a program on tensors, the same for any module with torch's API."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Program
+from benchmarks.suite import Settings, difference
 
 
 def full(n: int) -> int:
@@ -90,3 +91,19 @@ def differentiated(m: Inputs, fn: Callable[..., Any], tensors: list[Any], rest: 
 def both(name: str, fn: Callable[..., Any], *shapes: tuple[int, ...], **options: Any) -> dict[str, Case]:
     """Two rows: the function, and with its backward."""
     return {name: forward(fn, *shapes, **options), f"{name}, and backward": with_gradients(fn, *shapes, **options)}
+
+
+def built(settings: Settings, name: str, case: Case) -> list[Program]:
+    """The programs of a case, if their results agree; none, and a failure in words, if one raises or they differ."""
+    programs, results = [], []
+    for module in settings.modules:
+        try:
+            programs.append(case.make(Inputs(module)))
+            results.append(programs[-1]())
+        except Exception as error:
+            settings.failures.append(f"{name} on {module.__name__}: {type(error).__name__}: {error}")
+            return []
+    if len(results) > 1 and not case.random and (text := difference(results[0], results[1])):
+        settings.failures.append(f"{name}: {text}")
+        return []
+    return programs

@@ -1,16 +1,23 @@
-"""Cases of data loading: an epoch of a DataLoader over a dataset in Python, and over tensors."""
+"""The suite ``loading``: epochs of a DataLoader over a dataset in Python, and over tensors, beside PyTorch.
+
+Both use what their DataLoader is with its defaults: PyTorch forks its workers, flambeau's start by forkserver. Before
+a case is timed its samples are compared with PyTorch's.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.cases import Case, Inputs
-from benchmarks.measure import Program
+from benchmarks import frameworks
+from benchmarks.cases import Case, Inputs, built
+from benchmarks.measure import Program, Row
+from benchmarks.suite import Settings, measured
 
-SAMPLES, BATCH, SHAPE = 4000, 32, (3, 64, 64)
+SAMPLES, SHAPE = 4000, (3, 64, 64)
 
 
 class Images:
@@ -38,10 +45,10 @@ def _tensors(m: Inputs) -> Any:
     return m.T.utils.data.TensorDataset(m.normal(count, *SHAPE), m.below(10, count))
 
 
-def _epochs(dataset: Any, workers: int) -> Case:
+def _epochs(dataset: Any, batch: int, workers: int = 0) -> Case:
     def make(m: Inputs) -> Program:
         options = dict(num_workers=workers, persistent_workers=True) if workers else {}
-        loader = m.T.utils.data.DataLoader(dataset(m), batch_size=BATCH, **options)
+        loader = m.T.utils.data.DataLoader(dataset(m), batch_size=batch, **options)
 
         def program() -> Any:
             """One epoch: how many samples came, and the sum of their labels."""
@@ -56,9 +63,18 @@ def _epochs(dataset: Any, workers: int) -> Case:
     return Case(make, unit="sample", per=SAMPLES)
 
 
-def cases() -> dict[str, Case]:
-    return {
-        "Python dataset": _epochs(_images, 0),
-        "Python dataset, 2 persistent workers": _epochs(_images, 2),
-        "TensorDataset": _epochs(_tensors, 0),
-    }
+CASES: Final = {
+    "Python dataset": _epochs(_images, 32),
+    "Python dataset, 2 persistent workers": _epochs(_images, 32, workers=2),
+    "TensorDataset": _epochs(_tensors, 64),
+}
+LIMITS: Final = {"Python dataset": 1 / 1.2, "Python dataset, 2 persistent workers": 1.0, "TensorDataset": 1 / 1.2}
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """On one thread, whatever the settings say: what loads is processes."""
+    frameworks.set_threads(settings.modules, 1)
+    for name in settings.chosen(CASES):
+        case = CASES[name]
+        if programs := built(settings, name, case):
+            yield measured(settings, "loading", name, programs, per=case.per, unit=case.unit, limit=LIMITS[name])

@@ -1,4 +1,4 @@
-"""The suite ``ops``: single ops, optimizer steps and data loading at the sizes of training, beside PyTorch.
+"""The suite ``ops``: single ops and optimizer steps at the sizes of training, beside PyTorch.
 
 float32 throughout. Before a case is timed its results are compared with PyTorch's.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from benchmarks import frameworks, loading
-from benchmarks.cases import Case, Inputs, both, differentiated, forward
+from benchmarks import frameworks
+from benchmarks.cases import Case, Inputs, both, built, differentiated, forward
 from benchmarks.measure import Program, Row
-from benchmarks.suite import Settings, difference, measured
+from benchmarks.suite import Settings, measured
 
 ELEMENTS, SIDE, ROWS, FEATURES = 10_000_000, 4096, 4096, 1024
 VECTOR, SQUARE, TABLE = (ELEMENTS,), (SIDE, SIDE), (ROWS, FEATURES)
@@ -152,7 +152,6 @@ GROUPS: Final = {
     "Matrix products": products(),
     "Convolutions": convolutions(),
     "Optimizer steps, 10 M parameters": optimizers(),
-    "Data loading, 4,000 samples of 3×64×64": loading.cases(),
 }
 CASES: Final = {name: case for group in GROUPS.values() for name, case in group.items()}
 
@@ -160,23 +159,7 @@ CASES: Final = {name: case for group in GROUPS.values() for name, case in group.
 def rows(settings: Settings) -> Iterator[Row]:
     for name in settings.chosen(CASES):
         case = CASES[name]
-        programs = _built(settings, name, case)
+        programs = built(settings, name, case)
         for threads in settings.threads if programs else ():
             frameworks.set_threads(settings.modules, threads)
             yield measured(settings, "ops", name, programs, threads=threads, per=case.per, unit=case.unit)
-
-
-def _built(settings: Settings, name: str, case: Case) -> list[Program]:
-    """The programs of a case, if their results agree; none, and a failure in words, if one raises or they differ."""
-    programs, results = [], []
-    for module in settings.modules:
-        try:
-            programs.append(case.make(Inputs(module)))
-            results.append(programs[-1]())
-        except Exception as error:
-            settings.failures.append(f"{name} on {module.__name__}: {type(error).__name__}: {error}")
-            return []
-    if len(results) > 1 and not case.random and (text := difference(results[0], results[1])):
-        settings.failures.append(f"{name}: {text}")
-        return []
-    return programs

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from benchmarks import frameworks, memory, models, ops, overhead, report, startup, sweep
+from benchmarks import frameworks, loading, memory, models, ops, overhead, report, startup, sweep
 from benchmarks.measure import Row
 from benchmarks.report import Run
 
@@ -28,6 +28,11 @@ The last command writes this page.
 #: By suite: its heading and what is to be known of its rows.
 HEADINGS: Final = {
     "overhead": ("Small ops", "What an op costs beside its arithmetic: vectors of 8 elements, on one thread."),
+    "loading": (
+        "Data loading",
+        f"Samples a second of {' × '.join(map(str, loading.SHAPE))}, {loading.SAMPLES:,} of them in an epoch: made one "
+        "by one in Python, in batches of 32, or rows of a tensor, in batches of 64.",
+    ),
     "models": (
         "Models",
         "Networks of `benchmarks/workloads.py`, from the same weights on the same data, with the losses that PyTorch "
@@ -53,6 +58,7 @@ def text(runs: Sequence[Run]) -> str:
     parts += ["## Ops\n", "float32 throughout; forward alone unless the row says otherwise.\n"]
     for heading, cases in ops.GROUPS.items():
         parts += [f"### {heading}\n", _table(list(cases), [row for row in found if row.suite == "ops"])]
+    parts += _section("loading", list(loading.CASES), found)
     parts += _section("models", [*models.CASES, models.CROWDED], found)
     parts += _section("memory", list(memory.CASES), found)
     parts += _section("startup", [*startup.CASES, startup.NUMPY], found)
@@ -70,7 +76,7 @@ def _machines(runs: Sequence[Run]) -> list[str]:
 def _summary(rows: list[Row]) -> str:
     """Geometric means, by suite or group and number of threads."""
     kinds: dict[str, list[Row]] = {}
-    for suite in ("overhead", "models", "memory", "startup"):
+    for suite in HEADINGS:
         kinds[HEADINGS[suite][0]] = [row for row in rows if row.suite == suite]
     for heading, cases in ops.GROUPS.items():
         kinds[heading] = [row for row in rows if row.suite == "ops" and row.name in cases]

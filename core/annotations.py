@@ -89,6 +89,8 @@ def _fits_generic(value: Any, origin: type, inner: tuple[Any, ...]) -> bool:
 
 def _fits_sequence(value: Any, origin: type, inner: tuple[Any, ...]) -> bool:
     if isinstance(value, (list, tuple)):
+        if inner and getattr(inner[0], "__name__", "") == "Tensor" and isinstance(inner[0], type):
+            return all(map(_is_tensor, value))  # lists of parameters are long
         return all(fits(v, inner[0]) for v in value) if inner else True
     if isinstance(value, (str, bytes)) or _is_tensor(value) and not getattr(value, "shape", ()):
         return False

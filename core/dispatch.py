@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flambeau.backends.base import MINIMUM_ELEMENTWISE, Kernel
+from flambeau.backends.base import MINIMUM_ELEMENTWISE, Declined, Kernel
 from flambeau.core import config, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
@@ -185,6 +185,8 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
             raw = _watched(op, kernel, arrays, params, key, state)
         else:
             raw = kernel(*arrays, **params)
+    except Declined:
+        return decompose(op, [_detached(a) for a in args], params, key)
     except Exception as error:
         if key.level is None and not isinstance(error, MemoryError) and "index" not in params:
             _blame_shapes(op, args, params)

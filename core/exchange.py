@@ -260,6 +260,9 @@ def from_file(
     return from_numpy(found).requires_grad_(requires_grad)
 
 
+_HOST_DEVICE: Final = Device("cpu")
+
+
 def host_device() -> Device:
     """The device whose memory is numpy's."""
-    return Device("cpu")
+    return _HOST_DEVICE

@@ -18,7 +18,7 @@ import numpy as np
 
 from flambeau.core import dispatch, help, sources, state
 from flambeau.core.arguments import AXES, AXIS, bind
-from flambeau.core.autograd.inplace import in_place, require_no_partial_overlap
+from flambeau.core.autograd.inplace import in_place, into, require_no_partial_overlap, unrecorded
 from flambeau.core.blame import explained_op, explaining, explaining_code
 from flambeau.core.box import INFERENCE, Box
 from flambeau.core.dtype import DType
@@ -45,6 +45,8 @@ def slow(
     Classes that override it are told of the op's function, or of ``told``, which has another name. An error that says
     what was wrong with the call is raised from here: what led to it inside is no help.
     """
+    if kw and len(kw) == 1 and not params and isinstance(target := kw.get("out"), Tensor) and into(op, target, args):
+        return target
     if ARMED:
         found = intercept(told or op.function, *_as_called(op, args, params, kw))
         if found is not NOTHING:
@@ -129,6 +131,7 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         tensor_of=dispatch.tensor_of,
         result_dtype=op.dtype.out,
         in_place=in_place,
+        unrecorded=unrecorded,
         operand_types=_OPERANDS,
         stranger=_stranger,
         foreign=_foreign,

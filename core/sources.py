@@ -389,45 +389,49 @@ def inplace_source(op: Op) -> str:
     head = f"def {op.name}_({names[0]}{''.join(optional)}, **kw):"
     bound = ", ".join(f"{p.name!r}: {p.public}" for p in op.schema.params)
     tail = f"    return in_place(OP, ({''.join(n + ', ' for n in names)}), {{{bound}}}, kw)\n"
-    fast = (
-        op.family is ELEMENTWISE
-        and len(names) <= 2
-        and not op.kinds
-        and not op.schema.params
-        and op.dtype.results == ("same",)
-    )
+    fast = op.family is ELEMENTWISE and not op.kinds and not op.schema.params and op.dtype.results == ("same",)
     if not fast:
         return f"{head}\n{tail}"
-    x, (floats, _) = names[0], _constants(op)
-    other = (
-        [
-            f"            a1 = {names[1]}._array if {names[1]}.__class__ is not float else key.{floats}[{names[1]}]",
-            f"            if {names[1]}.__class__ is float or {names[1]}._key is key and a1.shape == a.shape "
-            f"and ({names[1]}._node is None or not state.grad) "
-            f"and (box is None or {names[1]}._box is not box or {names[1]} is {x}):",
-        ]
-        if len(names) == 2
-        else ["            if True:"]
-    )
+    x, others = names[0], [f"a{i}" for i in range(1, len(names))]
+    made, conditions = [], []
+    for a, operand in zip(others, op.schema.operands[1:], strict=True):
+        array, condition = _beside_lines(op, x, a, operand)
+        made.append(f"            {a} = {array}")
+        conditions.append(condition)
     lines = [
         head,
         "    kernel = None",
         "    try:",
         f"        key = {x}._key; state = get(); box = {x}._box; a = {x}._array",
-        f"        if not kw and state.plain and key.level is None and ({x}._node is None or not state.grad "
-        f"and {x}._node.__class__ is not View) "
+        f"        if not kw and state.plain and key.level is None and ({x}._node is None or unrecorded({x}, state)) "
         "and (box is None or box is not INFERENCE and (a.base is None or a.flags.c_contiguous)):",
-        *other,
+        *made,
+        f"            if {' and '.join(conditions) or 'True'}:",
         f"                kernel = key.{op.name}_",
         _FAILED[0],
         "    except Exception: kernel = None",
         "    if kernel is not None:",
-        f"        kernel(a{', a1' if len(names) == 2 else ''}, a)",
+        f"        kernel({', '.join(['a', *others, 'a'])})",
         f"        if box is None: box = {x}._box = Box()",
         f"        box.version += 1; box.writer = '{op.name}_'",
         f"        return {x}",
     ]
     return "\n".join(lines) + "\n" + tail
+
+
+def _beside_lines(op: Op, x: str, a: str, operand: Argument) -> tuple[str, str]:
+    """The array of an operand beside ``x``, which is written to, and when it is one to go on with."""
+    n, (floats, ints) = operand.public, _constants(op)
+    match = (
+        f"{n}._key is key and ({a}.shape == a.shape or not {a}.shape) and ({n}._node is None or not state.grad) "
+        f"and (box is None or {n}._box is not box or {n} is {x})"
+    )
+    if operand.name in op.tensors:
+        return f"{n}._array", match
+    array, condition = f"key.{floats}[{n}] if {n}.__class__ is float else ", f"{n}.__class__ is float"
+    if op.negative is None:
+        array, condition = array + f"key.{ints}[{n}] if {n}.__class__ is int else ", _number(n)
+    return f"{array}{n}._array", f"({condition} or {match})"
 
 
 def inplace_operator_source(op: Op) -> str:

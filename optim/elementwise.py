@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias
 
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.nn.step import kept
+from flambeau.core.ops.nn.step import kept, update, updates
 from flambeau.core.ops.storage import view_as_complex_p, view_as_real_p
 from flambeau.core.tensor import Tensor
 from flambeau.optim.optimizer import Group, Optimizer, State
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, Share, number, options
 from flambeau.optim.sparse import by_rows, is_sparse, rows_of
+from flambeau.optim.traced import Trace
+
+Row: TypeAlias = tuple[Tensor, Tensor, State]
 
 
 class ElementwiseOptimizer(Optimizer):
@@ -27,38 +30,80 @@ class ElementwiseOptimizer(Optimizer):
     _takes_sparse: ClassVar[bool] = False
     _takes_complex: ClassVar[bool] = True
 
+    #: Whether :meth:`one` uses nothing but what :class:`~flambeau.optim.traced.Symbol` has.
+    _traceable: ClassVar[bool] = False
+
     def update(self, group: Group) -> None:
         """One step of a group; the parts of a complex parameter are parameters by themselves."""
-        for p, g, state in self._rows(group):
+        rows = self._rows(group)
+        if self._traceable and type(self).one.__module__ == __name__ and not group.get("differentiable"):
+            rows = self._at_once(rows, group)
+        for p, g, state in rows:
+            d = self._directed(p, g, group)
             if p.dtype.category == COMPLEX:
                 parts = {k: view_as_real_p(v) if _is_complex(v) else v for k, v in state.items()}
-                self.one(view_as_real_p(p), view_as_real_p(g), parts, group)
+                self.one(view_as_real_p(p), view_as_real_p(d), parts, group)
                 state |= {k: v for k, v in parts.items() if not isinstance(v, Tensor)}
             else:
-                self.one(p, g, state, group)
+                self.one(p, d, state, group)
 
-    def _rows(self, group: Group) -> Iterator[tuple[Tensor, Tensor, State]]:
-        """Each parameter that has a gradient, the gradient to go down, and its state."""
-        decay, decoupled = group.get("weight_decay", 0), group.get("decoupled_weight_decay", False)
-        for p in group["params"]:
-            g = p.grad
-            if g is None:
-                continue
+    def _rows(self, group: Group) -> list[Row]:
+        """Each parameter that has a gradient, that, and its state, in which the step is counted."""
+        pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
+        for p, g in pairs:
             if is_sparse(g) and not self._takes_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
             if p.dtype.category == COMPLEX and not self._takes_complex:
                 raise RuntimeError(f"{type(self).__name__} does not support complex parameters")
-            state = self.state[p]
-            if not state:
-                state["step"] = 0.0
-                state |= self._initial(p, group)
-            state["step"] = state.get("step", 0.0) + 1
-            g = -g if group.get("maximize") else g
-            if decay and decoupled:
-                p.mul_(1 - number(group["lr"]) * decay)
-            elif decay:
-                g = g + p * decay
-            yield p, g, state
+        return [(p, g, self._counted(p, group)) for p, g in pairs]
+
+    def _counted(self, p: Tensor, group: Group) -> State:
+        state = self.state[p]
+        if not state:
+            state["step"] = 0.0
+            state |= self._initial(p, group)
+        state["step"] = state.get("step", 0.0) + 1
+        return state
+
+    def _directed(self, p: Any, g: Any, group: Group) -> Any:
+        """The gradient to go down, with that of the penalty on the size of ``p``, or ``p`` made smaller."""
+        decay = group.get("weight_decay", 0)
+        g = -g if group.get("maximize") else g
+        if decay and group.get("decoupled_weight_decay", False):
+            p.mul_(1 - number(group["lr"]) * decay)
+        elif decay:
+            g = g + p * decay
+        return g
+
+    def _at_once(self, rows: list[Row], group: Group) -> list[Row]:
+        """Change all parameters whose state has the same numbers in one call; the rows that are left."""
+        alike: dict[Any, list[Row]] = {}
+        left = []
+        for row in rows:
+            kind = _kind(*row)
+            if kind is None:
+                left.append(row)
+            else:
+                alike.setdefault(kind, []).append(row)
+        for some in alike.values():
+            if not self._traced(some, group):
+                left += some
+        return left
+
+    def _traced(self, rows: list[Row], group: Group) -> bool:
+        """The step of parameters whose state has the same numbers; False, and nothing done, where nothing serves."""
+        trace, (_, _, model) = Trace(), rows[0]
+        p, g = trace.column(), trace.column()
+        state: State = {k: trace.column() if isinstance(v, Tensor) else v for k, v in model.items()}
+        self.one(p, self._directed(p, g, group), state, group)  # type: ignore[arg-type]  # symbols do as tensors do
+        names = [k for k, v in model.items() if isinstance(v, Tensor)]
+        lists = [[p for p, _, _ in rows], [g for _, g, _ in rows], *([s[k] for _, _, s in rows] for k in names)]
+        if not update(trace.rule, lists, trace.values, "add_"):
+            return False
+        numbers = {k: v for k, v in state.items() if k not in names}
+        for _, _, changed in rows:
+            changed |= numbers
+        return True
 
     def _initial(self, p: Tensor, group: Group) -> State:
         if p.dtype.category != COMPLEX:
@@ -76,6 +121,14 @@ class ElementwiseOptimizer(Optimizer):
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
         """Change ``p`` by the gradient ``g``, in place; ``state["step"]`` counts this step."""
         raise NotImplementedError
+
+
+def _kind(p: Tensor, g: Tensor, state: State) -> tuple[Any, ...] | None:
+    """What parameters that change in one call have in common; None for one that does not."""
+    if is_sparse(g) or not updates(p):
+        return None
+    numbers = [(k, v) for k, v in state.items() if not isinstance(v, Tensor)]
+    return (p._key, len(state), *numbers) if all(v.__class__ in (float, int) for _, v in numbers) else None
 
 
 def _is_complex(value: Any) -> bool:
@@ -99,6 +152,7 @@ class NAdam(ElementwiseOptimizer):
     tensor([0.9979], requires_grad=True)
     """
 
+    _traceable = True
     zeros = ("exp_avg", "exp_avg_sq")
 
     def __init__(
@@ -131,6 +185,7 @@ class RAdam(ElementwiseOptimizer):
     tensor([0.9980], requires_grad=True)
     """
 
+    _traceable = True
     zeros = ("exp_avg", "exp_avg_sq")
 
     def __init__(
@@ -162,6 +217,7 @@ class Adamax(ElementwiseOptimizer):
     tensor([0.9980], requires_grad=True)
     """
 
+    _traceable = True
     zeros = ("exp_avg", "exp_inf")
 
     def __init__(
@@ -190,6 +246,8 @@ class RMSprop(ElementwiseOptimizer):
     >>> w
     tensor([0.9000], requires_grad=True)
     """
+
+    _traceable = True
 
     def __init__(
         self, params: Params, lr: Rate = 1e-2, alpha: AtLeast0 = 0.99, eps: AtLeast0 = 1e-8,
@@ -224,7 +282,7 @@ class Adagrad(ElementwiseOptimizer):
     tensor([0.9900], requires_grad=True)
     """
 
-    _takes_sparse = True
+    _takes_sparse = _traceable = True
 
     def __init__(
         self, params: Params, lr: Rate = 1e-2, lr_decay: AtLeast0 = 0, weight_decay: AtLeast0 = 0,
@@ -266,6 +324,7 @@ class Adadelta(ElementwiseOptimizer):
     tensor([0.9968], requires_grad=True)
     """
 
+    _traceable = True
     zeros = ("square_avg", "acc_delta")
 
     def __init__(
@@ -323,6 +382,8 @@ class ASGD(ElementwiseOptimizer):
     >>> w
     tensor([0.9800], requires_grad=True)
     """
+
+    _traceable = True
 
     def __init__(
         self, params: Params, lr: Rate = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6,

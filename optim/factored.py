@@ -53,8 +53,8 @@ class Adafactor(ElementwiseOptimizer):
         rows, columns = (*p.shape[:-1], 1), (*p.shape[:-2], 1, p.shape[-1])
         return {"row_var": p.new_zeros(*rows), "col_var": p.new_zeros(*columns)}
 
-    def _rows(self, group: Group) -> Any:
-        return super()._rows({**group, "weight_decay": 0})  # it comes after the size was measured
+    def _directed(self, p: Any, g: Any, group: Group) -> Any:
+        return super()._directed(p, g, {**group, "weight_decay": 0})  # it comes after the size was measured
 
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
         lr, t, (least, smallest) = number(group["lr"]), state["step"], group["eps"]
@@ -101,8 +101,8 @@ class Muon(ElementwiseOptimizer):
                 if p.ndim != 2:
                     raise ValueError(f"Muon only supports 2D parameters, got one of shape {tuple(p.shape)}")
 
-    def _rows(self, group: Group) -> Any:
-        return super()._rows({**group, "decoupled_weight_decay": True, "weight_decay": 0})
+    def _directed(self, p: Any, g: Any, group: Group) -> Any:
+        return super()._directed(p, g, {**group, "decoupled_weight_decay": True, "weight_decay": 0})
 
     def initial(self, p: Tensor, group: Group) -> State:
         return {"momentum_buffer": zeros_like(p)}

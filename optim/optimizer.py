@@ -6,8 +6,8 @@ import copy
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from typing import Any, ClassVar, Final, TypedDict, TypeVar, cast, overload
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict, TypeVar, cast, overload
 
 from flambeau.core import dtype as dt
 from flambeau.core import registry
@@ -17,6 +17,7 @@ from flambeau.core.exchange import host_device
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
 from flambeau.core.ops.nn.step import run as run_step
+from flambeau.core.ops.nn.step import update
 from flambeau.core.state import enable_grad, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.hooks import add
@@ -32,6 +33,9 @@ from flambeau.optim.helpers import (
 )  # fmt: skip
 from flambeau.optim.loading import finite, like, mapping, shown
 from flambeau.optim.options import Params, check
+
+if TYPE_CHECKING:
+    from flambeau.core.expr import Rule  # lazy for start-up
 
 #: "params" and options by name; what an option may be is up to the optimizer.
 Group = dict[str, Any]
@@ -109,6 +113,13 @@ def _with_hooks(step: F) -> F:
 
     hooked._is_hooked = hooked.hooked = True  # type: ignore[attr-defined]
     return cast(F, hooked)
+
+
+@cache
+def _zeroed() -> Rule:
+    from flambeau.core.expr import Rule  # lazy for start-up
+
+    return Rule(("g",), (), (("g", "0"),))
 
 
 class Optimizer:
@@ -223,6 +234,9 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""
         for group in self.param_groups:
+            grads = [] if set_to_none else [p.grad for p in group["params"] if p.grad is not None]
+            if grads and update(_zeroed(), [grads], (), "zero_"):
+                continue
             for p in group["params"]:
                 if set_to_none:
                     p.grad = None

@@ -1,21 +1,29 @@
-"""Steps of optimizers on numpy: the shared bodies, large parameters a chunk at a time, over the threads."""
+"""Steps of optimizers: in machine code, or the shared bodies on numpy, large parameters in chunks over the threads."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import repeat
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu.chunks import LARGE, in_chunks
+from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.xp import Array
 from flambeau.backends.xp import optim as xp_optim
 from flambeau.core import dtype as dt
 
+if TYPE_CHECKING:
+    from flambeau.core.expr import Rule  # lazy for start-up
+
 _SMALL: Final = 4096
+#: Elements in a list from which machine code is worth being made; where there is some, it is used from the first on.
+_NATIVE: Final = 8192
 _size = attrgetter("size")
 
 
@@ -26,6 +34,63 @@ def bind(table: KernelTable) -> None:
     general = table.own("sgd_step", dt.float32)
     assert general is not None
     table.register("sgd_step", partial(_sgd_of_small, general.fn), (dt.float32, dt.float64))
+    for name in ("sgd_step", "adam_step"):
+        for dtype in dt.FLOATS:
+            usual = table.own(name, dtype)
+            assert usual is not None
+            table.register(name, partial(_native, usual.fn, name), (dtype,))
+    table.register("update_lists", update_lists, dt.FLOATS)
+    table.register("total_of_lists", total_of_lists, dt.FLOATS)
+
+
+def worth_it(arrays: Sequence[Array]) -> bool:
+    """Whether machine code gains for a list: small ones do not pay for a compiler that nothing else has needed yet."""
+    return "llvmlite" in sys.modules or sum(map(_size, arrays)) >= _NATIVE
+
+
+def _native(usual: Kernel, name: str, params: list[Array], grads: list[Array], *operands: Any, **options: Any) -> Any:
+    """A step in machine code, of those parameters that it serves; ``usual`` for the others."""
+    target = active() if worth_it(params) else None
+    if target is None:
+        return usual(params, grads, *operands, **options)
+    from flambeau.backends.cpu.native import optim as native  # what small work does not need
+
+    step = native.KERNELS[name]
+    if step(target, params, grads, *operands, **options):
+        return []
+    lists = [params, grads, *[v for v in operands if isinstance(v, list)]]
+    numbers = operands[len(lists) - 2 :]
+    rows = list(zip(*[v or repeat(None, len(params)) for v in lists], strict=True))
+    turned = [native.dense(row) for row in rows]
+    served, others = [t for t in turned if t is not None], [r for r, t in zip(rows, turned, strict=True) if t is None]
+    if served and not step(target, *_columns(served, lists), *numbers, **options):
+        others = rows
+    return usual(*_columns(others, lists), *numbers, **options) if others else []
+
+
+def update_lists(rule: Rule, columns: Sequence[list[Array]], numbers: Sequence[float]) -> bool:
+    """Change lists of arrays by a rule in one call; False, and nothing done, for what is not served."""
+    target = active() if worth_it(columns[0]) else None
+    if target is None:
+        return False
+    from flambeau.backends.cpu.native.update import update  # what small work does not need
+
+    return update(target, rule, columns, numbers)
+
+
+def total_of_lists(arrays: list[Array], fold: str) -> float | None:
+    """The sum of the squares ("sum_squares") or sizes, or the largest size ("max_size"), of all; None: not served."""
+    target = active() if worth_it(arrays) else None
+    if target is None:
+        return None
+    from flambeau.backends.cpu.native.update import total  # what small work does not need
+
+    return total(target, arrays, fold)
+
+
+def _columns(rows: Sequence[Sequence[Array | None]], like: Sequence[list[Array]]) -> list[list[Any]]:
+    """The lists of rows; those that have nothing are empty."""
+    return [list(column) if model else [] for column, model in zip(zip(*rows, strict=True), like, strict=True)]
 
 
 def _sgd_of_small(

@@ -12,6 +12,7 @@ from flambeau.backends.cpu import (
     fourier,
     index,
     linalg,
+    losses,
     nn,
     optim,
     pool,
@@ -26,7 +27,10 @@ from flambeau.backends.generic import generic_table
 def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
-    for module in (elementwise, reduce, linalg, shape, index, nn, attention, conv, pool, optim, random, fourier, small):
+    modules = (
+        elementwise, reduce, linalg, shape, index, nn, losses, attention, conv, pool, optim, random, fourier, small,
+    )  # fmt: skip
+    for module in modules:
         module.bind(table)
     table.register("slices", operator.getitem)  # numpy copies only where an index is all ints
     return table

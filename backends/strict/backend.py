@@ -37,6 +37,8 @@ MISSING: dict[str, str] = {
     "topk": "sorting from argsort and gather",
 }
 
+#: Kernels whose answer says whether they did anything.
+_LISTS = ("total_of_lists", "update_lists")
 #: Views that numpy's arrays make themselves; here they would be copies.
 _HOST_VIEWS = ("reshape",)
 
@@ -159,7 +161,7 @@ class StrictTable(KernelTable):
         super().__init__("strict", generic_table(backend))
         self._backend = backend
         self._host = CpuBackend().kernels
-        self._refused = frozenset({*MISSING, *generic_table(backend).names(), *_HOST_VIEWS})
+        self._refused = frozenset({*MISSING, *generic_table(backend).names(), *_HOST_VIEWS, *_LISTS})
         self._made: dict[tuple[str, Kernel], Kernel] = {}
 
     def own(self, name: str, dtype: DType) -> Registered | None:

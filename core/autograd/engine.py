@@ -21,7 +21,7 @@ from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
 from flambeau.core.locks import fork_safe
 from flambeau.core.record import OPS
-from flambeau.core.state import current, put, with_grad
+from flambeau.core.state import current, get, put, with_grad
 from flambeau.core.tape.compile import Packed, compiled
 from flambeau.core.tensor import Tensor
 
@@ -46,6 +46,7 @@ def run_backward(
         if inside is not state:
             put(inside)
         run = _Run(keep_graph or create_graph, create_graph, targets, accumulate, state.anomaly)
+        run.slice = None if create_graph or state.levels else OPS["basic_index"]
         found = run.all(roots)
         for callback in callbacks.waiting:
             callback()
@@ -58,6 +59,9 @@ def run_backward(
 
 class _Run:
     """One walk."""
+
+    slice: Any = None  #: the op of slices, where their gradients may be added in place
+    whole: set[Any] | None = None  #: the edges whose gradient a slice has made, so that it is nobody else's
 
     def __init__(
         self, keep_graph: bool, create: bool, targets: Sequence[Edge] | None, accumulate: bool, anomaly: bool | str
@@ -177,6 +181,8 @@ class _Run:
                     self.captured[node, i] = g
         if grad is None or (self.wanted is not None and node not in self.wanted):
             return None
+        if node.op is self.slice and self._into_whole(node, grad):
+            return None
         several = grad.__class__ is list
         if several and node.fills:
             grad = [_zeros(s, k) if g is None and k.dtype.category > 1 else g
@@ -210,6 +216,27 @@ class _Run:
                         g._box = Box()  # shared: nobody may take it over
                 before.append(g)
         return inputs
+
+    def _into_whole(self, node: Any, grad: Any) -> bool:
+        """Add a slice's gradient in place to what another slice of the same tensor has made: zeros with its own.
+
+        Without this each of split's outputs would make zeros of the whole, and a sum with them.
+        """
+        edge = node.edges[0]
+        if edge is None or edge.__class__ is Slot or node.hooks is not None or self.anomaly is True:
+            return False
+        if self.whole is None:
+            self.whole = set()
+        if edge not in self.whole:
+            self.whole.add(edge)  # what is there after this node has run is its zeros, or a sum with them
+            return False
+        whole = self.grads.get(edge)
+        if whole.__class__ is not Tensor or grad.__class__ is not Tensor or grad._key is not whole._key:
+            return False
+        _add_to_part(whole, node.params["index"], grad)
+        if not self.keep_graph:
+            node.release()
+        return True
 
     def _leaf(self, leaf: Leaf, grad: Tensor) -> None:
         if leaf.hooks:
@@ -352,15 +379,36 @@ def fit(grad: Tensor, shape: tuple[int, ...], key: Key) -> Tensor:
     return grad
 
 
+def _add_to_part(whole: Tensor, index: tuple[Any, ...], grad: Tensor) -> None:
+    """``whole[index] += grad``, of tensors without history that nobody else has."""
+    key, state = whole._key, get()
+    if state is not None and state.plain and key.add is not None:
+        part = key.basic_index(whole._array, index=index)
+        key.add(part, grad._array, out=part)
+    else:  # somebody watches
+        OPS["basic_index"].function(whole, index).add_(grad)
+
+
+def _sum(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    state = get()
+    if state is not None and state.plain:
+        found: Tensor = OPS["sum"].function(x, axes, keepdims)
+    else:
+        found = dispatch.call(OPS["sum"], (x,), {"axis": axes, "keepdims": keepdims})
+    return found
+
+
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The sum of ``x`` over the axes along which ``shape`` was broadcast to its shape."""
     have = x._array.shape
     extra = len(have) - len(shape)
     if extra < 0:
         return _expand(x, tuple(shape))
+    if extra and have[extra:] == shape:  # of a bias: with no view of what is summed, a leaf takes it over as it is
+        return _sum(x, tuple(range(extra)), False)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and have[i + extra] != 1)
     if axes:
-        x = dispatch.call(OPS["sum"], (x,), {"axis": axes, "keepdims": True})
+        x = _sum(x, axes, True)
     if extra:
         x = x.reshape(tuple(shape))
     elif x._array.shape != shape:  # a gradient smaller than its input, as from sum: it stands for all elements

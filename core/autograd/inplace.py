@@ -14,16 +14,16 @@ from flambeau.backends.layout import is_dense
 from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.blame import explained_op, explaining_code
-from flambeau.core.box import box_of, mark_written, require_tracked
+from flambeau.core.box import INFERENCE, box_of, mark_written, require_tracked
 from flambeau.core.dtype import COMPLEX, HELD, can_cast
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
 from flambeau.core.graph import PART, Edge, Leaf, Node, Slot, View, carry_keepers, edge_of
 from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
-from flambeau.core.out import require_apart
+from flambeau.core.out import overlaps_itself, require_apart
 from flambeau.core.overrides import ARMED, NOTHING, intercept, met
 from flambeau.core.record import ELEMENTWISE, OPS, Op
-from flambeau.core.state import State, current, put
+from flambeau.core.state import State, current, get, put
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor
@@ -44,8 +44,107 @@ def derived(op: Op) -> Op:
     return found
 
 
+def direct(op: Op, x: Any, operands: Sequence[Any], name: str) -> bool:
+    """Write an elementwise op's result straight into ``x``; False, and nothing done, where there is more to do.
+
+    It serves what records nothing: plain tensors of one dispatch key, which broadcast to the shape of ``x``, and
+    numbers that the key has constants for. An operand may be ``x`` itself, but no other tensor of its storage.
+    ``name`` is what errors call the writer.
+    """
+    try:
+        state = get()
+        if op.family is not ELEMENTWISE or op.kinds or op.schema.params or state is None or not state.plain:
+            return False
+        key, box, array = operands[0]._key, x._box, x._array
+        if key.level is not None or box is INFERENCE or x._key is not _goal(op, key):
+            return False
+        if x._node is not None and not unrecorded(x, state) or not _dense(array) and overlaps_itself(x):
+            return False
+        kernel = getattr(key, op.name + "_")
+        if kernel is None:
+            return False
+        arrays, shape = [], array.shape
+        for i, t in enumerate(operands):
+            if t.__class__ is float or t.__class__ is int:
+                arrays.append(_constant(op, i, t, key))
+                continue
+            found = t._array
+            if (
+                t._key is not key
+                or (t._node is not None and not unrecorded(t, state))
+                or (t is not x and box is not None and t._box is box)
+                or (found.shape != shape and not _broadcasts(found.shape, shape))
+            ):
+                return False
+            arrays.append(found)
+    except RecursionError:
+        raise
+    except Exception:  # the uniform path says what is wrong
+        return False
+    kernel(*arrays, array)
+    mark_written(x, name)
+    return True
+
+
+def _goal(op: Op, key: Key) -> Key | None:
+    """The key of what an op gives for operands of a key; None where that depends on more."""
+    results = op.dtype.results
+    if results == ("same",):
+        return key
+    return key.boolean if results == ("bool",) else None
+
+
+def _constant(op: Op, i: int, value: float, key: Key) -> Any:
+    """What the kernel gets for a number; it raises for one that the uniform path must look at."""
+    if op.schema.operands[i].name in op.tensors or value < 0 and op.negative is not None and key.floats is None:
+        raise TypeError("not a number that every dtype takes")
+    exact, whole = op.dtype.exact is not None, value.__class__ is int
+    known = (key.exact_ints if exact else key.ints) if whole else key.exact_floats if exact else key.floats
+    return known[value]  # type: ignore[index]
+
+
+def _dense(array: Any) -> bool:
+    """Whether an array surely has no two elements in one place."""
+    flags = getattr(array, "flags", None)
+    return flags is not None and bool(flags.c_contiguous)
+
+
+def unrecorded(x: Tensor, state: State) -> bool:
+    """Whether no gradient asks about a read of, or a write to, a tensor that has a link."""
+    if not state.grad:
+        return True
+    link = x._node
+    return link.__class__ is View and edge_of(x) is None and edge_of(link.base) is None
+
+
+def _broadcasts(shape: Sequence[int], whole: Sequence[int]) -> bool:
+    """Whether a shape broadcasts to another as it stands."""
+    extra = len(whole) - len(shape)
+    return extra >= 0 and all(n in (1, m) for n, m in zip(shape, whole[extra:], strict=True))
+
+
+def into(op: Op, out: Tensor, operands: Sequence[Any]) -> bool:
+    """``op(..., out=out)`` without an array in between, where :func:`direct` serves that and ``out`` has the shape."""
+    shape = out._array.shape
+    if edge_of(out) is not None:
+        return False
+    for t in operands:
+        if t.__class__ not in _NUMBERS and isinstance(t, Tensor) and t._array.shape == shape:
+            return direct(op, out, operands, op.name)
+    return False
+
+
+_NUMBERS: Final = (float, int, bool, complex)
+
+
 def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping[str, Any] | None) -> Any:
     """``x.op_(...)``: write the op's result to its first operand and return that."""
+    if not params and args[0].__class__ not in _NUMBERS:
+        if not kw:
+            if direct(op, args[0], args, op.name + "_"):
+                return args[0]
+        elif op.name in _SCALED and len(kw) == 1 and _add_scaled(op, args[0], args[1], kw.get("alpha")):
+            return args[0]
     if ARMED:
         told = getattr(Tensor, op.name + "_", op.function)
         named = {p.public: params[p.name] for p in op.schema.params if params.get(p.name, p.default) is not p.default}
@@ -53,6 +152,8 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
         if found is not NOTHING:
             return found
     try:
+        if kw and op.name in _SCALED and isinstance(args[0], Tensor):  # what is scaled is in other memory
+            require_no_partial_overlap(op.name + "_", args[0], args[1:])
         operands, bound = bind(op, args, params, kw)
         state = current()
         for i in range(len(state.layers) - 1, -1, -1):
@@ -71,6 +172,21 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
         if is_of_the_call(error, op.name):
             raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
         raise
+
+
+#: Sums with a factor, and the sign of it.
+_SCALED: Final = {"add": 1, "sub": -1}
+
+
+def _add_scaled(op: Op, x: Any, other: Any, alpha: Any) -> bool:
+    """``x.add_(other, alpha=alpha)`` of floats in one pass, where :func:`direct` serves that."""
+    key = getattr(x, "_key", None)
+    if key is None or key.level is not None or key.floats is None or other.__class__ in _NUMBERS:
+        return False
+    if alpha.__class__ is not float and alpha.__class__ is not int:
+        return False
+    one = dispatch.tensor_of(key.floats[1.0], key)
+    return direct(OPS["addcmul"], x, (x, other, one, _SCALED[op.name] * alpha), op.name + "_")
 
 
 #: In-place ops that read all of their operands before they write, in torch too.

@@ -10,6 +10,7 @@ from __future__ import annotations
 # isort: off
 from flambeau.core.expr.evaluate import evaluate
 from flambeau.core.expr.lower import Program, Step, applies, bits_dtype, compute_dtype, lower
+from flambeau.core.expr.rule import Rule
 from flambeau.core.expr.syntax import (
     CONDITIONS, DERIVED, MEANINGS, PRIMITIVES, Call, Expr, ExprError, Limit, Name, Node, Number, define, definition,
     definitions, parse,
@@ -17,6 +18,6 @@ from flambeau.core.expr.syntax import (
 
 __all__ = [
     "CONDITIONS", "DERIVED", "MEANINGS", "PRIMITIVES", "Call", "Expr", "ExprError", "Limit", "Name", "Node", "Number",
-    "Program", "Step", "applies", "bits_dtype", "compute_dtype", "define", "definition", "definitions", "evaluate",
-    "lower", "parse",
+    "Program", "Rule", "Step", "applies", "bits_dtype", "compute_dtype", "define", "definition", "definitions",
+    "evaluate", "lower", "parse",
 ]  # fmt: skip

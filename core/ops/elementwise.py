@@ -538,7 +538,10 @@ bitwise_not_p = unary("bitwise_not", None, "~x", dtype=integral, differentiable=
     doc="every bit turned; of bools, not", example="fb.bitwise_not(fb.tensor([0, 5])) -> tensor([-1, -6])")
 
 # -- activations with a kernel of their own ----------------------------------------------------------
-relu_p = unary("relu", lambda g, out: where(out <= 0, 0.0, g), "where(x != x, x, maximum(x, 0))", dtype=_REAL,
+relu_grad_p: OpFunction[Tensor] = elementwise("relu_grad(grad: Tensor, y: Tensor) -> Tensor", "where(y <= 0, 0, grad)",
+    {"grad": lambda g, y: relu_grad_p(g, y), "y": zero}, dtype=real_floating, public=False, inplace=False,
+    doc="the gradient where relu's result ``y`` is above zero or nan, else 0")
+relu_p = unary("relu", lambda g, out: relu_grad_p(g, out), "where(x != x, x, maximum(x, 0))", dtype=_REAL,
     doc="input above zero, else 0; nan stays", example="fb.relu(fb.tensor([-1.0, 2.0])) -> tensor([0., 2.])")
 
 

@@ -138,8 +138,9 @@ def _linear_shape(x: Shape, weight: Shape, bias: Shape | None) -> Shape:
 
 
 def _linear_vjp_weight(g: Tensor, x: Tensor) -> Tensor:
-    rows = prod(x._array.shape[:-1])
-    g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
+    if len(x._array.shape) != 2:
+        rows = prod(x._array.shape[:-1])
+        g, x = reshape(g, (rows, g._array.shape[-1])), reshape(x, (rows, x._array.shape[-1]))
     return matmul_p(matrix_transpose(g), cj(x))
 
 

@@ -16,6 +16,7 @@ from flambeau.core.ops.elementwise import cj, where
 from flambeau.core.ops.index import index_add_p
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.matmul import matmul_p
+from flambeau.core.ops.nn import distance as pairs
 from flambeau.core.ops.search import searchsorted
 from flambeau.core.ops.shape import axis_of, matrix_transpose, reshape, unsqueeze
 from flambeau.core.ops.views import diagonal, narrow
@@ -319,6 +320,4 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """
     if input.ndim != 2:
         raise ShapeError(f"pdist: expects a matrix, got shape {tuple(input.shape)}")
-    n = input.shape[0]
-    rows, columns = creation.triu_indices(n, n, 1, device=input.device)
-    return variance.vector_norm_p(input[rows] - input[columns], float(p), (1,), False)
+    return pairs.pdist(input, float(p))

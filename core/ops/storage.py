@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
-from flambeau.core.autograd.inplace import in_place
+from flambeau.core.autograd.inplace import in_place, unrecorded
 from flambeau.core.box import INFERENCE, mark_written
 from flambeau.core.creation import arange as numbers
 from flambeau.core.creation import zeros_at, zeros_like
@@ -19,7 +19,6 @@ from flambeau.core.dispatch import from_host
 from flambeau.core.dtype import Number
 from flambeau.core.errors import NumberError, ShapeError
 from flambeau.core.from_data import number
-from flambeau.core.graph import edge_of
 from flambeau.core.public import public
 from flambeau.core.record import CREATE, OPS, VIEW, DTypeRule
 from flambeau.core.state import get
@@ -317,8 +316,7 @@ def unwatched(x: Tensor) -> bool:
     key, state = x._key, get()
     if state is None or not state.plain or key.level is not None or x._box is INFERENCE:
         return False
-    link = x._node
-    if link is not None and state.grad and (edge_of(x) is not None or edge_of(link.base) is not None):
+    if x._node is not None and not unrecorded(x, state):
         return False
     flags = getattr(x._array, "flags", None)
     if flags is not None and flags.c_contiguous:
@@ -342,8 +340,12 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     try:
         key, state = src._key, get()
         own = self._key
-        plain = key.level is None and key.device is own.device and (src._node is None or not state.grad)  # type: ignore[union-attr]
+        plain = key.level is None and key.device is own.device
+        plain = plain and (src._node is None or unrecorded(src, state))  # type: ignore[arg-type]
         apart = src._box is None or src._box is not self._box
+        if plain and not apart and key is own and unwatched(self) and _same_place(self, src):  # as x[0] += 1 ends
+            mark_written(self, "copy_")
+            return self
         if plain and apart and (key is own or not own.truth and own.dtype not in dt.HELD) and written(self, src._array):
             return self
     except AttributeError:  # no tensor, or a thread's first op
@@ -353,6 +355,12 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
         dt.check_int("copy_: src", value)
         src = from_host(dt.host_scalar(value, self.dtype), self.dtype, self.device)
     return cast(Tensor, in_place(OPS["copy"], (self, src), {}, None))
+
+
+def _same_place(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors of one storage are the same elements in the same order."""
+    layout_of = x._key.backend.layout
+    return layout_of(x._array) == layout_of(y._array)
 
 
 # -- in-place methods --------------------------------------------------------------------------------
@@ -397,11 +405,11 @@ def _distinct(x: Tensor) -> Tensor:
     return basic_index_p(x, tuple(once))
 
 
-@public(function=True)
+@public(function=True, guard="function")
 def zero_(self: Tensor) -> Tensor:
     """Write 0 to every element, in place.
 
     >>> fb.ones(2).zero_()
     tensor([0., 0.])
     """
-    return fill_(self, 0)
+    return self if isinstance(self, Tensor) and filled(self, 0) else fill_(self, 0)

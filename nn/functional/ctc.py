@@ -10,12 +10,10 @@ from flambeau.core.dtype import INTEGER, int64
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.elementwise import where
-from flambeau.core.ops.joining import cat, stack
+from flambeau.core.ops.nn import ctc as ops
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional import domain
 from flambeau.nn.functional.loss import reduced, reduction_of
-
-_NEVER = -1e30  # stands for log(0): with a true infinity the gradients of impossible paths would be nan
 
 Lengths = Tensor | Sequence[int]  # one number for each sequence
 
@@ -81,41 +79,9 @@ def ctc_loss(
     seen = _lengths("input_lengths", input_lengths, steps, log_probs)
     wanted = _lengths("target_lengths", target_lengths, targets.shape[-1], log_probs)
     labels = _padded_targets(targets, wanted, batch)
-    losses = -_log_likelihood(log_probs, labels, seen, wanted, blank)
-    impossible = losses > -_NEVER / 2
-    losses = where(impossible, 0.0 if zero_infinity else math.inf, losses + _normalised(log_probs, seen))
+    losses = ops.ctc(log_probs, labels, seen, wanted, blank)
+    if zero_infinity:
+        losses = where(losses == math.inf, 0.0, losses)
     if how == "mean":
         losses = losses / wanted.clamp(min=1).to(losses.dtype)
     return reduced(losses.squeeze(0) if single and how == "none" else losses, how)
-
-
-def _normalised(log_probs: Tensor, seen: Tensor) -> Tensor:
-    """Zeros with the gradient of sum(exp(log_probs)), which is constant for log probabilities.
-
-    With it the gradient is that for the scores before log_softmax, as torch has it; through log_softmax both are one.
-    """
-    steps = arange(log_probs.shape[0], device=seen.device).unsqueeze(-1)
-    total = where(steps < seen, log_probs.exp().sum(2), 0.0).sum(0)
-    return total - total.detach()
-
-
-def _log_likelihood(log_probs: Tensor, labels: Tensor, seen: Tensor, wanted: Tensor, blank: int) -> Tensor:
-    """The forward recursion over the labels with a blank before, between and after them."""
-    batch, longest = labels.shape
-    gaps = labels.new_full((batch, longest), blank)
-    extended = cat([stack([gaps, labels], -1).reshape(batch, 2 * longest), gaps[:, :1]], 1)
-    before = cat([labels.new_full((batch, 2), -1), extended[:, :-2]], 1)
-    may_skip = (extended != blank) & (extended != before)
-    places = arange(extended.shape[1], device=labels.device)
-    emitted = log_probs.gather(2, extended.unsqueeze(0).expand(log_probs.shape[0], *extended.shape))
-    alpha = where(places < 2, emitted[0], _NEVER)
-    never = alpha.detach().new_full((batch, 2), _NEVER)
-    for t in range(1, log_probs.shape[0]):
-        stepped = cat([never[:, :1], alpha[:, :-1]], 1)
-        skipped = where(may_skip, cat([never, alpha[:, :-2]], 1), _NEVER)
-        following = stack([alpha, stepped, skipped], 0).logsumexp(0) + emitted[t]
-        alpha = where((t < seen).unsqueeze(1), following.clamp(min=_NEVER), alpha)
-    last = (2 * wanted).unsqueeze(1)
-    at_blank = alpha.gather(1, last)
-    at_label = where(last == 0, _NEVER, alpha.gather(1, (last - 1).clamp(min=0)))
-    return cat([at_blank, at_label], 1).logsumexp(1)

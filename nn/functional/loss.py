@@ -119,8 +119,9 @@ def smooth_l1_loss(
         raise RuntimeError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     _warn_broadcast("smooth_l1_loss", input, target)
     domain.check_floating("smooth_l1_loss", input=input)
-    losses = ops.absolute_error_p(input, target) if beta == 0 else ops.huber_error_p(input, target, beta) / beta
-    return reduced(losses, how)
+    if beta == 0:
+        return reduced(ops.absolute_error_p(input, target), how)
+    return reduced(ops.huber_error_p(input, target, beta), how) / beta
 
 
 def huber_loss(
@@ -175,18 +176,14 @@ def cross_entropy(
     if input.ndim == 0:
         raise ShapeError("cross_entropy: input must have at least one dimension, the classes; got a 0-d tensor")
     axis = 1 if input.ndim > 1 else 0
-    log_probabilities = log_softmax_of(input, axis)
     if tuple(target.shape) == tuple(input.shape) and target.dtype.category == dt.FLOATING:
         if ignore_index >= 0:
             raise RuntimeError(f"cross_entropy: ignore_index={ignore_index} is not for probabilities as target")
-        return _of_probabilities(log_probabilities, target, weight, how, label_smoothing, axis)
+        return _of_probabilities(log_softmax_of(input, axis), target, weight, how, label_smoothing, axis)
     _check_classes(input, target)
     domain.check_classes("cross_entropy", target)
     domain.check_one_dtype("cross_entropy", input, weight=weight)
-    if label_smoothing == 0:
-        out, _ = ops.nll_loss_p(log_probabilities, target, weight, ignore_index, how)
-        return out
-    return _smoothed(log_probabilities, target, weight, ignore_index, how, label_smoothing, axis)
+    return ops.cross_entropy(input, target, weight, ignore_index, how, label_smoothing)
 
 
 def _check_classes(input: Tensor, target: Tensor) -> None:
@@ -215,22 +212,6 @@ def _of_probabilities(
     if weight is not None:
         products = products * _class_weights(weight, target.ndim)
     return reduced(-products.sum(axis), how)
-
-
-def _smoothed(
-    log_probabilities: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, smoothing: float,
-    axis: int,
-) -> Tensor:  # fmt: skip
-    """The target gets 1 - smoothing of the probability, all classes the rest. Szegedy et al., arXiv:1512.00567."""
-    losses, total = ops.nll_loss_p(log_probabilities, target, weight, ignore_index, "none")
-    weighted = (
-        log_probabilities if weight is None else log_probabilities * _class_weights(weight, log_probabilities.ndim)
-    )
-    spread = where(target == ignore_index, 0.0, -weighted.sum(axis))
-    share = smoothing / log_probabilities.shape[axis]
-    if how == "mean":
-        return (losses.sum() * (1 - smoothing) + spread.sum() * share) / total
-    return reduced(losses * (1 - smoothing) + spread * share, how)
 
 
 def _check_same(name: str, input: Tensor, target: Tensor) -> None:

@@ -163,10 +163,7 @@ def group_norm(
     if not input.numel():
         return _of_nothing(input, weight, bias)
     _check_counts("group_norm", input, "group", input.numel() // num_groups)
-    rows = input.reshape(input.shape[0], num_groups, -1)
-    out: Tensor = ops.layer_norm_p(rows, None, None, (rows.shape[-1],), eps).reshape(tuple(input.shape))
-    out = out if weight is None else out * per_channel(weight, input.ndim)
-    return out if bias is None else out + per_channel(bias, input.ndim)
+    return ops.group_norm(input, num_groups, weight, bias, eps)
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import product
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from flambeau.core.arguments import bounded
 from flambeau.core.creation import linspace
 from flambeau.core.dtype import FLOATING, LOW_PRECISION, int64, uint8
 from flambeau.core.errors import DTypeError, ShapeError
-from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.joining import stack
-from flambeau.core.ops.nn.activation import hardtanh_p
+from flambeau.core.ops.nn import grid as ops
 from flambeau.core.ops.nn.pool import adaptive_avg_pool
+from flambeau.core.ops.nn.resample import AxisTaps, resample_p
+from flambeau.core.ops.nn.rules import served
 from flambeau.core.ops.padding import pad as pad
-from flambeau.core.ops.storage import cast_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional import domain
 
@@ -100,6 +99,9 @@ def interpolate(
     out, factors = _resampled_sizes(input, n, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
         return adaptive_avg_pool(input, out)
+    if served(resample_p, input):
+        axes = zip(input.shape[2:], out, factors, strict=True)
+        return resample_p(input, tuple(_taps(*v, mode, bool(align_corners), antialias) for v in axes))
     if mode in ("nearest", "nearest-exact"):
         for i in range(n):
             input = _nearest(input, 2 + i, out[i], factors[i], 0.5 if mode == "nearest-exact" else 0.0)
@@ -135,14 +137,40 @@ def _resampled_sizes(
     return out, factors
 
 
-def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) -> Tensor:
-    """One axis: the element below each position, or with ``half`` the nearest one."""
-    size = x.shape[axis]
+def _nearest_places(size: int, out: int, factor: float | None, half: float) -> list[int]:
+    """The element below each position, or with ``half`` the nearest one."""
     if size == out and factor is None:
-        return x
+        return list(range(size))
     step = size / out if factor is None else 1 / factor
-    places = [min(math.floor((i + half) * step), size - 1) for i in range(out)]
-    return x.index_select(axis, x.new_tensor(places, dtype=int64))
+    return [min(math.floor((i + half) * step), size - 1) for i in range(out)]
+
+
+def _nearest(x: Tensor, axis: int, out: int, factor: float | None, half: float) -> Tensor:
+    """One axis: the elements of :func:`_nearest_places`."""
+    if x.shape[axis] == out and factor is None:
+        return x
+    return x.index_select(axis, x.new_tensor(_nearest_places(x.shape[axis], out, factor, half), dtype=int64))
+
+
+def _weighted(
+    size: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool
+) -> list[list[tuple[int, float]]]:
+    """As many (place, weight) for each result of an axis."""
+    step = size / out if factor is None else 1 / factor
+    if align:
+        step = (size - 1) / (out - 1) if out > 1 else 0.0
+    if antialias:
+        return _blurred([(i + 0.5) * step for i in range(out)], size, step, mode)
+    positions = [i * step if align else (i + 0.5) * step - 0.5 for i in range(out)]
+    return _cubic(positions) if mode == "bicubic" else _linear(positions)
+
+
+@lru_cache(256)
+def _taps(size: int, out: int, factor: float | None, mode: str, align: bool, antialias: bool) -> AxisTaps:
+    if mode in ("nearest", "nearest-exact"):
+        places = _nearest_places(size, out, factor, 0.5 if mode == "nearest-exact" else 0.0)
+        return AxisTaps.of(size, [[(place, 1.0)] for place in places])
+    return AxisTaps.of(size, _weighted(size, out, factor, mode, align, antialias), antialias)
 
 
 def resample(
@@ -150,14 +178,7 @@ def resample(
 ) -> Tensor:  # fmt: skip
     """One axis: the sum of neighbours, each with its weight; of ``whole`` numbers, weights are rounded as torch's."""
     size = x.shape[axis]
-    step = size / out if factor is None else 1 / factor
-    if align:
-        step = (size - 1) / (out - 1) if out > 1 else 0.0
-    positions = [i * step if align else (i + 0.5) * step - 0.5 for i in range(out)]
-    if antialias:
-        taps = _blurred([(i + 0.5) * step for i in range(out)], size, step, mode)
-    else:
-        taps = _cubic(positions) if mode == "bicubic" else _linear(positions)
+    taps = _weighted(size, out, factor, mode, align, antialias)
     if whole:
         taps = _in_short_integers(taps)
     total: Any = None
@@ -259,10 +280,10 @@ def grid_sample(
         )
     if 0 in input.shape[2:]:
         raise ShapeError(f"grid_sample: input of shape {tuple(input.shape)} has no elements to sample")
-    if mode not in _TAPS or padding_mode not in _INSIDE:
+    if mode not in ops.TAPS or padding_mode not in ops.INSIDE:
         raise ValueError(
-            f"grid_sample: mode must be one of {', '.join(map(repr, _TAPS))} and padding_mode one of "
-            f"{', '.join(map(repr, _INSIDE))}, got {mode!r} and {padding_mode!r}"
+            f"grid_sample: mode must be one of {', '.join(map(repr, ops.TAPS))} and padding_mode one of "
+            f"{', '.join(map(repr, ops.INSIDE))}, got {mode!r} and {padding_mode!r}"
         )
     if mode == "bicubic" and n != 2:
         raise NotImplementedError("grid_sample: mode 'bicubic' is for 4-D input, images, only")
@@ -270,92 +291,4 @@ def grid_sample(
     domain.check_one_dtype("grid_sample", input, grid=grid)
     if input.dtype in LOW_PRECISION:  # positions and weights would have too few digits
         return grid_sample(input.float(), grid.float(), mode, padding_mode, align_corners).to(input.dtype)
-    sizes, corner = input.shape[2:], bool(align_corners)
-    places = [_place(grid[..., n - 1 - i], sizes[i], corner) for i in range(n)]
-    inside = [partial(_INSIDE[padding_mode], size=size, corner=corner) for size in sizes]
-    taps = [_TAPS[mode](place, within) for place, within in zip(places, inside, strict=True)]
-    total: Any = None
-    for chosen in product(*taps):
-        weight: Any = 1.0
-        for _, w in chosen:
-            weight = weight * w
-        part = _at(input, [cast_p(index, dtype=int64) for index, _ in chosen], weight)
-        total = part if total is None else total + part
-    result: Tensor = total
-    return result
-
-
-Within = Callable[[Tensor], Tensor]
-Taps = list[tuple[Tensor, Tensor]]  # elements along one axis, and the weight of each
-
-
-def _place(g: Tensor, size: int, corner: bool) -> Tensor:
-    """A position in [-1, 1] in elements."""
-    return (g + 1) * ((size - 1) / 2) if corner else (g + 1) * (size / 2) - 0.5
-
-
-# -- what stands beside the input. Positions on an edge and beyond have no gradient, as in torch.
-def _zeros(p: Tensor, size: int, corner: bool) -> Tensor:
-    return p
-
-
-def _border(p: Tensor, size: int, corner: bool) -> Tensor:
-    return hardtanh_p(p, 0.0, size - 1.0)
-
-
-def _reflection(p: Tensor, size: int, corner: bool) -> Tensor:
-    low, span = (0.0, size - 1.0) if corner else (-0.5, float(size))
-    if span == 0:
-        return _border(p * 0.0, size, corner)
-    p = p - low
-    p = where(p < 0, -p, p)
-    turns = (p.detach() / span).floor()
-    rest = p - turns * span
-    return _border(where(turns % 2 == 0, rest + low, span - rest + low), size, corner)
-
-
-_INSIDE: dict[str, Callable[..., Tensor]] = {"zeros": _zeros, "border": _border, "reflection": _reflection}
-
-
-# -- which elements count, and how much
-def _one_tap(place: Tensor, within: Within) -> Taps:
-    near = within(place)
-    one = where(near > near, near, 1.0)  # the grid has a gradient, of zeros
-    return [(near.detach().round(), one)]
-
-
-def _two_taps(place: Tensor, within: Within) -> Taps:
-    p = within(place)
-    low = p.detach().floor()
-    return [(low, low + 1 - p), (low + 1, p - low)]
-
-
-def _four_taps(place: Tensor, within: Within) -> Taps:
-    low = place.detach().floor()
-    t = place - low
-    return [(within(low + k), _keys(t - k)) for k in (-1, 0, 1, 2)]
-
-
-def _keys(t: Tensor, a: float = -0.75) -> Tensor:
-    """The weight of an element at a distance. Keys, IEEE TASSP 29 (1981), with a = -0.75."""
-    d = where(t < 0, -t, t)
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    return where(d <= 1, near, a * (((d - 5) * d + 8) * d - 4))
-
-
-_TAPS: dict[str, Callable[[Tensor, Within], Taps]] = {"bilinear": _two_taps, "nearest": _one_tap, "bicubic": _four_taps}
-
-
-def _at(x: Tensor, index: list[Tensor], weight: Tensor) -> Tensor:
-    """Elements of (N, C, *S) at an index per axis (N, *L), 0 outside, times a weight."""
-    sizes = x.shape[2:]
-    inside: Any = None
-    flat: Any = 0
-    for i, size in zip(index, sizes, strict=True):
-        ok = (i >= 0) & (i < size)
-        inside = ok if inside is None else inside & ok
-        flat = flat * size + i.clamp(0, size - 1)
-    channels = x.shape[1]
-    where_each = flat.flatten(1).unsqueeze(1).expand(-1, channels, -1)
-    taken = x.flatten(2).gather(2, where_each).reshape(x.shape[0], channels, *index[0].shape[1:])
-    return where(inside.unsqueeze(1), taken, 0.0) * weight.unsqueeze(1)
+    return ops.grid_sample(input, grid, mode, padding_mode, bool(align_corners))

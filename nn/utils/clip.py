@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from flambeau.core.blame import checking, explain_functions
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.joining import cat, stack
+from flambeau.core.ops.nn import step
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 
+if TYPE_CHECKING:
+    from flambeau.core.expr import Rule  # lazy for start-up
+
 Tensors = Tensor | Iterable[Tensor]
+#: The orders of norms that one call computes for a list, and of what they are made.
+_FOLDS: Final = {1.0: "sum_sizes", 2.0: "sum_squares", math.inf: "max_size"}
+
+
+@cache
+def _scaled() -> Rule:
+    from flambeau.core.expr import Rule  # lazy for start-up
+
+    return Rule(("g",), ("factor",), (("g", "g * factor"),))
+
+
+@cache
+def _clamped() -> Rule:
+    from flambeau.core.expr import Rule  # lazy for start-up
+
+    return Rule(("g",), ("low", "high"), (("g", "where(g < low, low, g)"), ("g", "where(g > high, high, g)")))
 
 
 def _with_gradients(parameters: Tensors) -> list[Tensor]:
@@ -29,13 +51,18 @@ def get_total_norm(
     tensor(5.)
     """
     rows = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    norm_type = float(norm_type)
+    return _total_norm(rows, float(norm_type), error_if_nonfinite)
+
+
+def _total_norm(rows: list[Tensor], norm_type: float, error_if_nonfinite: bool) -> Tensor:
     if not rows:
         return tensor(0.0)
     first = rows[0].device
     with no_grad():
-        norms = stack([t.detach().norm(norm_type).to(first) for t in rows])
-        total: Tensor = norms.max() if norm_type == math.inf else norms.norm(norm_type)
+        total = _norm_at_once(rows, norm_type)
+        if total is None:
+            norms = stack([t.detach().norm(norm_type).to(first) for t in rows])
+            total = norms.max() if norm_type == math.inf else norms.norm(norm_type)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
@@ -44,6 +71,17 @@ def get_total_norm(
             "`error_if_nonfinite=False`"
         )
     return total
+
+
+def _norm_at_once(tensors: list[Tensor], norm_type: float) -> Tensor | None:
+    """The norm of tensors as one vector, where the device computes it in one call."""
+    fold = _FOLDS.get(norm_type)
+    found = None if fold is None else step.total(tensors, fold)
+    if found is None:
+        return None
+    if norm_type == 2:
+        found = math.sqrt(found)
+    return tensor(found, dtype=tensors[0].dtype, device=tensors[0].device)
 
 
 def clip_grads_with_norm_(
@@ -57,11 +95,16 @@ def clip_grads_with_norm_(
     >>> w.grad
     tensor([1.0000])
     """
-    grads = _with_gradients(parameters)
+    _scale(_with_gradients(parameters), float(max_norm), total_norm)
+
+
+def _scale(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
     if not grads:
         return
     with no_grad():
-        factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        factor = (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
+        if step.update(_scaled(), [grads], [factor.item()], "mul_"):
+            return
         for g in grads:
             g.mul_(factor.to(g.device))
 
@@ -81,9 +124,9 @@ def clip_grad_norm_(
     >>> w.grad
     tensor([0.6000, 0.8000])
     """
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    total = get_total_norm(_with_gradients(given), norm_type, error_if_nonfinite)
-    clip_grads_with_norm_(given, max_norm, total)
+    grads = _with_gradients(parameters)
+    total = _total_norm(grads, float(norm_type), error_if_nonfinite)
+    _scale(grads, float(max_norm), total)
     return total
 
 
@@ -97,8 +140,11 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
     tensor([1.0000, 0.5000])
     """
     limit = float(clip_value)
+    grads = _with_gradients(parameters)
     with no_grad():
-        for g in _with_gradients(parameters):
+        if step.update(_clamped(), [grads], [-limit, limit], "clamp_"):
+            return
+        for g in grads:
             g.clamp_(min=-limit, max=limit)
 
 

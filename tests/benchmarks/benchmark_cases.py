@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from benchmarks import ops
+from benchmarks import loading, ops
 from benchmarks.cases import Case, Inputs
 from benchmarks.workloads import WORKLOADS, Training
 from tests import recorded
@@ -39,5 +39,6 @@ def trained(name: str, T: Any) -> Any:
 
 
 CASES: dict[str, recorded.Case] = {name: partial(result, case) for name, case in ops.CASES.items() if not case.random}
+CASES |= {name: partial(result, case) for name, case in loading.CASES.items()}
 CASES |= {f"train {name}": partial(trained, name) for name in WORKLOADS}
 ROUNDED = dict.fromkeys(CASES, 2e-5)  # they compute in float32

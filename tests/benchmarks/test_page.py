@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import flambeau
-from benchmarks import frameworks, memory, models, ops, overhead, page, plots, report, startup, sweep
+from benchmarks import frameworks, loading, memory, models, ops, overhead, page, plots, report, startup, sweep
 from benchmarks.measure import Row
 from benchmarks.report import Run
 from benchmarks.suite import Settings
@@ -19,6 +19,7 @@ FACTS = {
 NAMES = {
     "overhead": list(overhead.cases(flambeau)),
     "ops": list(ops.CASES),
+    "loading": list(loading.CASES),
     "models": list(models.CASES),
     "memory": list(memory.CASES),
     "startup": [*startup.CASES, startup.NUMPY],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flambeau as fb
-from benchmarks import frameworks, grown, memory, models, ops, overhead, processes, startup, sweep
+from benchmarks import frameworks, grown, loading, memory, models, ops, overhead, processes, startup, sweep
 from benchmarks.cases import Case, forward
 from benchmarks.measure import Row
 from benchmarks.suite import Settings
@@ -39,6 +39,12 @@ def test_overhead_and_ops_give_rows_of_the_cases_that_are_asked_for() -> None:
     asked = settings("matmul 64")
     asked.threads = (1, 2)
     assert facts(ops.rows(asked)) == [("ops", "matmul 64", 1, 3), ("ops", "matmul 64", 2, 3)]
+
+
+def test_loading_gives_rows_by_the_sample_with_their_limits() -> None:
+    (row,) = loading.rows(settings("TensorDataset"))
+    assert (row.suite, row.threads, row.unit, len(row.ours)) == ("loading", 1, "sample", 3)
+    assert row.limit == loading.LIMITS["TensorDataset"] and loading.LIMITS.keys() == loading.CASES.keys()
 
 
 def test_memory_is_of_the_process_and_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 import flambeau as fb
 from flambeau.compat.torch._foreach import FUNCTIONS, overloads
 from flambeau.compat.torch._ops import ops
+from flambeau.core import config
 
 ROWS = [[0.1, 0.4, 0.7], [0.5, 0.2]]
 OTHERS = [[0.2, 0.3, 0.6], [0.25, 0.75]]
@@ -78,3 +79,44 @@ def test_they_are_ops_with_overloads() -> None:
     ops.aten._foreach_mul_.Scalar(own, 2.0)
     check(own, lambda x: 2 * x, ROWS)
     assert overloads("add") == []
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_long_lists_of_large_tensors_give_what_each_gives_alone(inplace: bool) -> None:
+    ending = "_" if inplace else ""
+    rng = np.random.default_rng(0)
+
+    def drawn() -> list[fb.Tensor]:
+        return [fb.tensor(rng.random(s) + 0.5, dtype=fb.float32) for s in ((70, 131), (3,), (), (40_000,), (0, 2))]
+
+    x, y, z = drawn(), drawn(), drawn()
+    calls: list[tuple[str, list[Any], dict[str, Any]]] = [
+        ("add", [y], {"alpha": 0.5}), ("sub", [y], {}), ("mul", [0.3], {}), ("mul", [fb.tensor(0.3)], {}),
+        ("div", [y], {}),
+        ("maximum", [y], {}), ("minimum", [0.9], {}), ("addcmul", [y, z], {"value": 0.5}), ("addcdiv", [y, z], {}),
+        ("lerp", [y, 0.1], {}), ("lerp", [y, 0.7], {}), ("sqrt", [], {}), ("neg", [], {}), ("reciprocal", [], {}),
+    ]  # fmt: skip
+    with config.override(cpu_code="host"):
+        for name, operands, options in calls:
+            own = [t.clone() for t in x]
+            found = FUNCTIONS[f"_foreach_{name}{ending}"](own, *operands, **options)
+            assert (found is own) is inplace
+            for i, (f, t) in enumerate(zip(found, x, strict=True)):
+                beside = [v[i] if isinstance(v, list) else v for v in operands]
+                wanted = getattr(fb, name)(t, *[fb.tensor(v) if name == "minimum" else v for v in beside], **options)
+                np.testing.assert_allclose(f.numpy(), wanted.numpy(), rtol=1e-6)
+                assert inplace or (own[i].numpy() == t.numpy()).all()
+                assert own[i]._version == (1 if inplace else 0)
+
+
+def test_lists_in_one_storage_and_with_gradients() -> None:
+    whole = fb.arange(20_000.0)
+    halves = [whole[:10_000], whole[10_000:]]
+    FUNCTIONS["_foreach_add_"](halves, halves)
+    assert (whole.numpy() == 2 * np.arange(20_000.0)).all()
+    with pytest.raises(RuntimeError, match="single memory location"):
+        FUNCTIONS["_foreach_add_"]([whole[1:]], [whole[:-1]])
+    leaf = fb.ones(10_000, requires_grad=True)
+    (found,) = FUNCTIONS["_foreach_mul"]([leaf], 3.0)
+    found.sum().backward()
+    assert leaf.grad is not None and (leaf.grad.numpy() == 3).all()

@@ -7,7 +7,7 @@ from functools import cache, wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flambeau.backends.base import Kernel, KernelTable
+from flambeau.backends.base import Declined, Kernel, KernelTable
 from flambeau.backends.cpu import helpers
 from flambeau.backends.cpu.memory import is_here, memory
 from flambeau.core import config
@@ -62,4 +62,32 @@ def _entry(before: Kernel, module: str, name: str, least: int, counted: int) -> 
                 return found
         return before(x, *rest, **params)
 
+    return kernel
+
+
+def alone(table: KernelTable, names: Iterable[str], dtypes: Iterable[DType], module: str, least: int) -> None:
+    """Enter ``KERNELS[name](target, *arrays, **params)`` for ops that numpy has no kernels of.
+
+    Whoever calls such an op asks the kernel's ``worth(x)`` before, and composes what it is not worth for; what is
+    called all the same and not served goes to the op's body.
+    """
+    dtypes = tuple(dtypes)
+    for name in names:
+        table.register(name, _native_only(module, name, least), dtypes)
+
+
+def _native_only(module: str, name: str, least: int) -> Kernel:
+    def kernel(x: Any, *rest: Any, **params: Any) -> Any:
+        target = active()
+        if target is not None:
+            native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
+            found = native[name](target, x, *rest, **params)
+            if found is not None:
+                return found
+        raise Declined(name)
+
+    def worth(x: Any) -> bool:
+        return x.size >= least and active() is not None
+
+    kernel.worth = worth  # type: ignore[attr-defined]
     return kernel

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from flambeau.backends.cpu.native import channels, reduce, rows, softmax_columns
+from flambeau.backends.cpu.native import channels, norm_columns, reduce, rows, softmax_columns
 from flambeau.backends.cpu.native.lanes import dtype_name, served
 from flambeau.backends.cpu.native.layout import layout
 from flambeau.backends.cpu.storage import address
@@ -21,27 +21,29 @@ Ints = tuple[int, ...]
 _PLANE: Final = 16
 
 
-def _fit(target: Target, x: Array, *others: Array | None) -> bool:
+def fit(target: Target, x: Array, *others: Array | None) -> bool:
     """Whether there is something to do on dtypes that are all the same and served."""
     rest = [v for v in others if v is not None]
     return bool(x.size) and served(x, target) and all(v.dtype == x.dtype and served(v, target) for v in rest)
 
 
-def _dense(x: Array) -> Array:
+def dense(x: Array) -> Array:
+    """The array, or a copy, whose elements lie next to each other in index order."""
     return x if x.flags.c_contiguous else np.ascontiguousarray(x)
 
 
-def _at(x: Array | None) -> int:
+def at(x: Array | None) -> int:
+    """The address of an operand, 0 for one that is not there."""
     return 0 if x is None else address(x)
 
 
 # -- softmax ---------------------------------------------------------------------------------------
 def _softmax(name: str, target: Target, *ins: Array, axis: int) -> Array | None:
     x = ins[-1]
-    if not _fit(target, *ins) or x.ndim == 0 or any(v.shape != x.shape for v in ins):
+    if not fit(target, *ins) or x.ndim == 0 or any(v.shape != x.shape for v in ins):
         return None
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))  # as it lies in memory
-    turned = [_dense(v.transpose(order)) for v in ins]
+    turned = [dense(v.transpose(order)) for v in ins]
     along = order.index(axis % x.ndim)
     out = np.empty_like(turned[-1])
     count, width = x.shape[axis], prod(out.shape[along + 1 :])
@@ -80,13 +82,13 @@ def _ends(shape: Ints, x: Array, *others: Array | None) -> bool:
 def _norm(
     target: Target, centred: bool, x: Array, weight: Array | None, bias: Array | None, shape: Ints, eps: float
 ) -> Array | None:
-    if not _fit(target, x, weight, bias) or not _ends(shape, x, weight, bias):
+    if not fit(target, x, weight, bias) or not _ends(shape, x, weight, bias):
         return None
-    x, w, b = _dense(x), *(None if v is None else _dense(v) for v in (weight, bias))
+    x, w, b = dense(x), *(None if v is None else dense(v) for v in (weight, bias))
     out, count = np.empty_like(x), prod(shape)
     total, per = x.size // count, max(1, rows.CHUNK // count)
     job = rows.norm(target, dtype_name(x.dtype), centred, w is not None, b is not None)
-    job(-(-total // per), address(x), address(out), _at(w), _at(b), eps, total, per, count)
+    job(-(-total // per), address(x), address(out), at(w), at(b), eps, total, per, count)
     return out
 
 
@@ -109,16 +111,16 @@ def rms_norm_grad(
 def _norm_grad(
     target: Target, centred: bool, grad: Array, x: Array, weight: Array | None, shape: Ints, eps: float
 ) -> list[Array] | None:
-    if not _fit(target, x, grad, weight) or not _ends(shape, x, weight) or grad.shape != x.shape:
+    if not fit(target, x, grad, weight) or not _ends(shape, x, weight) or grad.shape != x.shape:
         return None
-    g, x, w = _dense(grad), _dense(x), None if weight is None else _dense(weight)
+    g, x, w = dense(grad), dense(x), None if weight is None else dense(weight)
     out, count, source = np.empty_like(x), prod(shape), dtype_name(x.dtype)
     total, per = x.size // count, max(rows.SUMMED, rows.CHUNK // count)
     chunks = -(-total // per)
     sums = np.zeros((1 + centred, chunks, count), "f8" if source == "float64" else "f4")
     job = rows.norm_grad(target, source, centred, w is not None)
     job(
-        chunks, address(g), address(x), _at(w), address(out), address(sums), address(sums[-1]), eps, total, per, count
+        chunks, address(g), address(x), at(w), address(out), address(sums), address(sums[-1]), eps, total, per, count
     )  # fmt: skip
     if chunks == 1:
         added = sums.astype(x.dtype)
@@ -136,20 +138,27 @@ def _sizes(x: Array) -> tuple[int, int, int, int]:
     return x.shape[0], x.shape[1], count, max(1, rows.CHUNK // (x.shape[0] * count))
 
 
+def _per_channel(x: Array, *others: Array | None) -> bool:
+    """Whether the planes are rows, or the channels columns, and the others have a number for each channel."""
+    if x.ndim != 2 and prod(x.shape[2:]) < _PLANE:
+        return False
+    return all(v is None or v.shape == x.shape[1:2] for v in others)
+
+
 def batch_norm(
     target: Target, x: Array, weight: Array | None, bias: Array | None, *, eps: float
 ) -> tuple[Array, Array, Array] | None:
     """The input normalised by each channel's mean and biased variance, and those two."""
-    if not _fit(target, x, weight, bias) or prod(x.shape[2:]) < _PLANE:
+    if not fit(target, x, weight, bias) or not _per_channel(x, weight, bias):
         return None
-    x, w, b = _dense(x), *(None if v is None else _dense(v) for v in (weight, bias))
+    x, w, b = dense(x), *(None if v is None else dense(v) for v in (weight, bias))
+    if x.ndim == 2:
+        return norm_columns.batch_norm(target, x, w, b, eps=eps)
     batch, number, count, per = _sizes(x)
-    if any(v is not None and v.size != number for v in (w, b)):
-        return None
     out, mean, var = np.empty_like(x), np.empty(number, x.dtype), np.empty(number, x.dtype)
     job = channels.batch_norm(target, dtype_name(x.dtype), w is not None, b is not None)
     job(
-        -(-number // per), address(x), address(out), _at(w), _at(b), address(mean), address(var), eps,
+        -(-number // per), address(x), address(out), at(w), at(b), address(mean), address(var), eps,
         batch, number, count, per,
     )  # fmt: skip
     return out, mean, var
@@ -157,12 +166,12 @@ def batch_norm(
 
 def batch_norm_sums(target: Target, grad: Array, x: Array, mean: Array) -> tuple[Array, Array] | None:
     """Per channel: the sum of ``grad``, and of ``grad * (x - mean)``."""
-    if not _fit(target, x, grad, mean) or prod(x.shape[2:]) < _PLANE or grad.shape != x.shape:
+    if not fit(target, x, grad, mean) or not _per_channel(x, mean) or grad.shape != x.shape:
         return None
-    g, x, mean = _dense(grad), _dense(x), _dense(mean)
+    g, x, mean = dense(grad), dense(x), dense(mean)
+    if x.ndim == 2:
+        return norm_columns.batch_norm_sums(target, g, x, mean)
     batch, number, count, per = _sizes(x)
-    if mean.size != number:
-        return None
     total, dot = np.empty(number, x.dtype), np.empty(number, x.dtype)
     channels.sums(target, dtype_name(x.dtype))(
         -(-number // per), address(g), address(x), address(mean), address(total), address(dot), 0.0,

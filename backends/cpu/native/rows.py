@@ -157,7 +157,7 @@ def softmax(target: Target, source: str, name: str) -> Job:
 
 
 # -- normalisation ---------------------------------------------------------------------------------
-def _moments(f: Function, row: Row, x: Value, eps: Value, centred: bool) -> tuple[Value, Value]:
+def moments(f: Function, row: Row, x: Value, eps: Value, centred: bool) -> tuple[Value, Value]:
     """The mean, or zero, and one over the root of the mean square distance from it plus ``eps``, in every lane."""
     read = row.read
     mean = f.constant(read.vector, 0.0)
@@ -181,7 +181,7 @@ def norm(target: Target, source: str, centred: bool, scaled: bool, shifted: bool
     row, affine = Row(f, read, count), (weight if scaled else None, bias if shifted else None)
     for r in f.range(start, folds.least(f, start + per, total)):
         here = r * count * read.memory.bytes
-        _norm_row(f, row, x + here, out + here, affine, _moments(f, row, x + here, eps, centred))
+        _norm_row(f, row, x + here, out + here, affine, moments(f, row, x + here, eps, centred))
     f.ret()
     return jobs(f)[0]
 
@@ -220,8 +220,8 @@ def norm_grad(target: Target, source: str, centred: bool, scaled: bool) -> Job:
     for r in f.range(start, folds.least(f, start + per, total)):
         here = r * count * read.memory.bytes
         pointers = g0 + here, x0 + here, out0 + here, weight if scaled else None
-        moments = _moments(f, row, x0 + here, eps, centred)
-        _norm_grad_row(f, row, wide, pointers, moments, (of_weight, of_bias), centred)
+        found = moments(f, row, x0 + here, eps, centred)
+        _norm_grad_row(f, row, wide, pointers, found, (of_weight, of_bias), centred)
     f.ret()
     return jobs(f)[0]
 

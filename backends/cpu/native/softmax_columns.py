@@ -22,16 +22,20 @@ Mask = Value | None
 
 
 class Block:
-    """Columns side by side, ``down`` numbers from one row to the next, and numbers for each of them."""
+    """Columns side by side, ``down`` numbers from one row to the next, and numbers for each of them.
+
+    ``row`` is the number of the row that :meth:`each` is at.
+    """
 
     def __init__(self, f: Function, read: Lanes, columns: Value, count: Value, down: Value):
         self.f, self.read = f, read
         self.span, self.count, self.down = Span(f, columns, read.count), count, down
-        self._buffers: dict[str, Value] = {}
+        self.row = f.variable(I64, 0)
+        self.buffers: dict[str, Value] = {}
 
     def buffer(self, name: str, type: Type, start: float) -> Value:
         """A number for each column, the same memory for all that are called so."""
-        found = self._buffers.setdefault(name, self.f.buffer(BLOCK * type.bytes))
+        found = self.buffers.setdefault(name, self.f.buffer(BLOCK * type.bytes))
         x = self.f.constant(type.vector(self.read.count), start)
         self.span.each(lambda j, mask: self.f.store(x, found, j))
         return found
@@ -43,6 +47,7 @@ class Block:
             self.span.each(lambda j, mask: body(start + j, j, mask))
 
         for r in self.f.range(0, self.count):
+            self.row.set(r)
             row(r * self.down)
 
     def add(self, x: Value, sums: Value, j: Value) -> None:
@@ -57,22 +62,23 @@ class Block:
         return found if self.read.compute == F64 else found.convert("fptrunc", self.read.compute)
 
 
-def _tops(f: Function, block: Block, x: Value) -> Value:
-    read, tops = block.read, block.buffer("tops", block.read.compute, -inf)
+def tops(f: Function, block: Block, x: Value) -> Value:
+    """The largest number of each column; a nan may be missed."""
+    read, high = block.read, block.buffer("tops", block.read.compute, -inf)
 
     def body(i: Value, j: Value, mask: Mask) -> None:
-        f.store(f.maximum(read.load(f, x, i, mask), f.load(read.vector, tops, j)), tops, j)
+        f.store(f.maximum(read.load(f, x, i, mask), f.load(read.vector, high, j)), high, j)
 
     block.each(body)
-    return tops
+    return high
 
 
 def _forward(f: Function, block: Block, log: bool, x: Value, y: Value) -> None:
-    read, tops, totals = block.read, _tops(f, block, x), block.buffer("sums", F64, 0.0)
+    read, high, totals = block.read, tops(f, block, x), block.buffer("sums", F64, 0.0)
     exact = read.memory == read.compute
 
     def shifted(i: Value, j: Value, mask: Mask) -> Value:
-        return read.load(f, x, i, mask) - f.load(read.vector, tops, j)
+        return read.load(f, x, i, mask) - f.load(read.vector, high, j)
 
     def powers(i: Value, j: Value, mask: Mask) -> None:
         e = maths.exp_nonpositive(f, shifted(i, j, mask))

@@ -3,6 +3,22 @@
 ``flambeau.nn.functional`` gives them torch's signatures.
 """
 
-from flambeau.core.ops.nn import activation, attention, conv, loss, norm, pool, recurrent, softmax, sparse, step
+from flambeau.core.ops.nn import (
+    activation,
+    attention,
+    conv,
+    ctc,
+    distance,
+    grid,
+    loss,
+    norm,
+    pool,
+    recurrent,
+    resample,
+    softmax,
+    sparse,
+    step,
+)  # fmt: skip
 
-__all__ = ["activation", "attention", "conv", "loss", "norm", "pool", "recurrent", "softmax", "sparse", "step"]
+__all__ = ["activation", "attention", "conv", "ctc", "distance", "grid", "loss", "norm", "pool", "recurrent",
+           "resample", "softmax", "sparse", "step"]  # fmt: skip

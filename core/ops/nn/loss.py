@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import abs_p, elementwise, log_p, maximum_p, sigmoid_p, sign_p, where
-from flambeau.core.ops.nn.rules import Shape, floats
+from flambeau.core.ops.nn.rules import Shape, floats, gradient_of, per_channel, served, through_body
+from flambeau.core.ops.nn.softmax import log_softmax_p, softmax_p
 from flambeau.core.record import Vjp
 from flambeau.core.tensor import Tensor
 
@@ -18,10 +19,27 @@ def _pair(
     return elementwise(f"{name}({operands}) -> Tensor", expr, vjp, dtype=floats, public=False, inplace=False)
 
 
+def _slope(name: str, expr: str, vjp: Mapping[str, Vjp | None], more: str = "") -> OpFunction[Tensor]:
+    """The gradient of such a loss for ``x``: one pass. The one for ``target`` is it with the two exchanged."""
+    return _pair(name, expr, vjp, f"grad: Tensor, x: Tensor, target: Tensor{more}")
+
+
+squared_error_grad_p: OpFunction[Tensor] = _slope(
+    "squared_error_grad",
+    "grad * (2 * (x - target))",
+    dict(
+        grad=lambda g, x, target: squared_error_grad_p(g, x, target),
+        x=lambda g, grad: g * (2 * grad),
+        target=lambda g, grad: g * (-2 * grad),
+    ),
+)
 squared_error_p = _pair(
     "squared_error",
     "(x - target) * (x - target)",
-    dict(x=lambda g, x, target: g * (2 * (x - target)), target=lambda g, x, target: g * (2 * (target - x))),
+    dict(
+        x=lambda g, x, target: squared_error_grad_p(g, x, target),
+        target=lambda g, x, target: squared_error_grad_p(g, target, x),
+    ),
 )
 absolute_error_p = _pair(
     "absolute_error",
@@ -30,16 +48,27 @@ absolute_error_p = _pair(
 )
 
 
-def _huber_slope(g: Tensor, difference: Tensor, delta: Tensor | float) -> Tensor:
-    return g * where(abs_p(difference) >= delta, delta * sign_p(difference), difference)
+def _within(g: Tensor, grad: Tensor, x: Tensor, target: Tensor, delta: Tensor | float) -> Tensor:
+    return where(abs_p(x - target) >= delta, 0.0, g * grad)
 
 
+huber_error_grad_p: OpFunction[Tensor] = _slope(
+    "huber_error_grad",
+    "let d = x - target; grad * where(abs(d) < delta, d, where(d > 0, delta, where(d < 0, -delta, d)))",
+    dict(
+        grad=lambda g, x, target, delta: huber_error_grad_p(g, x, target, delta),
+        x=_within,
+        target=lambda g, grad, x, target, delta: -_within(g, grad, x, target, delta),
+        delta=None,
+    ),
+    ", delta: Tensor",
+)
 huber_error_p = _pair(
     "huber_error",
     "let d = abs(x - target); where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))",
     dict(
-        x=lambda g, x, target, delta: _huber_slope(g, x - target, delta),
-        target=lambda g, x, target, delta: _huber_slope(g, target - x, delta),
+        x=lambda g, x, target, delta: huber_error_grad_p(g, x, target, delta),
+        target=lambda g, x, target, delta: huber_error_grad_p(g, target, x, delta),
         delta=None,
     ),
     "x: Tensor, target: Tensor, delta: Tensor",
@@ -53,12 +82,25 @@ cross_entropy_of_probability_p = _pair(
         target=lambda g, x: g * (maximum_p((-x).log1p(), -100.0) - maximum_p(log_p(x), -100.0)),
     ),
 )
+cross_entropy_of_logit_grad_p: OpFunction[Tensor] = _slope(
+    "cross_entropy_of_logit_grad",
+    "let s = 1 / (1 + exp(-x)); grad * (positive * target * (s - 1) + (1 - target) * s)",
+    dict(
+        grad=lambda g, x, target, positive: cross_entropy_of_logit_grad_p(g, x, target, positive),
+        x=lambda g, grad, x, target, positive: (
+            g * grad * (positive * target + (1 - target)) * sigmoid_p(x) * sigmoid_p(-x)
+        ),
+        target=lambda g, grad, x, positive: g * grad * (positive * (sigmoid_p(x) - 1) - sigmoid_p(x)),
+        positive=lambda g, grad, x, target: g * grad * target * (sigmoid_p(x) - 1),
+    ),
+    ", positive: Tensor",
+)
 #: The same of sigmoid(x), with the loss of positives weighted by ``positive``.
 cross_entropy_of_logit_p = _pair(
     "cross_entropy_of_logit",
     "(1 - target) * x + (1 + (positive - 1) * target) * (log1p(exp(-abs(x))) + maximum(-x, 0))",
     dict(
-        x=lambda g, x, target, positive: g * (positive * target * (sigmoid_p(x) - 1) + (1 - target) * sigmoid_p(x)),
+        x=lambda g, x, target, positive: cross_entropy_of_logit_grad_p(g, x, target, positive),
         target=lambda g, x, positive: g * (softplus_of_minus(x) * (positive - 1) - x),
         positive=lambda g, x, target: g * target * softplus_of_minus(x),
     ),
@@ -201,3 +243,105 @@ def _nll_grad_back(
 ) -> Tensor:
     back = -_picked(g, target, ignore_index) * _weights(g, target, weight, ignore_index)[1]
     return back if reduction == "none" else _over(back.sum(), total) if reduction == "mean" else back.sum()
+
+
+# -- cross entropy -----------------------------------------------------------------------------------
+_CROSS = f"{_NLL}, smoothing: float"
+
+
+def smoothed(
+    log_probabilities: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
+    smoothing: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """nll_loss of a target with 1 - smoothing of the probability, all classes sharing the rest.
+
+    Szegedy et al., arXiv:1512.00567.
+    """
+    if smoothing == 0:
+        return nll_loss_p(log_probabilities, target, weight, ignore_index, reduction)
+    axis = _class_axis(log_probabilities.ndim)
+    losses, total = nll_loss_p(log_probabilities, target, weight, ignore_index, "none")
+    weights = weight if weight is None or axis == 0 else per_channel(weight, log_probabilities.ndim)
+    weighted = log_probabilities if weights is None else log_probabilities * weights
+    spread = where(target == ignore_index, 0.0, -weighted.sum(axis))
+    share = smoothing / log_probabilities.shape[axis]
+    if reduction == "mean":
+        return (losses.sum() * (1 - smoothing) + spread.sum() * share) / total, total
+    losses = losses * (1 - smoothing) + spread * share
+    return (losses.sum() if reduction == "sum" else losses), total
+
+
+def _cross_entropy(
+    x: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    return smoothed(log_softmax_p(x, _class_axis(x.ndim)), target, weight, ignore_index, reduction, smoothing)
+
+
+_OPTIONS = ("ignore_index", "reduction", "smoothing")
+_with_weight = gradient_of(_cross_entropy, ("x", "target", "weight"), ("x", "weight"), _OPTIONS)
+
+
+def _cross_entropy_vjp(
+    g: Sequence[Tensor], needs: Sequence[bool], x: Tensor, target: Tensor, weight: Tensor | None, total: Tensor,
+    ignore_index: int, reduction: str, smoothing: float,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    options = dict(ignore_index=ignore_index, reduction=reduction, smoothing=smoothing)
+    if needs[1]:
+        return _with_weight(*g, x, target, weight, **options)
+    return cross_entropy_grad_p(g[0], x, target, weight, total, **options), None
+
+
+@composite(
+    f"cross_entropy(x: Tensor, target: Tensor, weight: Tensor?, *, {_CROSS}) -> (out: Tensor, total: Tensor)",
+    infer=_nll_infer,
+    dtype=floats,
+    kinds={"target": "index"},
+    check=True,
+    public=False,
+    vjp=_cross_entropy_vjp,
+)
+def cross_entropy_p(
+    x: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """nll_loss of log_softmax(x) with smoothed targets, and the sum of the weights.
+
+    For devices with a kernel that keeps no log probabilities; elsewhere it is composed, and they are.
+    """
+    return _cross_entropy(x, target, weight, ignore_index=ignore_index, reduction=reduction, smoothing=smoothing)
+
+
+def _cross_entropy_grad(
+    grad: Tensor, x: Tensor, target: Tensor, weight: Tensor | None, total: Tensor, *, ignore_index: int,
+    reduction: str, smoothing: float,
+) -> Tensor:  # fmt: skip
+    axis = _class_axis(x.ndim)
+    safe, weights = _weights(x, target, weight, ignore_index)
+    g = _over(grad, total) if reduction == "mean" else grad
+    first = g * weights * (1 - smoothing)
+    every = where(target == ignore_index, 0.0, g * (smoothing / x.shape[axis]))
+    all_weights = x.new_tensor(x.shape[axis]) if weight is None else weight.sum()
+    found = softmax_p(x, axis) * (first + every * all_weights).unsqueeze(axis)
+    of_all = every.unsqueeze(axis)
+    found = found - (of_all if weight is None else of_all * (per_channel(weight, x.ndim) if axis else weight))
+    return found.scatter_add(axis, safe.unsqueeze(axis), -first.unsqueeze(axis))
+
+
+cross_entropy_grad_p: OpFunction[Tensor] = composite(
+    "cross_entropy_grad(grad: Tensor, x: Tensor, target: Tensor, weight: Tensor?, total: Tensor, *, "
+    f"{_CROSS}) -> Tensor",
+    infer=lambda grad, x, *others, **p: x,
+    dtype=floats,
+    kinds={"target": "index"},
+    public=False,
+    doc="The gradient of cross_entropy for its input.",
+    vjp=through_body(_cross_entropy_grad, ("grad", "x", "target", "weight", "total"), _OPTIONS, ["target"]),
+)(_cross_entropy_grad)
+
+
+def cross_entropy(
+    x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
+    """The cross entropy of scores and classes: one op where the device has it, else nll_loss of log_softmax."""
+    if served(cross_entropy_p, x):
+        return cross_entropy_p(x, target, weight, ignore_index, reduction, smoothing)[0]
+    return smoothed(log_softmax_p(x, _class_axis(x.ndim)), target, weight, ignore_index, reduction, smoothing)[0]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import elementwise, rsqrt_p
-from flambeau.core.ops.nn.rules import Shape, all_but_channel, floats, normalised, per_channel, through_body
+from flambeau.core.ops.nn.rules import Shape, all_but_channel, floats, normalised, per_channel, served, through_body
 from flambeau.core.record import Infer
 from flambeau.core.tensor import Tensor
 
@@ -141,6 +141,56 @@ rms_norm_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
     doc="The gradients of rms_norm for its input and weight.",
     vjp=through_body(_rms_norm_grad, ("grad", "x", "weight"), ("normalized_shape", "eps")),
 )(_rms_norm_grad)
+
+
+# -- group_norm --------------------------------------------------------------------------------------
+def _group_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, groups: int, eps: float) -> Tensor:
+    rows = x.reshape(x.shape[0], groups, -1)
+    out = layer_norm_p(rows, None, None, (rows.shape[-1],), eps).reshape(tuple(x.shape))
+    return _scaled(out, per_channel(weight, x.ndim), per_channel(bias, x.ndim))
+
+
+@composite(
+    "group_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, groups: int, eps: float) -> Tensor",
+    infer=lambda x, weight, bias, **p: x,
+    dtype=normalised,
+    public=False,
+    vjp=lambda g, needs, x, weight, groups, eps: group_norm_grad_p(g, x, weight, groups, eps),
+)
+def group_norm_p(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, groups: int, eps: float) -> Tensor:
+    """The input (N, C, ...) normalised over each group of channels, for devices with a kernel of its own."""
+    return _group_norm(x, weight, bias, groups=groups, eps=eps)
+
+
+def group_norm(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """The same: one op where the device has it, else layer_norm of the groups."""
+    if served(group_norm_p, x):
+        return group_norm_p(x, weight, bias, groups, eps)
+    return _group_norm(x, weight, bias, groups=groups, eps=eps)
+
+
+def _group_norm_grad(
+    grad: Tensor, x: Tensor, weight: Tensor | None, *, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows = (x.shape[0], groups, -1)
+    standard, rstd = _standard(x.reshape(rows), (-1,), eps)
+    inner = (grad if weight is None else grad * per_channel(weight, x.ndim)).reshape(rows)
+    along = (inner * standard).mean(dim=-1, keepdim=True)
+    of_x = rstd * (inner - inner.mean(dim=-1, keepdim=True) - standard * along)
+    axes = all_but_channel(x.ndim)
+    return of_x.reshape(tuple(x.shape)), (grad * standard.reshape(tuple(x.shape))).sum(dim=axes), grad.sum(dim=axes)
+
+
+group_norm_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
+    "group_norm_grad(grad: Tensor, x: Tensor, weight: Tensor?, *, groups: int, eps: float)"
+    " -> (of_x: Tensor, of_weight: Tensor, of_bias: Tensor)",
+    infer=lambda grad, x, weight, **p: (x, x[1:2], x[1:2]),
+    dtype=floats,
+    public=False,
+    doc="The gradients of group_norm for its input, weight and bias.",
+    vjp=through_body(_group_norm_grad, ("grad", "x", "weight"), ("groups", "eps")),
+)(_group_norm_grad)
+
 
 # -- batch_norm --------------------------------------------------------------------------------------
 #: (x - mean) * scale + shift, the values of a channel broadcast: one pass.

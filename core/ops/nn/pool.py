@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,8 @@ from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.nn.conv import padded, spread, windows
-from flambeau.core.ops.nn.rules import Shape, floats, means, reals
+from flambeau.core.ops.nn.resample import AxisTaps, resample_p
+from flambeau.core.ops.nn.rules import Shape, floats, means, reals, served
 from flambeau.core.record import DTypeRule
 from flambeau.core.tensor import Tensor
 
@@ -264,6 +266,14 @@ def _of_nothing(x: Tensor, out: Sequence[int]) -> Tensor:
     return x.flatten()[:0].reshape(*x.shape[:2], *out)
 
 
+@lru_cache(64)
+def _means(size: int, out: int) -> AxisTaps:
+    """The taps of the means of windows that cover ``size`` elements."""
+    starts, ends = adaptive_edges(size, out)
+    places = starts[:, None] + np.arange(int((ends - starts).max()))
+    return AxisTaps(size, np.where(places < ends[:, None], places, -1), 1 / (ends - starts)[:, None] + 0.0 * places)
+
+
 def adaptive_avg_pool(x: Tensor, out: Sequence[int]) -> Tensor:
     """The mean of each of ``out`` windows that cover the sizes: one axis after another."""
     sizes, n = x.shape[2:], len(out)
@@ -274,6 +284,8 @@ def adaptive_avg_pool(x: Tensor, out: Sequence[int]) -> Tensor:
     if all(s % o == 0 for s, o in zip(sizes, out, strict=True)):
         kernel = tuple(s // o for s, o in zip(sizes, out, strict=True))
         return avg_pool_p(x, kernel, kernel, (0,) * n, False, True, None)
+    if served(resample_p, x):
+        return resample_p(x, tuple(_means(s, o) for s, o in zip(sizes, out, strict=True)))
     for i, o in enumerate(out):
         found, _, lengths = adaptive_windows(x, 2 + i, o, 0.0)
         x = found.sum(dim=-1) / lengths

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, overload
 
 from flambeau.core import dtype as dt
+from flambeau.core.declare import OpFunction
 from flambeau.core.errors import DTypeError
 from flambeau.core.record import DTypeRule, Vjp, alike
 from flambeau.core.tensor import Tensor
@@ -42,18 +43,21 @@ means = DTypeRule("means", accepts=(dt.int64, *dt.FLOATS))
 
 
 def through_body(
-    body: Callable[..., Tensor | tuple[Tensor, ...]], operands: Sequence[str], params: Sequence[str] = ()
-) -> Vjp:
+    body: Callable[..., Tensor | tuple[Tensor, ...]], operands: Sequence[str], params: Sequence[str] = (),
+    whole: Sequence[str] = (),
+) -> Vjp:  # fmt: skip
     """A joint vjp that computes the body again and differentiates it.
 
     For ops that a backend may fuse and whose gradient is rarely asked for, such as the gradients of others.
+    Those of the operands that are ``whole`` numbers have no gradient.
     """
+    places = [i for i, name in enumerate(operands) if name not in whole]
 
     def rule(g: Tensor | list[Tensor], needs: Sequence[bool], *values: Tensor | object) -> tuple[Tensor | None, ...]:
         from flambeau.core.transforms.func import vjp  # the transforms load at first need
 
         args, fixed = values[: len(operands)], dict(zip(params, values[len(operands) :], strict=True))
-        wanted = [i for i, need in enumerate(needs) if need and isinstance(args[i], Tensor)]
+        wanted = [i for i, need in zip(places, needs, strict=True) if need and isinstance(args[i], Tensor)]
 
         def of_wanted(*chosen: Tensor) -> Tensor | tuple[Tensor, ...]:
             full = list(args)
@@ -63,7 +67,7 @@ def through_body(
 
         _, pull = vjp(of_wanted, *(args[i] for i in wanted))
         found = dict(zip(wanted, pull(tuple(g) if isinstance(g, list) else g), strict=True))
-        return tuple(found.get(i) for i in range(len(operands)))
+        return tuple(found.get(i) for i in places)
 
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     names = ("g", "needs", *operands, *params)
@@ -83,3 +87,28 @@ def per_channel(v: Tensor | None, ndim: int) -> Tensor | None:
 def all_but_channel(ndim: int) -> tuple[int, ...]:
     """Every axis but axis 1."""
     return (0, *range(2, ndim))
+
+
+def served(op: OpFunction[Any], x: Tensor) -> bool:
+    """Whether the device of ``x`` has code of its own for an op that is composed elsewhere, worth it for its size."""
+    key = x._key
+    if key.level is not None:
+        return False
+    worth = getattr(getattr(key, op.op.name, None), "worth", None)
+    return worth is not None and bool(worth(x._array))
+
+
+def gradient_of(
+    body: Callable[..., Any], operands: Sequence[str], wanted: Sequence[str], params: Sequence[str] = ()
+) -> Callable[..., tuple[Tensor, ...]]:
+    """``gradient(*grads, *operands, **params)``: the gradients of ``body`` for the ``wanted`` operands, by its ops."""
+    rule = through_body(body, operands, params, [n for n in operands if n not in wanted])
+    needs = (True,) * len(wanted)
+
+    def gradient(*values: Any, **fixed: Any) -> tuple[Tensor, ...]:
+        count = len(values) - len(operands)
+        g = values[0] if count == 1 else list(values[:count])
+        found: tuple[Tensor, ...] = rule(g, needs, *values[count:], *(fixed[n] for n in params))
+        return found
+
+    return gradient

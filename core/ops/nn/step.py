@@ -6,8 +6,8 @@ corrections) are Scalar operands. The bodies do the same with in-place ops, for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from flambeau.core import dispatch
 from flambeau.core.box import INFERENCE, mark_written
@@ -17,6 +17,9 @@ from flambeau.core.keys import Key
 from flambeau.core.record import DTypeRule
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
+
+if TYPE_CHECKING:
+    from flambeau.core.expr import Rule  # lazy for start-up
 
 Tensors: TypeAlias = Sequence[Tensor]
 Step: TypeAlias = Callable[..., list[Tensor]]
@@ -50,6 +53,68 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
     for tensors in written:
         for t in tensors:
             mark_written(t, name)
+
+
+def updates(x: Tensor) -> bool:
+    """Whether :func:`update` may serve a tensor."""
+    key = x._key
+    return key.level is None and getattr(key, "update_lists", None) is not None
+
+
+def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name: str) -> bool:
+    """Change lists of tensors by a rule in one kernel; False, and nothing done, where that does not serve.
+
+    It serves what records nothing, on a device that has the kernel: tensors of one dispatch key, no two of which share
+    a part of their memory. ``name`` is what errors call the writer.
+    """
+    first, state = lists[0], get()
+    if not first or state is None or not state.plain:
+        return False
+    key = first[0]._key
+    if not updates(first[0]):
+        return False
+    for tensors in lists:
+        for t in tensors:
+            if t._key is not key or (state.grad and t._node is not None) or t._box is INFERENCE:
+                return False
+    if not (_apart(t for ts in lists for t in ts) or all(_apart(row) for row in zip(*lists, strict=True))):
+        return False
+    if not key.update_lists(rule, [[t._array for t in tensors] for tensors in lists], numbers):
+        return False
+    for tensors, written in zip(lists, rule.written, strict=True):
+        if written:
+            for t in tensors:
+                mark_written(t, name)
+    return True
+
+
+def outputs(tensors: Tensors) -> list[Tensor]:
+    """New tensors of the shapes of others that :func:`updates` serves, with anything in them."""
+    key = tensors[0]._key
+    make, stored, number = key.backend.empty, key.stored, key.device.number
+    return [dispatch.tensor_of(make(t._array.shape, stored, number), key) for t in tensors]
+
+
+def _apart(tensors: Iterable[Tensor]) -> bool:
+    """Whether tensors are of different storages, or the same one."""
+    boxes = {id(t): id(t._box) for t in tensors if t._box is not None}
+    return len(set(boxes.values())) == len(boxes)
+
+
+def total(tensors: Tensors, fold: str) -> float | None:
+    """The sum of the squares ("sum_squares") or sizes, or the largest size ("max_size"), of the elements of tensors.
+
+    None where no kernel does it in one call.
+    """
+    state = get()
+    if not tensors or state is None or not state.plain:
+        return None
+    key = tensors[0]._key
+    kernel = getattr(key, "total_of_lists", None) if key.level is None else None
+    if kernel is None or any(t._key is not key for t in tensors):
+        return None
+    found: float | None = kernel([t._array for t in tensors], fold)
+    return found
 
 
 def by_key(parameters: Tensors, sparse: Callable[[Tensor], None]) -> list[tuple[list[Tensor], list[Tensor]]]:

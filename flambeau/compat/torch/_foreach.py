@@ -1,6 +1,7 @@
 """``torch._foreach_add`` and its kind: one op over lists of tensors, as optimizers of packages call them.
 
-Each tensor goes through the dispatcher by itself. The functions in place give the list back that they were given.
+Where a device changes whole lists in one call, tensors that record nothing go so; the others go through the dispatcher
+one by one. The functions in place give the list back that they were given.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any, Final, TypeAlias
 import flambeau as fb
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
+from flambeau.core.expr import Rule
 from flambeau.core.memory_format import MemoryFormat
+from flambeau.core.ops.nn import step
 from flambeau.core.tensor import Tensor
 
 __all__ = ["FUNCTIONS", "overloads"]
@@ -27,6 +30,14 @@ _UNARY: Final = [
     "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt",
     "tan", "tanh", "trunc",
 ]  # fmt: skip
+#: Of these what expressions compute as the ops do.
+_AT_ONCE: Final = frozenset({"abs", "exp", "neg", "reciprocal", "sqrt"})
+_SOURCES: Final = {
+    "add": "x + alpha * y", "sub": "x - alpha * y", "mul": "x * y", "div": "x / y", "maximum": "maximum(x, y)",
+    "minimum": "minimum(x, y)", "addcmul": "x + value * a * b", "addcdiv": "x + value * (a / b)", "copy": "y",
+    "lerp": "where(abs(weight) < 0.5, x + weight * (y - x), y - (y - x) * (1 - weight))",
+    "reciprocal": "1 / x", "neg": "-x", "zero": "0",
+}  # fmt: skip
 _BINARY: Final = ["add", "clamp_max", "clamp_min", "div", "maximum", "minimum", "mul", "pow", "sub"]
 
 
@@ -57,8 +68,41 @@ def _results(name: str, inputs: Any, results: list[Tensor]) -> Any:  # the list 
     return inputs if name.endswith("_") else tuple(results)
 
 
+def _at_once(name: str, given: Any, inputs: list[Tensor], **operands: Any) -> Any:
+    """The results of a whole list by one call; None where that is not served.
+
+    Operands are lists of tensors, and numbers (also in tensors without axes) that stand beside all of them.
+    """
+    stem = name.removeprefix("_foreach_").rstrip("_")
+    source = _SOURCES.get(stem, f"{stem}(x)")
+    if not step.updates(inputs[0]):
+        return None
+    lists: dict[str, list[Tensor]] = {"x": inputs}
+    numbers: dict[str, float] = {}
+    for operand, value in operands.items():
+        if isinstance(value, Tensor) and not value.ndim and value._key is inputs[0]._key and not value.requires_grad:
+            numbers[operand] = value.item()
+        elif value.__class__ is float or value.__class__ is int:
+            numbers[operand] = float(value)
+        elif isinstance(value, (list, tuple)) and all(isinstance(v, Tensor) for v in value):
+            lists[operand] = list(value)
+        else:
+            return None
+    if any(len(column) != len(inputs) for column in lists.values()):
+        return None
+    if not name.endswith("_"):
+        lists = {"out": step.outputs(inputs), **lists}
+    changed = "x" if name.endswith("_") else "out"
+    rule = Rule(tuple(lists), tuple(numbers), ((changed, source),))
+    if not step.update(rule, list(lists.values()), list(numbers.values()), name):
+        return None
+    return _results(name, given, lists[changed])
+
+
 def _unary(op: str, name: str) -> Function:
     def foreach(self: Tensors) -> Any:
+        if op.rstrip("_") in _AT_ONCE and (found := _at_once(name, self, _tensors(name, self))) is not None:
+            return found
         return _results(name, self, [getattr(x, op)() for x in _tensors(name, self)])
 
     return foreach
@@ -74,6 +118,10 @@ def _binary(op: str, name: str) -> Function:
         if alpha != 1 and not weighed:
             raise TypeError(f"{name}: there is no alpha here")
         inputs = _tensors(name, self)
+        if stem in _SOURCES:
+            more = {"alpha": alpha} if weighed else {}
+            if (found := _at_once(name, self, inputs, y=other, **more)) is not None:
+                return found
         options: Mapping[str, Any] = {"alpha": alpha} if weighed and alpha != 1 else {}
         beside = _each(name, other, len(inputs))
         if stem in ("maximum", "minimum"):  # their methods take tensors alone
@@ -92,6 +140,8 @@ def _bounded(stem: str, name: str, given: Any, inputs: list[Tensor], beside: lis
 def _pointwise(op: str, name: str) -> Function:
     def foreach(self: Tensors, tensor1: Tensors, tensor2: Tensors, value: Other = 1) -> Any:
         inputs = _tensors(name, self)
+        if (found := _at_once(name, self, inputs, a=tensor1, b=tensor2, value=value)) is not None:
+            return found
         if isinstance(value, Tensor):  # one value for each, in a tensor
             value = value.tolist()
         values = _each(name, value, len(inputs))
@@ -105,6 +155,8 @@ def _pointwise(op: str, name: str) -> Function:
 def _lerp(op: str, name: str) -> Function:
     def foreach(self: Tensors, tensors1: Tensors, weight: Other) -> Any:
         inputs = _tensors(name, self)
+        if (found := _at_once(name, self, inputs, y=tensors1, weight=weight)) is not None:
+            return found
         ends = _each(name, _tensors(name, tensors1, 2), len(inputs))
         rows = zip(inputs, ends, _each(name, weight, len(inputs)), strict=True)
         return _results(name, self, [getattr(x, op)(end, w) for x, end, w in rows])
@@ -143,6 +195,8 @@ def _foreach_clone(self: Tensors, *, memory_format: MemoryFormat | None = None) 
 def _foreach_copy_(self: Tensors, src: Tensors, non_blocking: bool = False) -> Tensors:
     """Write each tensor of ``src`` into the one at its place."""
     inputs = _tensors("_foreach_copy_", self)
+    if _at_once("_foreach_copy_", self, inputs, y=src) is not None:
+        return self
     for x, y in zip(inputs, _each("_foreach_copy_", _tensors("_foreach_copy_", src, 2), len(inputs)), strict=True):
         x.copy_(y, non_blocking)
     return self
@@ -150,8 +204,10 @@ def _foreach_copy_(self: Tensors, src: Tensors, non_blocking: bool = False) -> T
 
 def _foreach_zero_(self: Tensors) -> Tensors:
     """Set every element to 0."""
-    for x in _tensors("_foreach_zero_", self):
-        x.zero_()
+    inputs = _tensors("_foreach_zero_", self)
+    if _at_once("_foreach_zero_", self, inputs) is None:
+        for x in inputs:
+            x.zero_()
     return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
@@ -11,11 +12,14 @@ import numpy as np
 from flambeau.core import dtype as dt
 from flambeau.core.accelerator import pinning_device
 from flambeau.core.blame import checking, explain_functions, users_level
-from flambeau.core.exchange import host_device
+from flambeau.core.dispatch import tensor_of
+from flambeau.core.exchange import from_numpy, host_device
 from flambeau.core.from_data import as_tensor, tensor
 from flambeau.core.keys import get_default_device
 from flambeau.core.ops.joining import stack
+from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
+from flambeau.utils.data import shared
 from flambeau.utils.host import HostArray
 
 
@@ -38,23 +42,26 @@ def default_collate(batch: Sequence[Any]) -> Any:  # Any: the structure of the s
     >>> default_collate([(1, "a"), (2, "b")])
     [tensor([1, 2]), ['a', 'b']]
     """
+    return collated(batch)
+
+
+def collated(batch: Sequence[Any]) -> Any:
+    """:func:`default_collate` of a list of samples, which is not looked at beforehand."""
     first = batch[0]
     if isinstance(first, Tensor):
         return _stack(batch)
     if isinstance(first, np.ndarray):
-        return _stack([as_tensor(a, device=host_device()) for a in batch])
+        return _stack_arrays(batch)
     if isinstance(first, np.generic):
         return (
             as_tensor(np.array(batch), device=host_device()) if np.dtype(first.dtype).kind not in "US" else list(batch)
         )
-    if isinstance(first, float):
-        return tensor(batch, dtype=dt.float64, device=host_device())
-    if isinstance(first, (bool, int, complex)):
-        return tensor(batch, device=host_device())
+    if isinstance(first, (bool, int, float, complex)):
+        return _numbers(batch)
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
-        return _like(first, {key: default_collate([sample[key] for sample in batch]) for key in first})
+        return _like(first, {key: collated([sample[key] for sample in batch]) for key in first})
     if isinstance(first, Sequence):
         return _collate_sequences(first, batch)
     raise TypeError(
@@ -107,20 +114,98 @@ def _collate_sequences(first: Sequence[Any], batch: Sequence[Sequence[Any]]) -> 
                 f"default_collate: samples must have equally many members, sample 0 has {len(first)} and "
                 f"sample {i} has {len(sample)}; give the DataLoader a collate_fn that pads them"
             )
-    members = [default_collate(values) for values in zip(*batch, strict=True)]
+    members = [collated(values) for values in zip(*batch, strict=True)]
     if hasattr(first, "_fields"):
         return type(first)(*members)
     return members if isinstance(first, tuple) else _like(first, members)
 
 
+_NUMBERS = {int: np.dtype(np.int64), float: np.dtype(np.float64), bool: np.dtype(np.bool_)}
+
+
+def _numbers(batch: Sequence[Any]) -> Tensor:
+    kind = type(batch[0])
+    if kind in _NUMBERS and all(type(v) is kind for v in batch):
+        with contextlib.suppress(OverflowError):  # tensor() says which number is too large
+            return from_numpy(np.array(batch, _NUMBERS[kind]))
+    return tensor(batch, dtype=dt.float64 if isinstance(batch[0], float) else None, device=host_device())
+
+
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    first, arrays = tensors[0], plain_arrays(tensors)
+    stacked = None if arrays is None else _stacked(arrays)
+    if stacked is not None:
+        return tensor_of(stacked, first._key)
     for i, t in enumerate(tensors):
-        if t.shape != tensors[0].shape:
+        if t.shape != first.shape:
             raise RuntimeError(
-                f"default_collate: samples must have one shape, sample 0 has {tuple(tensors[0].shape)} and "
+                f"default_collate: samples must have one shape, sample 0 has {tuple(first.shape)} and "
                 f"sample {i} has {tuple(t.shape)}; give the DataLoader a collate_fn that pads them"
             )
     return stack(tensors)
+
+
+def _stack_arrays(arrays: Sequence[HostArray]) -> Tensor:
+    kind = arrays[0].dtype
+    if kind.isnative and kind.kind in "biufc" and all(type(a) is np.ndarray and a.dtype == kind for a in arrays):
+        stacked = _stacked(arrays)
+        if stacked is not None:
+            return from_numpy(stacked)
+    return _stack([as_tensor(a, device=host_device()) for a in arrays])
+
+
+def _stacked(arrays: Sequence[HostArray]) -> HostArray | None:
+    """Arrays of one dtype, side by side; None unless they have one shape."""
+    shape, count = arrays[0].shape, len(arrays)
+    if any(a.shape != shape for a in arrays):
+        return None
+    out = shared.empty((count, *shape), arrays[0].dtype)
+    if shape:
+        np.concatenate(arrays, out=out.reshape(count * shape[0], *shape[1:]))
+    else:
+        for i, a in enumerate(arrays):
+            out[i] = a
+    return out
+
+
+def plain_arrays(tensors: Sequence[Tensor]) -> list[HostArray] | None:
+    """The numpy arrays of tensors of one dtype on the host, if nothing has to know that they are read."""
+    state, key, found = get(), tensors[0]._key, []
+    if state is None or not state.plain or key.level is not None or key.device is not host_device():
+        return None
+    grad = state.grad
+    for t in tensors:
+        if type(t) is not Tensor or t._key is not key or (grad and t._node is not None):
+            return None
+        array = t._array
+        if type(array) is not np.ndarray:
+            return None
+        found.append(array)
+    return found
+
+
+def rows(tensors: Sequence[Tensor], indices: Sequence[int]) -> list[Tensor] | None:
+    """What :func:`default_collate` makes of ``[tuple(t[i] for t in tensors) for i in indices]``, by one op a tensor.
+
+    None where that takes the samples themselves: for what is not an int or out of range, and for tensors of subclasses.
+    """
+    count = len(tensors[0])
+    if not indices or not all(type(i) is int for i in indices) or not -count <= min(indices) <= max(indices) < count:
+        return None
+    if not all(type(t) is Tensor and len(t) == count for t in tensors):
+        return None
+    return [_rows(t, indices) for t in tensors]
+
+
+def _rows(t: Tensor, indices: Sequence[int]) -> Tensor:
+    arrays = plain_arrays([t])
+    if arrays is None:
+        return t[list(indices)]
+    (array,) = arrays
+    if not array.flags.c_contiguous:  # of which numpy's take would copy the whole
+        return tensor_of(np.ascontiguousarray(array[indices]), t._key)
+    out = shared.empty((len(indices), *array.shape[1:]), array.dtype)
+    return tensor_of(np.take(array, indices, 0, out, mode="wrap"), t._key)  # the mode that writes into it directly
 
 
 def default_convert(data: object) -> Any:  # Any: the structure of ``data``

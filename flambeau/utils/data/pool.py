@@ -17,6 +17,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from flambeau.core import registry
+from flambeau.utils.data import shared
 from flambeau.utils.data import worker as w
 from flambeau.utils.data.fetch import Exhausted, Recipe
 
@@ -90,8 +91,9 @@ class Pool:
         self._processes: list[BaseProcess] = []
         self._tasks: list[Connection] = []
         self._answers: list[Connection] = []
+        self._leases = [shared.Leases() for _ in range(count)]
         # Multiprocessing's own, which runs before it joins the processes when the program ends.
-        held = (self._processes, self._tasks, self._answers)
+        held = (self._processes, self._tasks, self._answers, self._leases)
         self._finalizer = Finalize(self, _stop, args=held, exitpriority=0)
         try:
             for number in range(count):
@@ -102,7 +104,7 @@ class Pool:
 
     def _start(self, number: int, recipe: Recipe, init: Callable[[int], None] | None, context: BaseContext) -> None:
         their_tasks, our_tasks = context.Pipe(duplex=False)
-        our_answers, their_answers = context.Pipe(duplex=False)
+        our_answers, their_answers = context.Pipe(duplex=shared.AVAILABLE)  # a socket, which descriptors travel through
         self._tasks.append(our_tasks)
         self._answers.append(our_answers)
         process = context.Process(  # type: ignore[attr-defined]
@@ -142,8 +144,8 @@ class Pool:
             self._send(connection, w.Epoch(self._epochs, seed))
         return _Run(self, self._epochs, tasks, ahead, in_order)
 
-    def ask(self, worker: int, task: w.Task) -> None:
-        self._send(self._tasks[worker], task)
+    def ask(self, worker: int, batch: int, what: Any) -> None:
+        self._send(self._tasks[worker], w.Task(batch, what, self._leases[worker].offer()))
 
     def _send(self, connection: Connection, message: Any) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a dead one shows when its answer is awaited
@@ -168,7 +170,7 @@ class Pool:
             if self.timeout and not connection.poll(self.timeout):
                 raise RuntimeError(f"DataLoader: worker {worker} sent no batch for {self.timeout} seconds (timeout)")
             try:
-                message = w.receive(connection)
+                message = w.receive(connection, self._leases[worker])
             except (EOFError, OSError):  # between two messages, or in the middle of one
                 process = self._processes[worker]
                 process.join(_EXIT_SECONDS)
@@ -195,7 +197,7 @@ class _Run(Iterator[Any]):
     def _ask(self, worker: int) -> None:
         task = next(self._tasks, None)
         if task is not None:
-            self._pool.ask(worker, w.Task(*task))
+            self._pool.ask(worker, *task)
             self._asked.append(worker)
 
     def __next__(self) -> Any:
@@ -222,7 +224,11 @@ def _error(failure: w.Failure, worker: int, batch: int) -> BaseException:
     return error
 
 
-def _stop(processes: list[BaseProcess], tasks: list[Connection], answers: list[Connection]) -> None:
+def _stop(
+    processes: list[BaseProcess], tasks: list[Connection], answers: list[Connection], leases: list[shared.Leases]
+) -> None:
+    for held in leases:
+        held.forget()
     for connection in (*tasks, *answers):  # a worker stops when its pipes close
         connection.close()
     alive = _waited_for(processes, _STOP_SECONDS)

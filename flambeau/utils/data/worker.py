@@ -1,23 +1,27 @@
 """The worker process of a DataLoader, and how batches travel from it.
 
 A worker reads tasks from one pipe and answers through another, each in order. Tensors travel as the bytes
-of numpy arrays, never as objects of a device; a thread sends, so that the next batch is fetched meanwhile.
+of numpy arrays, never as objects of a device, in memory that both processes share where there is some; what
+goes through the pipe itself a thread sends, so that the next batch is fetched meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import mmap
 import multiprocessing
 import os
 import pickle
 import queue
 import random as python_random
+import select
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
@@ -30,6 +34,7 @@ from flambeau.core.keys import set_default_device
 from flambeau.core.random import random_words
 from flambeau.core.tensor import Tensor
 from flambeau.core.threads import set_num_threads
+from flambeau.utils.data import shared
 from flambeau.utils.data.fetch import Exhausted, Recipe
 from flambeau.utils.host import HostArray, host_array, tensor_from_host
 
@@ -78,10 +83,11 @@ class Job(NamedTuple):
 
 
 class Task(NamedTuple):
-    """To a worker: fetch this batch."""
+    """To a worker: fetch this batch, into the block of this offer."""
 
     batch: int
     what: Any
+    offer: shared.Offer
 
 
 class Failure(NamedTuple):
@@ -100,13 +106,24 @@ class Answer(NamedTuple):
     content: Any
 
 
+class Head(NamedTuple):
+    """What goes before an answer in the pipe: what follows it, and where its arrays are."""
+
+    epoch: int
+    batch: int
+    block: int
+    places: list[shared.Place] | None  # in the block; None where the arrays follow in the pipe
+    sizes: list[int]  # of those
+    size: int  # of the block if its descriptor follows, else 0
+
+
 class Message(NamedTuple):
     """An answer as it came through the pipe."""
 
     epoch: int
     batch: int
     pickled: bytes
-    buffers: list[bytearray]
+    buffers: Sequence[bytearray | HostArray]
 
 
 class _Pickler(pickle.Pickler):
@@ -123,28 +140,77 @@ def _unpack_tensor(raw: HostArray, dtype: DType, shape: tuple[int, ...]) -> Tens
     return tensor_from_host(raw.view(dtype.numpy).reshape(shape), "cpu")
 
 
-def send(connection: Connection, answer: Answer) -> None:
-    """Write an answer to a pipe: its numbers and sizes, the pickle, then the arrays' bytes without another copy."""
+_SHORT = 1 << 13  # bytes; a socket that can be written to takes more than that at once
+
+
+class Packed(NamedTuple):
+    """An answer ready to be sent, which holds none of the batch's own arrays that are in a block."""
+
+    head: Head
+    pickled: memoryview
+    raws: list[memoryview]
+
+    @property
+    def is_short(self) -> bool:
+        return not self.raws and self.pickled.nbytes + 64 * len(self.head.places or ()) < _SHORT
+
+
+def pack(answer: Answer, room: shared.Room) -> Packed:
+    """The pickle of an answer, with its arrays' bytes in a block, or to go through the pipe without another copy."""
     buffers: list[pickle.PickleBuffer] = []
     stream = io.BytesIO()
     _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(answer.content)
     raws = [b.raw() for b in buffers]
-    connection.send((answer.epoch, answer.batch, [raw.nbytes for raw in raws]))
-    connection.send_bytes(stream.getbuffer())
-    for raw in raws:
-        if raw.nbytes:
-            connection.send_bytes(raw)
+    places = room.places([np.frombuffer(raw, np.uint8) for raw in raws])
+    raws = [] if places is not None else [raw for raw in raws if raw.nbytes]
+    sizes = [] if places is not None else [b.raw().nbytes for b in buffers]
+    size = 0 if room.descriptor is None else room.size
+    head = Head(answer.epoch, answer.batch, room.number, places, sizes, size)
+    return Packed(head, stream.getbuffer(), raws)
 
 
-def receive(connection: Connection) -> Message:
-    """Read what :func:`send` wrote; the arrays own their memory."""
-    epoch, batch, sizes = connection.recv()
+def send(connection: Connection, packed: Packed, room: shared.Room) -> None:
+    """Write an answer to a pipe."""
+    connection.send_bytes(pickle.dumps(packed.head))
+    if room.descriptor is not None:
+        reduction.send_handle(connection, room.descriptor, None)
+        room.sent()
+    connection.send_bytes(packed.pickled)
+    for raw in packed.raws:
+        connection.send_bytes(raw)
+
+
+def receive(connection: Connection, leases: shared.Leases) -> Message:
+    """Read what :func:`send` wrote; the arrays own their memory, or lease it."""
+    head: Head = pickle.loads(connection.recv_bytes())
+    if head.size:
+        leases.made(head.block, _mapped(connection, head.size))
+    if head.places is not None:
+        arrays = leases.buffers(head.block, head.places)
+        return Message(head.epoch, head.batch, connection.recv_bytes(), arrays)
+    leases.unused(head.block)
     data = connection.recv_bytes()
-    buffers = [bytearray(size) for size in sizes]
+    buffers = [bytearray(size) for size in head.sizes]
     for buffer in buffers:
         if buffer:
             connection.recv_bytes_into(buffer)
-    return Message(epoch, batch, data, buffers)
+    return Message(head.epoch, head.batch, data, buffers)
+
+
+def _mapped(connection: Connection, size: int) -> mmap.mmap:
+    """The memory whose descriptor comes next through the pipe."""
+    try:
+        descriptor = reduction.recv_handle(connection)
+        try:
+            return mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+    except ConnectionError:
+        raise
+    except (RuntimeError, OSError) as error:
+        raise RuntimeError(
+            f"DataLoader: a worker's batch cannot be mapped ({error}): are too many files open, or is memory short?"
+        ) from error
 
 
 def answer(message: Message) -> Answer:
@@ -159,17 +225,59 @@ def answer(message: Message) -> Answer:
 # -- the process -------------------------------------------------------------------------------------
 
 
+class _Outbox:
+    """Sends answers in order: itself what is short, for a thread takes its time to wake up; by a thread what is not."""
+
+    def __init__(self, answers: Connection):
+        self._answers = answers
+        self._queue: queue.SimpleQueue[tuple[Packed, shared.Room] | None] = queue.SimpleQueue()
+        self._queued = self._sent = 0
+        self._thread = threading.Thread(target=self._send_all, daemon=True)
+        self._thread.start()
+
+    def put(self, answer: Answer, room: shared.Room) -> None:
+        try:
+            packed = pack(answer, room)
+        except Exception as error:  # the batch cannot be pickled
+            packed = pack(answer._replace(content=_failure(error)), room)
+        if self._queued == self._sent and packed.is_short and _has_room(self._answers):
+            send(self._answers, packed, room)
+        else:
+            self._queued += 1
+            self._queue.put((packed, room))
+
+    def close(self) -> None:
+        """Wait until all is sent."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _send_all(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                send(self._answers, *item)
+            except OSError:  # the loader hung up
+                return
+            del item  # or its memory looked as if something here still read it
+            self._sent += 1
+
+
+def _has_room(connection: Connection) -> bool:
+    """Whether a short message goes into the pipe at once. Without an answer to this both processes could wait."""
+    if not shared.AVAILABLE:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLOUT)
+    return bool(poll.poll(0))
+
+
 def run(tasks: Connection, answers: Connection, job: Job) -> None:
     """The main function of a worker; returns when the loader hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader's process handles Ctrl-C and hangs up
     threading.Thread(target=_end_with_the_loader, daemon=True).start()
-    outbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
-    sender = threading.Thread(target=_send_all, args=(answers, outbox), daemon=True)
-    sender.start()
+    outbox = _Outbox(answers)
     with contextlib.suppress(EOFError, OSError):
         _serve(tasks, outbox, job)
-    outbox.put(None)
-    sender.join()
+    outbox.close()
 
 
 def _end_with_the_loader() -> None:
@@ -186,20 +294,11 @@ def _end_with_the_loader() -> None:
         os._exit(1)
 
 
-def _send_all(answers: Connection, outbox: queue.SimpleQueue[Answer | None]) -> None:
-    while (answer := outbox.get()) is not None:
-        try:
-            send(answers, answer)
-        except OSError:  # the loader hung up
-            return
-        except Exception as error:  # the batch cannot be pickled
-            send(answers, answer._replace(content=_failure(error)))
-
-
-def _serve(tasks: Connection, outbox: queue.SimpleQueue[Answer | None], job: Job) -> None:
+def _serve(tasks: Connection, outbox: _Outbox, job: Job) -> None:
     epoch = Epoch(-1, 0)
     fetch: Callable[[Any], Any] | None = None
     problem: Failure | None = None
+    blocks = shared.Blocks()
     while True:
         message = tasks.recv()
         if isinstance(message, Epoch):
@@ -211,11 +310,15 @@ def _serve(tasks: Connection, outbox: queue.SimpleQueue[Answer | None], job: Job
             except Exception as error:
                 problem = _failure(error)
         else:
-            content = problem if fetch is None else _fetch(fetch, epoch, message)
-            outbox.put(Answer(epoch.number, message.batch, content))
+            room = blocks.room(message.offer)
+            shared.use(room)
+            outbox.put(Answer(epoch.number, message.batch, _fetch(problem or fetch, epoch, message)), room)
+            del room
 
 
-def _fetch(fetch: Callable[[Any], Any], epoch: Epoch, task: Task) -> Any:
+def _fetch(fetch: Callable[[Any], Any] | Failure | None, epoch: Epoch, task: Task) -> Any:
+    if fetch is None or isinstance(fetch, Failure):
+        return fetch
     seed_everything(batch_seed(epoch.seed, task.batch))
     try:
         return fetch(task.what)

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 from flambeau.core.record import OPS, Op
 from flambeau.plugins.conformance.opdb.maker import Maker
 
-FAMILIES: Final = ("elementwise", "reduce", "linalg", "fourier", "shape", "index", "nn", "random")
+FAMILIES: Final = ("elementwise", "reduce", "linalg", "fourier", "shape", "index", "nn", "losses", "images", "random")
 
 
 class Sample:

@@ -13,6 +13,7 @@ from flambeau.plugins.conformance.opdb import nn_references as ref
 Samples = Iterator[Sample]
 
 # -- elementwise: their samples are made by rule, see elementwise.py ---------------------------------
+reference("relu_grad", lambda grad, y: np.where(y <= 0, 0, grad))
 reference("gelu", ref.gelu)
 reference("gelu_grad", ref.gelu_grad, tolerance=4)
 reference("gelu_tanh", ref.gelu_tanh)

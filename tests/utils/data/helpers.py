@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 import flambeau as fb
-from flambeau.utils.data import Dataset, IterableDataset, get_worker_info
+from flambeau.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
 
 
 class Squares(Dataset):
@@ -172,3 +172,35 @@ def mark_start(worker):
 
 def fail_to_start(worker):
     raise OSError(f"worker {worker} has no disk")
+
+
+class Rising(Dataset):
+    """Sample i is (so many float32 of value i, i); lengths differ from batch to batch of two where they rise."""
+
+    def __init__(self, numbers, rising=0, length=40):
+        self.numbers, self.rising, self.length = numbers, rising, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return fb.full((self.numbers + index // 2 * self.rising,), float(index)), index
+
+
+class Keeping:
+    """A collate_fn that keeps the batches, and adds to each the first numbers of all that it has kept."""
+
+    def __init__(self):
+        self.kept = []
+
+    def __call__(self, samples):
+        values, indices = default_collate(samples)
+        self.kept.append(values)
+        return values, indices, [float(v[0, 0]) for v in self.kept]
+
+
+def without_shared_memory(worker):
+    def refused(*arguments):
+        raise OSError("no memory to share")
+
+    os.memfd_create = refused

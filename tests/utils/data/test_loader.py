@@ -277,7 +277,7 @@ def test_a_worker_that_is_killed_as_it_starts():
 
 @pytest.mark.parametrize("sign", ["hung up", "interrupted"])
 def test_what_is_left_of_a_message_is_not_read(monkeypatch, sign):
-    def broken(connection):
+    def broken(connection, leases):
         connection.recv_bytes()
         raise OSError("got end of file during message") if sign == "hung up" else KeyboardInterrupt
 
