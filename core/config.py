@@ -206,9 +206,13 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
         Setting("cpu_code", _processor, "host", "host", "host, avx512, avx2, sse or none",
                 "The processor that machine code for the CPU is made for; `host` is this one, and with `none` numpy "
                 "computes everything."),
+        Setting("cpu_cache", _bytes, 1 << 30, "1G", "a number of bytes such as '512M' or '2G' (K, M, G, T), or 'none'",
+                "How much memory of large arrays that were freed the CPU keeps for the next ones, where it has machine "
+                "code; never more than was in use at once. 0 keeps nothing, none has no bound."),
         Setting("memory_limit", _bytes, None, "none",
                 "a number of bytes such as '512M' or '2G' (K, M, G, T), or 'none'",
-                "The most memory that a backend with an allocator of its own may hold on one device."),
+                "The most memory that a backend with an allocator of its own may hold on one device; on the CPU that "
+                "of large arrays, where it has machine code."),
         Setting("probe_timeout", _seconds, 30.0, "30", "a number of seconds above 0, at most a million",
                 "How long a plugin or a driver may take to answer a probe in a process of its own."),
         Setting("opencl_device", _optional_text, None, "none", "a part of a device's or a platform's name",

@@ -172,8 +172,11 @@ def real_key(key: Key) -> Key:
 
 
 def writing(kernel: Kernel | None) -> Kernel | None:
-    """A kernel as ``fn(*ins, out)``: NumPy's and CuPy's ufuncs are so by themselves, quicker than by keyword."""
-    if kernel is None or hasattr(kernel, "nout"):
+    """A kernel as ``fn(*ins, out)``: NumPy's and CuPy's ufuncs are so by themselves, quicker than by keyword.
+
+    So are kernels that say so as these do, by ``nout``, and built-ins of generated code, which have no dict.
+    """
+    if kernel is None or hasattr(kernel, "nout") or getattr(kernel, "__module__", "") == "flambeau.backends.llvm":
         return kernel
     return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from flambeau.backends.base import Backend, DeviceProperties, Kernel, Layout, Shape
+from flambeau.backends.base import Backend, DeviceProperties, Kernel, Layout, MemoryStats, Shape
 from flambeau.backends.cpu import storage, threads
+from flambeau.backends.cpu.memory import memory
 from flambeau.backends.cpu.native import deferred
 from flambeau.backends.cpu.table import build_table
 from flambeau.core import config
@@ -37,13 +38,26 @@ class CpuBackend(Backend):
 
     @staticmethod
     def prepare_thread() -> None:
-        """Silence numpy's floating point warnings in this thread; IEEE results speak for themselves."""
+        """Silence numpy's floating point warnings in this thread: IEEE results speak for themselves. Keep memory."""
         np.seterr(all="ignore")
+        memory.enter()
 
     def properties(self, index: int = 0) -> DeviceProperties:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
         details = {"cores": threads.available_cores(), "threads": threads.num_threads(), "numpy": np.__version__}
         return DeviceProperties(platform.processor() or platform.machine(), memory, details)
+
+    def memory_stats(self, index: int = 0) -> MemoryStats:
+        return memory.stats()
+
+    def set_memory_limit(self, limit: int | None, index: int = 0) -> None:
+        memory.set_limit(limit)
+
+    def reset_peak(self, index: int = 0) -> None:
+        memory.reset_peak()
+
+    def empty_cache(self) -> None:
+        memory.trim()
 
     def notes(self) -> list[str]:
         from flambeau.backends.llvm import compiler, cpython, target  # lazy for start-up

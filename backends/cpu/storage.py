@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.backends.base import Layout
+from flambeau.backends.cpu.helpers import address as address  # of the storage calls, too
 
 Array = np.ndarray[Any, Any]
 
@@ -17,12 +18,6 @@ def owner(x: Array) -> Array:
     while isinstance(base, np.ndarray):
         x, base = base, base.base
     return x
-
-
-def address(x: Array) -> int:
-    """The address of the first element in index order."""
-    found: int = x.__array_interface__["data"][0]
-    return found
 
 
 def _lowest(root: Array) -> int:

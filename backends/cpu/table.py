@@ -20,7 +20,8 @@ from flambeau.backends.cpu import (
     recurrent,
     reduce,
     shape,
-)  # fmt: skip
+    small,
+)
 from flambeau.backends.generic import generic_table
 
 
@@ -29,7 +30,7 @@ def build_table(backend: Backend) -> KernelTable:
     table = KernelTable("cpu", generic_table(backend))
     modules = (
         elementwise, reduce, linalg, shape, index, nn, losses, attention, conv, pool, recurrent, optim, random,
-        fourier,
+        fourier, small,
     )  # fmt: skip
     for module in modules:
         module.bind(table)

@@ -137,7 +137,7 @@ class BuiltinFunction(Builtin):
     def array_of(self, index: Operand, descriptor: Value, *, dense: bool, written: bool) -> ArrayArgument:
         """The same for the dtype object at an address."""
         found = self.load(PTR, self.arguments, index)
-        self.require(self.load(PTR, found + cpython.TYPE).eq(self._ndarray()))
+        self.require(self.load(PTR, found + cpython.TYPE).eq(self.ndarray()))
         self.require(self.load(PTR, found + cpython.DESCRIPTOR).eq(descriptor))
         wanted = cpython.ALIGNED | (cpython.C_CONTIGUOUS if dense else 0) | (cpython.WRITEABLE if written else 0)
         looked_at = wanted | (cpython.WARN_ON_WRITE if written else 0)
@@ -154,7 +154,8 @@ class BuiltinFunction(Builtin):
         """The dtype's one object of the machine's byte order; an equal one that is another is not served."""
         return self.outside(f"numpy_dtype_{dtype.name}", id(dtype.numpy))
 
-    def _ndarray(self) -> Value:
+    def ndarray(self) -> Value:
+        """numpy's class of arrays."""
         return self.outside("numpy_ndarray", id(np.ndarray))
 
     def size(self, x: ArrayArgument) -> Value:
@@ -192,7 +193,7 @@ class BuiltinFunction(Builtin):
         else:
             self.take(descriptor)  # which numpy keeps
             null, dense = self.constant(PTR, 0), self.constant(I32, 0)
-            given = (self._ndarray(), descriptor, like.ndim.trunc(I32), like.shape, null, null, dense, null)
+            given = (self.ndarray(), descriptor, like.ndim.trunc(I32), like.shape, null, null, dense, null)
             made = self.call(self.outside("PyArray_NewFromDescr", new), *given, result=PTR)
         with self.when(made.eq(0), likely=False):
             self.ret(made)

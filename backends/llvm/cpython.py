@@ -30,7 +30,8 @@ C_CONTIGUOUS, ALIGNED, WRITEABLE, WARN_ON_WRITE = 0x1, 0x100, 0x400, 1 << 31
 
 _FUNCTIONS: Final = (
     "Py_IncRef", "PyObject_Vectorcall", "PyObject_CallOneArg", "PyEval_SaveThread", "PyEval_RestoreThread",
-    "PyCFunction_NewEx", "PyCapsule_GetPointer",
+    "PyCFunction_NewEx", "PyCapsule_GetPointer", "PyCapsule_New", "PyLong_FromVoidPtr",
+    "PyLong_AsLongLong", "PyFloat_AsDouble", "PyErr_Occurred",
 )  # fmt: skip
 #: The ABI of numpy 2, and the numbers of two of its functions.
 _ABI: Final = 0x02000000
@@ -104,14 +105,20 @@ def function(name: str) -> int:
 @cache
 def new_array() -> int | None:
     """The address of numpy's PyArray_NewFromDescr; None where numpy has an ABI that is not known."""
+    table = numpy_functions(_NEW_FROM_DESCR + 1)
+    return None if table is None else table[_NEW_FROM_DESCR]
+
+
+def numpy_functions(count: int) -> ctypes.Array[ctypes.c_size_t] | None:
+    """The addresses of the first functions of numpy's C interface; None where numpy has an ABI that is not known."""
     try:
         capsule = import_module("numpy._core._multiarray_umath")._ARRAY_API
     except (ImportError, AttributeError):
         return None
     pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(function("PyCapsule_GetPointer"))
-    table = (ctypes.c_size_t * (_NEW_FROM_DESCR + 1)).from_address(pointer(capsule, None))
+    table = (ctypes.c_size_t * count).from_address(pointer(capsule, None))
     version = ctypes.PYFUNCTYPE(ctypes.c_uint)(table[_ABI_VERSION])
-    return table[_NEW_FROM_DESCR] if version() == _ABI else None
+    return table if version() == _ABI else None
 
 
 @cache

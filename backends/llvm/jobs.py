@@ -45,9 +45,16 @@ class Job:
         self.address = address
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(address)
         self._pack = struct.Struct("<" + "".join(_CODES[t] + "x" * (8 - t.bytes) for t in params)).pack
+        from flambeau.backends.llvm import quick  # it is a built-in, which is made of what may call jobs
+
+        self._once = quick.run_once() if len(params) <= quick.MOST else None
+        self._plan = quick.plan_of(address, params)
 
     def __call__(self, chunks: int, *values: int | float, most: int = 1 << 32) -> None:
         """``most`` is how many threads there is memory for: another thread may raise ``num_threads`` meanwhile."""
+        if chunks == 1 and self._once is not None:
+            self._once(self._plan, *values)
+            return
         packed = self._pack(*values)
         if chunks == 1:
             self._call(packed, 0, 0)

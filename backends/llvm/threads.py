@@ -249,7 +249,7 @@ class Pool:
 
     def __init__(self, system: System | None = None):
         system = system or system_for(targets.chosen() or targets.host())
-        self._cell = _forever(_LINE)
+        self._cell = forever(_LINE)
         module = Module(system.target)
         define(module, system, self._cell)
         self._compiler = compiler_for(system.target)  # keeps the code
@@ -297,7 +297,7 @@ class Pool:
     def _start(self, threads: int) -> None:
         with self._lock:
             if not self._state():
-                state = _forever(_SIZE)
+                state = forever(_SIZE)
                 self._open(state, self._spins or self._calibrated(state))
             self._grow(self._state(), threads)
             self._asked = max(self._asked, threads)  # also where it failed: it would fail again, at each call
@@ -328,7 +328,7 @@ class Pool:
         self._asked = 1
 
 
-def _forever(size: int) -> int:
+def forever(size: int) -> int:
     """Zeroed memory that nothing frees, at the start of a cache line: threads use it until the process is gone."""
     calloc = ctypes.pythonapi.PyMem_RawCalloc
     calloc.restype, calloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)

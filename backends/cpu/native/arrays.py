@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flambeau.backends.base import Declined, Kernel, KernelTable
+from flambeau.backends.cpu import helpers
+from flambeau.backends.cpu.memory import is_here, memory
 from flambeau.core import config
 from flambeau.core.dtype import DType
 
@@ -18,14 +20,21 @@ if TYPE_CHECKING:
 def active() -> Target | None:
     """The target that the setting ``cpu_code`` asks code for; None where numpy computes everything."""
     name: str = config.get("cpu_code")
-    return None if name == "none" else _target(name)
+    target = None if name == "none" else _target(name)
+    if target is not None and not is_here():
+        memory.start(target)
+    return target
 
 
 @cache
 def _target(name: str) -> Target | None:
     from flambeau.backends.llvm import compiler, target  # what small work does not need
 
-    return target.named(name) if compiler.unavailable() is None else None
+    if compiler.unavailable() is not None:
+        return None
+    found = target.named(name)
+    helpers.make(found)
+    return found
 
 
 def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int, counted: int = 0) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
-from flambeau.backends.llvm.jobs import JobFunction, jobs
+from flambeau.backends.llvm import quick
+from flambeau.backends.llvm.compiler import compiler_for
+from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
-from flambeau.backends.llvm.target import Target, runnable
+from flambeau.backends.llvm.target import ELSEWHERE, Target, host, runnable
 from flambeau.backends.llvm.types import F32, F64, I32, I64, PTR
 
 
@@ -22,3 +26,46 @@ def test_values_of_every_type_arrive(target: Target) -> None:
     found = np.arange(5.0)
     job(4, found.ctypes.data, 0.5, -3, 0.25, 1 << 40)
     assert found.tolist() == [*(i + 0.5 - 3 + 0.25 + (1 << 40) for i in range(4)), 4.0]
+
+
+def _sums(count: int) -> Job:
+    """A job that adds up so many values."""
+    f = JobFunction(Module(host()), "sums", [PTR, *[I64] * count])
+    out, *values = f.values
+    total = values[0]
+    for v in values[1:]:
+        total = total + v
+    f.store(total + f.chunk, out, f.chunk)
+    f.ret()
+    (job,) = jobs(f)
+    return job
+
+
+@pytest.mark.parametrize("count", [1, 5, 63, 64, 100])
+@pytest.mark.parametrize("chunks", [0, 1, 3])
+def test_any_number_of_values_and_chunks(count: int, chunks: int) -> None:
+    found = np.full(3, -1)
+    _sums(count)(chunks, found.ctypes.data, *range(-1, count - 1))
+    expected = sum(range(-1, count - 1))
+    assert found.tolist() == [expected + i if i < chunks else -1 for i in range(3)]
+
+
+def test_values_that_are_wrong_raise() -> None:
+    job, found = _sums(2), np.zeros(1, np.int64)
+    place = found.ctypes.data
+    for values in ((place,), (place, 1), (place, 1, 2, 3)):
+        with pytest.raises((TypeError, struct.error)):
+            job(1, *values)
+    for wrong in (None, "1", 2.5, 1 << 70):
+        with pytest.raises((TypeError, struct.error, OverflowError)):
+            job(1, place, 1, wrong)
+    assert found.tolist() == [0]
+    job(1, place, np.int64(-3), True)
+    assert found.tolist() == [-2]
+
+
+@pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
+def test_the_call_compiles_for_other_systems(target: Target) -> None:
+    module = Module(target)
+    quick.write_run(module)
+    assert compiler_for(target).compile(module.text())
