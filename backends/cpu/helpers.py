@@ -42,10 +42,17 @@ def _by_numpy(x: Array, row: Array) -> Array:
 
 def _by_numpy_so_far(x: Array, row: Array) -> Array:
     if _tick() == CALLS:
-        from flambeau.backends.cpu.native.arrays import active  # which calls `make`
-
-        active()
+        for start in _starts:
+            start()
     return _by_numpy(x, row)
+
+
+def started_by(start: Callable[[], object]) -> None:
+    """Have what calls :func:`make` called once the compiler is worth its loading."""
+    _starts.append(start)
+
+
+_starts: list[Callable[[], object]] = []
 
 
 _address: Callable[[Array], int] = _by_interface
@@ -58,7 +65,7 @@ def make(target: Target) -> None:
     from flambeau.backends.llvm import cpython  # what small programs do not need
 
     if cpython.unsuited() is None:
-        from flambeau.backends.llvm import pieces
+        from flambeau.backends.llvm import pieces  # likewise
 
         made = pieces.built(target, _by_interface, _by_numpy)
         _address, _add_rows = made

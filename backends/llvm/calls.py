@@ -22,9 +22,9 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.llvm import cpython, threads
+from flambeau.backends.llvm.chunk import JobFunction
 from flambeau.backends.llvm.compiler import load
 from flambeau.backends.llvm.ir import Function, Operand, Value, Variable
-from flambeau.backends.llvm.jobs import JobFunction
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target, host
 from flambeau.backends.llvm.types import F16, F32, F64, I1, I8, I16, I32, I64, PTR, Type

@@ -11,27 +11,12 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
+from flambeau.backends.llvm.chunk import JobFunction as JobFunction  # with the jobs, for those who write them
 from flambeau.backends.llvm.compiler import load
-from flambeau.backends.llvm.ir import Function, Value
-from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.threads import pool
 from flambeau.backends.llvm.types import F32, F64, I32, I64, PTR, Type
 
 _CODES: Final = {PTR: "Q", I64: "q", I32: "i", F32: "f", F64: "d"}
-
-
-class JobFunction(Function):
-    """A job being written: ``values`` are what the caller passes, ``chunk`` the number of the chunk.
-
-    ``thread`` is the number of the thread that does it, from 0 and below the setting ``num_threads``, for memory that
-    is each thread's own within one call: two callers at once both have a thread 0.
-    """
-
-    def __init__(self, module: Module, name: str, params: Sequence[Type]):
-        super().__init__(module, name, [PTR, I64, I64])
-        packed, self.chunk, self.thread = self.args
-        self.params = tuple(params)
-        self.values: list[Value] = [self.load(t, packed + 8 * i) for i, t in enumerate(params)]
 
 
 class Job:

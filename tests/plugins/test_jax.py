@@ -229,7 +229,7 @@ def test_a_seed_means_the_same_as_on_the_cpu(backends: dict[str, Any], device: s
             fb.randperm(23, generator=generator, device=where).cpu().numpy(),
         ])  # fmt: skip
     for found, wanted in zip(*draws, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=3e-7)  # cosines near 0 are absolutely exact
 
 
 # -- the package -------------------------------------------------------------------------------------

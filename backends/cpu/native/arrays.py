@@ -26,6 +26,9 @@ def active() -> Target | None:
     return target
 
 
+helpers.started_by(active)
+
+
 @cache
 def _target(name: str) -> Target | None:
     from flambeau.backends.llvm import compiler, target  # what small work does not need
