@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.base import KernelTable
+from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.chunks import LARGE, in_chunks
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.xp import Array
@@ -57,6 +58,7 @@ def _native(name: str, query: Array, key: Array, *rest: Array | None, **params: 
 
 
 # -- numpy -----------------------------------------------------------------------------------------
+@threads.single_threaded_blas()
 def _in_parts(
     body: Any, count: int, operands: list[Array], mask: Array | None, rest: list[Array], causal: bool, scale: float
 ) -> tuple[Array, ...]:  # fmt: skip

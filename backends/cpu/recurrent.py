@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.base import KernelTable
+from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.native.arrays import over
 from flambeau.backends.xp.sums import add_up
 from flambeau.core import dtype as dt
@@ -29,7 +30,7 @@ _RECORDS: Final = {
 def bind(table: KernelTable) -> None:
     """Enter the layers and their gradients."""
     for name, gates in _RECORDS.items():
-        table.register(name, globals()[name], _DTYPES)
+        table.register(name, threads.single_threaded_blas()(globals()[name]), _DTYPES)
         over(table, name, _DTYPES, "recurrent", _LEAST // gates)
 
 

@@ -10,6 +10,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ContextDecorator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,7 @@ def blas_threads() -> int | None:
     return None if found is None else int(found[1]())
 
 
-class _SingleThreadedBlas:
+class _SingleThreadedBlas(ContextDecorator):
     """Inside, each BLAS call runs in its caller's thread alone; may be entered again, and by several threads.
 
     BLAS's own threads wait for each other by spinning. Where something else wants the cores too, a product of a
@@ -172,7 +173,7 @@ _alone = _SingleThreadedBlas()
 
 
 def single_threaded_blas() -> _SingleThreadedBlas:
-    """The context in which each BLAS call runs in its caller's thread alone."""
+    """The context, or the decorator, with which each BLAS call runs in its caller's thread alone."""
     return _alone
 
 
