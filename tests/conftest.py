@@ -108,3 +108,18 @@ def run_python(tmp_path: Path) -> RunPython:
         )
 
     return run
+
+
+@pytest.fixture
+def settled() -> None:
+    """What small calls make once they are frequent is made, and not while a test counts objects."""
+    import flambeau as fb
+    from flambeau.backends.cpu import helpers, small
+
+    for dtype in small.SOURCES:
+        x = fb.ones(2, dtype=dtype)
+        for _ in range(small.CALLS):
+            x == x  # noqa: B015
+    layer, x = fb.nn.Linear(2, 2), fb.ones(2, 2)
+    for _ in range(helpers.CALLS):
+        layer(x)

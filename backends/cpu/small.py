@@ -78,6 +78,7 @@ class _Waiting:
             arity = len(_operands(source))
             self.before[name] = _by_position(entry.fn, arity)
             self.counted[name] = made = makers[arity](entry.fn)
+            made.__name__ = name  # as the built-in's, for `explain`
             made.nout = 1  # type: ignore[attr-defined]  # it takes `out` by position, as numpy's do
             self.table.register(name, made, (self.dtype,))
 

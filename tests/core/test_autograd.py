@@ -154,6 +154,7 @@ def _objects() -> int:
     return len([o for o in gc.get_objects() if str(type(o).__module__).startswith("flambeau")])
 
 
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("kind", ["plain", "penalty", "inplace", "vmap", "jvp"])
 def test_training_leaves_no_object_behind_with_the_collector_off(kind):
     w = leaf(0.5, -0.5)

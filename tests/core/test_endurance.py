@@ -156,6 +156,7 @@ def _held() -> int:
     return sum(str(type(o).__module__).startswith("flambeau") for o in gc.get_objects())
 
 
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("make", [_training, _hooks, _saving])
 def test_steps_leave_nothing_behind_with_the_collector_off(make: Callable[[], Callable[[], None]]) -> None:
     step = make()

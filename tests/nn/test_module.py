@@ -172,6 +172,7 @@ def test_a_module_is_freed_without_the_garbage_collector() -> None:
 
 
 # -- hooks ---------------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("settled")
 def test_training_leaves_nothing_behind() -> None:
     """With hooks, and with the garbage collector off."""
     net = nn.Sequential(
