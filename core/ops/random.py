@@ -16,7 +16,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import registry, state
 from flambeau.core.box import mark_written
 from flambeau.core.creation import Sizes, _shape, empty_like
-from flambeau.core.declare import composite, op
+from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.dispatch import tensor_of
@@ -112,13 +112,22 @@ def uniform(
     now = state.current()
     if now.levels:
         return _uniform_of(words(count, device, generator), low, high, shape, dtype)
+    return _drawn(uniform_numbers_p, count, low, high, shape, dtype, device, generator, now.plain)
+
+
+def _drawn(
+    record: OpFunction[Tensor], count: int, a: float, b: float, shape: Sequence[int], dtype: DType, device: Device,
+    generator: Philox | None, plain: bool,
+) -> Tensor:  # fmt: skip
+    """What a record of numbers makes of ``count`` words with a and b as its parameters."""
     seed, offset = (default_generator if generator is None else generator).draw(count)
-    if now.plain:  # the common case written out
+    if plain:  # the common case written out
         key = key_for(device, dtype)
-        if key.uniform_numbers is not None:
-            found = key.uniform_numbers(seed, offset, low, high, shape=shape, dtype=dtype, index=device.number)
-            return tensor_of(found, key)
-    return uniform_numbers_p(seed, offset, low, high, tuple(shape), dtype, device)
+        kernel = getattr(key, record.op.name)
+        if kernel is not None:
+            return tensor_of(kernel(seed, offset, a, b, shape=shape, dtype=dtype, index=device.number), key)
+    made: Tensor = record(seed, offset, a, b, tuple(shape), dtype, device)
+    return made
 
 
 @composite("normal_numbers(seed: Scalar, offset: Scalar, mean: Scalar, std: Scalar, *, shape: Ints, dtype: DType, "
@@ -183,13 +192,8 @@ def standard_normal(
     pairs, compute, now = _pairs_for(shape), _normal_compute(dtype), state.current()
     if now.levels:
         return _normal_of(uniform(pairs, compute, device, generator), mean, std, shape, dtype)
-    seed, offset = (default_generator if generator is None else generator).draw(normal_words(shape, dtype))
-    if now.plain:  # the common case written out
-        key = key_for(device, dtype)
-        if key.normal_numbers is not None:
-            found = key.normal_numbers(seed, offset, mean, std, shape=shape, dtype=dtype, index=device.number)
-            return tensor_of(found, key)
-    return normal_numbers_p(seed, offset, mean, std, tuple(shape), dtype, device)
+    count = normal_words(shape, dtype)
+    return _drawn(normal_numbers_p, count, mean, std, shape, dtype, device, generator, now.plain)
 
 
 @composite("integer_numbers(seed: Scalar, offset: Scalar, low: Scalar, high: Scalar, *, shape: Ints, dtype: DType, "
@@ -209,13 +213,7 @@ def integers(
     n, now = math.prod(shape), state.current()
     if now.levels:
         return _integers_of(words(2 * n, device, generator), low, high, shape, dtype)
-    seed, offset = (default_generator if generator is None else generator).draw(2 * n)
-    if now.plain:  # the common case written out
-        key = key_for(device, dtype)
-        if key.integer_numbers is not None:
-            found = key.integer_numbers(seed, offset, low, high, shape=shape, dtype=dtype, index=device.number)
-            return tensor_of(found, key)
-    return integer_numbers_p(seed, offset, low, high, tuple(shape), dtype, device)
+    return _drawn(integer_numbers_p, 2 * n, low, high, shape, dtype, device, generator, now.plain)
 
 
 def _integers_of(bits: Tensor, low: int, high: int, shape: Sequence[int], dtype: DType) -> Tensor:

@@ -232,6 +232,17 @@ class _Chunk:
         given = self.kernel.at(self.step("given", t, row, self.wide), unit)
         return f.select(is_given, given, held), f.select(is_given, self.hidden, f.constant(I64, width))
 
+    def places(self, t: Value, row: Value, unit: Value, before: Value, cell_before: Value) -> dict[str, Value]:
+        """Where both directions have the numbers of a row from ``unit`` on; ``before`` are the states before it."""
+        at, here = self.kernel.at, row * self.hidden + unit
+        return {
+            "gates": at(self.strided("gates", t, row), unit),
+            "before": at(before, here),
+            "cell_before": at(cell_before, here),
+            "out": at(self.step("out", t, row, self.hidden), unit),
+            "cells": at(self.step("cells", t, row, self.hidden), unit),
+        }
+
     def vectors(self, columns: Value, places: dict[str, Value], apart: dict[str, Value]) -> Iterator[_Units]:
         """The vectors of some units."""
         f, lanes = self.f, self.kernel.shape.lanes
@@ -271,7 +282,7 @@ def define_forward(module: Module, name: str, mode: str, height: int, fused: boo
     """The job of :func:`forward`, written."""
     kernel = _kernel(module, name, mode, height, fused)
     chunk = _Chunk(module, "forward", {**_SHARED, **(_FUSED if fused else {})}, kernel)
-    f, v, hidden = chunk.f, chunk.v, chunk.hidden
+    f, v = chunk.f, chunk.v
     for t in f.range(v["first"], v["last"]):
         before = chunk.state("out", "h0", t)
         cell_before = chunk.state("cells", "c0", t)
@@ -280,14 +291,8 @@ def define_forward(module: Module, name: str, mode: str, height: int, fused: boo
             for at in f.range(0, count):
                 row = first + at
                 products, apart = chunk.row_products(t, row, at, unit)
-                here = row * hidden + unit
-                places = {
-                    "gates": kernel.at(chunk.strided("gates", t, row), unit),
+                places = chunk.places(t, row, unit, before, cell_before) | {
                     "products": products,
-                    "before": kernel.at(before, here),
-                    "cell_before": kernel.at(cell_before, here),
-                    "out": kernel.at(chunk.step("out", t, row, hidden), unit),
-                    "cells": kernel.at(chunk.step("cells", t, row, hidden), unit),
                     "kept": kernel.at(chunk.step("kept", t, row, chunk.wide), unit),
                 }
                 for units in chunk.vectors(columns, places, {**chunk.apart, "products": apart}):
@@ -352,13 +357,8 @@ def _gradients_of_gates(chunk: _Chunk, t: Value) -> None:
             row = first + at
             products, apart = chunk.row_products(t, row, at, unit)
             here = row * hidden + unit
-            places = {
-                "gates": kernel.at(chunk.strided("gates", t, row), unit),
+            places = chunk.places(t, row, unit, before, cell_before) | {
                 "products": products,
-                "before": kernel.at(before, here),
-                "cell_before": kernel.at(cell_before, here),
-                "out": kernel.at(chunk.step("out", t, row, hidden), unit),
-                "cells": kernel.at(chunk.step("cells", t, row, hidden), unit),
                 "of_out": kernel.at(chunk.strided("of_out", t, row), unit),
                 "of_cells": kernel.at(chunk.strided("of_cells", t, row), unit),
                 "of_gates": kernel.at(chunk.step("of_gates", t, row, chunk.wide), unit),
