@@ -103,7 +103,9 @@ class Compiler:
         code = self.object_code(module.text())
         with self._lock:
             if self._jit is None:
-                self._jit = llvm.create_lljit_compiler(self._machine)
+                # JITLink lays an object out in one piece. The other linker puts code and constants wherever each finds
+                # room, and ends the process where they come to lie more than 2 GB apart.
+                self._jit = llvm.create_lljit_compiler(self._machine, use_jit_link=True)
             library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()  # with the C library
             for name, address in module.externals.items():
                 library.import_symbol(name, address)

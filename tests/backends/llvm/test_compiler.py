@@ -52,6 +52,43 @@ def test_the_disk_serves_the_next_process(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 1
 
 
+APART = """
+import ctypes
+import mmap
+import numpy as np
+from benchmarks.accuracy import compiled
+from flambeau.backends.llvm.target import host
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+PAGE, NO_RESERVE = mmap.PAGESIZE, 0x4000
+
+def taken(size):
+    found = libc.mmap(None, size, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE, -1, 0)
+    assert found not in (None, ctypes.c_void_p(-1).value)
+    return found
+
+x = np.linspace(-3, 3, 64, dtype=np.float32)
+compiled(host(), ["exp"], "f4")["exp"](x)
+far, high = taken(6 << 30), []
+while not high or high[-1] > far:
+    high.append(taken(PAGE))
+for page in high[:60:2]:  # the only room above it
+    libc.munmap(page, PAGE)
+tanh = compiled(host(), ["tanh", "exp", "log", "sin", "erf", "tan"], "f4")["tanh"]
+np.testing.assert_allclose(tanh(x), np.tanh(x), rtol=1e-6)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="places memory as Linux does")
+def test_code_and_constants_lie_together_in_an_address_space_of_holes(folder: Path) -> None:
+    environment = dict(os.environ, FLAMBEAU_CACHE_DIR=str(folder), PYTHONPATH=os.getcwd())
+    ended = subprocess.run([sys.executable, "-c", APART], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_every_target_has_files_of_its_own(folder: Path) -> None:
     for target in targets.runnable():
         assert called(Compiler(target), plus(2, target), 1) == 3
