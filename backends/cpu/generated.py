@@ -9,16 +9,17 @@ import numpy as np
 
 from flambeau.backends.base import Kernel
 from flambeau.backends.cpu import chunks
-from flambeau.backends.cpu.native.deferred import of_expression
+from flambeau.backends.cpu.native.deferred import of_expression, of_expression_at_once
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-from flambeau.core.expr import Expr
-from flambeau.core.expr.arrays import to_numpy
+from flambeau.core.expr import Expr, lower
+from flambeau.core.expr.arrays import numpy_has, to_numpy
 
-#: Elements up to which numpy computes an expression of some steps and one of many: beyond, machine code gains.
-_SMALL, _SMALLER = 8192, 2048
-_MANY: Final = 8
+#: Elements up to which numpy computes an expression of few steps: beyond, machine code gains.
+_SMALL: Final = 8192
+#: Steps, and letters, from which on an expression is machine code's for operands of every size.
+_MANY, _LONG = 8, 400
 
 
 def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
@@ -43,14 +44,34 @@ def _in_machine_code(name: str, expr: Expr, arity: int) -> Expr:
 
 def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
     """A kernel for ``expr``; dtypes of the operands and of the result."""
+    if len(expr.source) > _LONG or len(lower(expr, dtypes, result, numpy_has).steps) > _MANY:
+        return _at_once(name, expr, dtypes, result)
+    return _by_size(name, expr, dtypes, result)
+
+
+def _at_once(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
+    """Machine code for operands of every size: of so many steps each would be a call of numpy's."""
+    arity, compiled = len(dtypes), None
+
+    def usual(*ins: Array, out: Array | None = None) -> Array:
+        nonlocal compiled
+        if compiled is None:
+            compiled = chunks.nary(to_numpy(expr, name, dtypes, result), result.numpy, arity)
+        found: Array = compiled(*ins, out=out)
+        return found
+
+    return of_expression_at_once(name, lambda: _in_machine_code(name, expr, arity), dtypes, result, usual)
+
+
+def _by_size(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
+    """Numpy's functions for small operands, machine code for large ones."""
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy
     large = of_expression(
         lambda: _in_machine_code(name, expr, arity), dtypes, result, chunks.nary(compiled, dtype, arity)
     )
     if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
-        return chunks.nary(compiled, dtype, arity, large=large, limit=_SMALLER)
-    limit = _SMALLER if len(compiled.program.steps) > _MANY else _SMALL
+        return chunks.nary(compiled, dtype, arity, large=large, limit=_SMALL)
     direct = _DIRECT.get(name)
     block, buffers, empty = compiled.block, compiled.buffers, np.empty
 
@@ -67,7 +88,7 @@ def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> K
         else:
             shape = out.shape
         target = empty(shape, dtype) if out is None else out
-        if target.size > limit:
+        if target.size > _SMALL:
             return large(*ins, out=out)
         if direct is None:
             block(*ins, target, *[empty(shape, b) for b in buffers])

@@ -74,18 +74,19 @@ class Builtin(Function):
     """What :func:`builtins` makes a built-in of; ``args`` are the fallback, the arguments, their number, the keywords.
 
     It returns an object whose reference the caller owns, or null with an error set. ``signature`` is what
-    :mod:`inspect` and :func:`help` say of it, such as ``(x, y, /, out=None)``.
+    :mod:`inspect` and :func:`help` say of it, such as ``(x, y, /, out=None)``, and ``title`` what it is called: the
+    name, if nothing else is said, but code that several have in common is one on disk only under one name.
     """
 
     def __init__(self, module: Module, name: str, signature: str | None = None, more: Sequence[Type] = ()):
         super().__init__(module, name, [PTR, PTR, I64, PTR, *more], PTR)
-        self.signature = signature
+        self.signature, self.title = signature, name
 
     def doc(self, fallback: Callable[..., Any]) -> str | None:
         """The fallback's documentation, behind the signature in the form in which CPython finds it."""
         if self.signature is None:
             return fallback.__doc__
-        return f"{self.symbol}{self.signature}\n--\n\n{fallback.__doc__ or ''}"
+        return f"{self.title}{self.signature}\n--\n\n{fallback.__doc__ or ''}"
 
 
 class BuiltinFunction(Builtin):
@@ -223,7 +224,7 @@ def builtins(functions: Mapping[Builtin, Callable[..., Any]]) -> list[Callable[.
     """
     (module,) = {f.module for f in functions}
     found = load(module, [f.symbol for f in functions])
-    return [cpython.builtin(found[f.symbol], f.symbol, f.doc(fallback), fallback) for f, fallback in functions.items()]
+    return [cpython.builtin(found[f.symbol], f.title, f.doc(fallback), fallback) for f, fallback in functions.items()]
 
 
 # -- elementwise -------------------------------------------------------------------------------
@@ -258,8 +259,15 @@ def elementwise_builtin(
     if not 0 < len(inputs) <= MOST:
         raise ValueError(f"elementwise_builtin: {name} has {len(inputs)} inputs; there can be 1 to {MOST}")
     job = _elementwise_job(module, f"{name}_chunk", body, inputs, out, chunk)
+    return builtin_of_job(job, name, inputs, out, chunk, zero_dims)
+
+
+def builtin_of_job(
+    job: JobFunction, name: str, inputs: Sequence[DType], out: DType, chunk: int, zero_dims: bool
+) -> Builtin:
+    """The built-in of a job that takes pointers to the inputs, the steps of each, 1 or 0, to where and how many."""
     names = [f"x{i}, " for i in range(1, len(inputs) + 1)]
-    f = Builtin(module, name, f"({''.join(names)}/, out=None)")
+    f = Builtin(job.module, name, f"({''.join(names)}/, out=None)")
     plan = f.outside(f"{name}_plan", cpython.words(_plan(inputs, out, chunk, zero_dims)))
     serve = f.outside("flambeau_elementwise", _elementwise())
     f.ret(f.call(serve, *f.args, Value(f, PTR, f"@{job.symbol}"), plan, result=PTR))

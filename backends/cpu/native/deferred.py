@@ -33,6 +33,26 @@ def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: D
     return kernel
 
 
+def of_expression_at_once(
+    name: str, make: Callable[[], Expr], dtypes: tuple[DType, ...], result: DType, fallback: Kernel
+) -> Kernel:
+    """The same for operands of every size, as a built-in that its first call makes."""
+    made: Kernel | None = None
+
+    def kernel(*ins: Any, out: Any = None) -> Any:
+        nonlocal made
+        if made is None:
+            if active() is None:
+                return fallback(*ins, out=out)
+            from flambeau.backends.cpu.native import elementwise  # lazy: small work needs none of it
+
+            made = elementwise.of_expression(make, dtypes, result, fallback).builtin(name)
+        return made(*ins) if out is None else made(*ins, out)
+
+    kernel.nout = 1  # type: ignore[attr-defined]  # it takes `out` by position, as numpy's do
+    return kernel
+
+
 def copy(dst: Any, src: Any) -> bool:
     """Write ``src`` to ``dst``, both large; False, and nothing done, for what is not served."""
     if active() is None:

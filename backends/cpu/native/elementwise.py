@@ -13,7 +13,7 @@ from flambeau.backends.cpu.chunks import like, same
 from flambeau.backends.cpu.native import walk
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.cpu.storage import address, broadcast_strides, expand
-from flambeau.backends.llvm import casts, printer
+from flambeau.backends.llvm import calls, casts, cpython, printer
 from flambeau.backends.llvm.compiler import load
 from flambeau.backends.llvm.jobs import Job, jobs
 from flambeau.backends.llvm.module import Module
@@ -28,6 +28,8 @@ Array = np.ndarray[Any, Any]
 
 #: Elements in a chunk, and columns of a chunk where an operand's rows lie across.
 CHUNK: Final = 1 << 16
+#: The same in a built-in's, which keeps the interpreter's lock for one chunk.
+_IN_ORDER: Final = 1 << 13
 _TILE: Final = 128
 #: Bytes of a result from which it goes past the caches, where it is not new, and steps up to which that pays.
 STREAM, _STREAM_STEPS = 1 << 24, 8
@@ -118,6 +120,19 @@ class Elementwise:
         if any(x is not out and np.may_share_memory(x, out) and not same(x, out) for x in ins):
             return None
         return out if out.flags.forc or not _meets_itself(out) else None
+
+    def builtin(self, name: str) -> Kernel:
+        """A built-in for arrays in order, over this for all others; of the same lines, so its bits are the same."""
+        target, program = active(), self.program
+        if target is None or program is None or cpython.unsuited() or self.arity > calls.MOST:
+            return self
+        lines = self._lines[target, False] = compiled[program, target, False]
+        module = Module(target)
+        job = walk.write_in_order(module, lines.places[0], lines.places[2], self.sizes, _IN_ORDER)
+        f = calls.builtin_of_job(job, "ordered", program.inputs, program.out, _IN_ORDER, True)
+        f.title = name
+        (made,) = calls.builtins({f: self})
+        return made
 
     @property
     def program(self) -> Program | None:

@@ -75,6 +75,25 @@ def write(target: Target, sizes: Sequence[int]) -> JobFunction:
     return _job(module, sizes, _piece(module, sizes, staged), short)
 
 
+def write_in_order(module: Module, line: int, step: int, sizes: Sequence[int], chunk: int) -> JobFunction:
+    """The job of a built-in (:func:`~flambeau.backends.llvm.calls.builtin_of_job`) over the line at an address.
+
+    Its text is the same for all lines of a step, and compiled once.
+    """
+    arrays = len(sizes)
+    piece = _piece(module, sizes, _staged(module, sizes))
+    f = JobFunction(module, "in_order", [*[PTR] * (arrays - 1), *[I64] * (arrays - 1), PTR, I64])
+    result, count = f.values[-2:]
+    pointers, steps = [*f.values[: arrays - 1], result], [*f.values[arrays - 1 : -2], f.constant(I64, 1)]
+    strides = [s * size for s, size in zip(steps, sizes, strict=True)]
+    start = f.chunk * chunk
+    places = [p + start * s for p, s in zip(pointers, strides, strict=True)]
+    least = _least(f, count - start, chunk)
+    f.call(piece, f.outside("line", line), f.constant(PTR, 0), f.constant(I64, step), *places, *strides, least)
+    f.ret()
+    return f
+
+
 def _copy(module: Module, size: int, packs: bool) -> Function:
     """``pack(buffer, from, stride, count)`` of numbers of so many bytes; ``unpack`` goes back."""
     name = f"{'pack' if packs else 'unpack'}{size}"
