@@ -25,16 +25,21 @@ if TYPE_CHECKING:
     from flambeau.core.expr import Expr
 
 #: Functions that ml_dtypes computes for bfloat16 one by one through the C library, and all of which take long.
-_TRANSCENDENTAL: Final = frozenset({
+TRANSCENDENTAL: Final = frozenset({
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
     "cosh", "tanh", "asinh", "acosh", "atanh", "pow", "atan2", "logaddexp", "logaddexp2",
 })  # fmt: skip
 #: Functions that cost several nanoseconds an element in every dtype.
-_COSTLY: Final = _TRANSCENDENTAL | {
+_COSTLY: Final = TRANSCENDENTAL | {
     "sqrt", "rsqrt", "reciprocal", "sigmoid", "idiv", "floor_divide", "fmod", "remainder", "hypot", "nextafter",
-    "gcd", "lcm",
+    "copysign", "gcd", "lcm",
 }  # fmt: skip
 _DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
+#: Functions that numpy computes slowly in float32 and float64 too.
+_SLOW: Final = _DIVISIONS | {
+    "logaddexp", "logaddexp2", "hypot", "nextafter", "copysign", "acosh", "sigmoid", "rsqrt", "reciprocal", "sqrt",
+}  # fmt: skip
+_SLOW_DOUBLE: Final = _SLOW | {"sin", "cos", "exp", "exp2", "expm1", "acos", "asin", "cosh", "atan2", "tanh"}
 #: What machine code computes under these names; other names are functions of the language.
 _SOURCES: Final = {
     "positive": "x", "floor_divide": "x // y", "remainder": "x % y", "reciprocal": "1 / x",
@@ -88,7 +93,7 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
         if entry is None:
             continue
         arity = _arity(entry.fn)
-        if dtype is dt.bfloat16 and name in _TRANSCENDENTAL:
+        if dtype is dt.bfloat16 and name in TRANSCENDENTAL:
             wide = table.own(name, dt.float32)
             assert wide is not None
             rounded = xp_elementwise.in_float32(np, wide.fn, dtype, arity)
@@ -98,7 +103,7 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
         else:
             wrap, result = chunks.binary if arity == 2 else chunks.unary, _result(entry.fn, dtype)
             made = wrap(entry.fn, result)
-            quick = dtype in dt.FLOATS and dtype.itemsize > 2 and name not in _DIVISIONS
+            quick = dtype in (dt.float32, dt.float64) and name not in (_SLOW if dtype is dt.float32 else _SLOW_DOUBLE)
             large = _native(name, dtype, dt.from_numpy(result), arity, made)
             made = wrap(entry.fn, result, large, _NATIVE_QUICK if quick else _NATIVE)
         if name in _DIVISIONS and dtype.category == dt.INTEGER:
@@ -132,10 +137,11 @@ def _native(name: str, dtype: DType, result: DType, arity: int, usual: Kernel) -
 
     def expression() -> Expr:
         from flambeau.core.expr import parse  # at the first large operands
+        from flambeau.core.special import EXPRESSIONS  # likewise
 
-        return parse(source, operands)
+        return parse(EXPRESSIONS[name] if name in _BY_STEPS else source, operands)
 
-    return of_expression(expression, (dtype,) * arity, result, usual)
+    return of_expression(name, expression, (dtype,) * arity, result, usual)
 
 
 def _arity(native: Kernel) -> int:
@@ -176,5 +182,5 @@ def _select(dtype: DType) -> Kernel:
         return large(condition, x, y, out=out)
 
     as_bits = dtype.is_complex or dtype in dt.LOW_PRECISION  # numbers that registers do not hold as they are
-    large = usual if as_bits else of_expression(expression, (dt.bool_, dtype, dtype), dtype, usual)
+    large = usual if as_bits else of_expression("where", expression, (dt.bool_, dtype, dtype), dtype, usual)
     return kernel

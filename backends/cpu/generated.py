@@ -9,17 +9,23 @@ import numpy as np
 
 from flambeau.backends.base import Kernel
 from flambeau.backends.cpu import chunks
+from flambeau.backends.cpu.elementwise import TRANSCENDENTAL
 from flambeau.backends.cpu.native.deferred import of_expression, of_expression_at_once
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-from flambeau.core.expr import Expr, lower
+from flambeau.core.expr import Expr, Program, lower
 from flambeau.core.expr.arrays import numpy_has, to_numpy
 
 #: Elements up to which numpy computes an expression of few steps: beyond, machine code gains.
-_SMALL: Final = 8192
-#: Steps, and letters, from which on an expression is machine code's for operands of every size.
-_MANY, _LONG = 8, 400
+_SMALL: Final = 1024
+#: Steps, and letters, from which on an expression with functions is machine code's for operands of every size.
+_MANY, _LONG = 8, 1000
+#: Those that small models are made of, for which loading the compiler costs more than what it saves.
+_EVERYDAY: Final = frozenset({
+    "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad", "silu", "silu_grad", "cross_entropy_of_logit",
+    "cross_entropy_of_logit_grad", "cross_entropy_of_probability",
+})  # fmt: skip
 
 
 def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
@@ -44,13 +50,17 @@ def _in_machine_code(name: str, expr: Expr, arity: int) -> Expr:
 
 def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
     """A kernel for ``expr``; dtypes of the operands and of the result."""
-    if len(expr.source) > _LONG or len(lower(expr, dtypes, result, numpy_has).steps) > _MANY:
-        return _at_once(name, expr, dtypes, result)
-    return _by_size(name, expr, dtypes, result)
+    at_once = len(expr.source) > _LONG or _has_functions(lower(expr, dtypes, result, numpy_has))
+    return (_at_once if at_once and name not in _EVERYDAY else _by_size)(name, expr, dtypes, result)
+
+
+def _has_functions(program: Program) -> bool:
+    """Whether a program has many steps, some of which numpy and machine code round differently."""
+    return len(program.steps) > _MANY and any(step.op in TRANSCENDENTAL for step in program.steps)
 
 
 def _at_once(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
-    """Machine code for operands of every size: of so many steps each would be a call of numpy's."""
+    """Machine code for operands of every size: of the many steps each would be a call of numpy's."""
     arity, compiled = len(dtypes), None
 
     def usual(*ins: Array, out: Array | None = None) -> Array:
@@ -67,9 +77,8 @@ def _by_size(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) ->
     """Numpy's functions for small operands, machine code for large ones."""
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy
-    large = of_expression(
-        lambda: _in_machine_code(name, expr, arity), dtypes, result, chunks.nary(compiled, dtype, arity)
-    )
+    usual = chunks.nary(compiled, dtype, arity)
+    large = of_expression(name, lambda: _in_machine_code(name, expr, arity), dtypes, result, usual)
     if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
         return chunks.nary(compiled, dtype, arity, large=large, limit=_SMALL)
     direct = _DIRECT.get(name)

@@ -28,8 +28,9 @@ Array = np.ndarray[Any, Any]
 
 #: Elements in a chunk, and columns of a chunk where an operand's rows lie across.
 CHUNK: Final = 1 << 16
-#: The same in a built-in's, which keeps the interpreter's lock for one chunk.
-_IN_ORDER: Final = 1 << 13
+#: Steps up to which a built-in takes the usual chunk, and the one of longer programs: for one it keeps the
+#: interpreter's lock.
+_LIGHT, _CHUNK_OF_MANY = 16, 1 << 13
 _TILE: Final = 128
 #: Bytes of a result from which it goes past the caches, where it is not new, and steps up to which that pays.
 STREAM, _STREAM_STEPS = 1 << 24, 8
@@ -128,8 +129,9 @@ class Elementwise:
             return self
         lines = self._lines[target, False] = compiled[program, target, False]
         module = Module(target)
-        job = walk.write_in_order(module, lines.places[0], lines.places[2], self.sizes, _IN_ORDER)
-        f = calls.builtin_of_job(job, "ordered", program.inputs, program.out, _IN_ORDER, True)
+        chunk = calls.CHUNK if len(program.steps) <= _LIGHT else _CHUNK_OF_MANY
+        job = walk.write_in_order(module, lines.places[0], lines.places[2], self.sizes, chunk)
+        f = calls.builtin_of_job(job, "ordered", program.inputs, program.out, chunk, True)
         f.title = name
         (made,) = calls.builtins({f: self})
         return made

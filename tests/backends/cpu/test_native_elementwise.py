@@ -12,6 +12,7 @@ import flambeau as fb
 from flambeau.backends.cpu.native import elementwise as native
 from flambeau.backends.cpu.native import walk
 from flambeau.backends.llvm import maths
+from flambeau.backends.llvm.calls import CHUNK
 from flambeau.backends.llvm.compiler import compiler_for
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import ELSEWHERE, Target, host, runnable
@@ -22,6 +23,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, parse
 from flambeau.core.expr.arrays import to_numpy
 from flambeau.core.record import ELEMENTWISE, OPS, Op
+from flambeau.core.special import EXPRESSIONS as SPECIAL_FUNCTIONS
 from tests.backends.cpu.arrays import BACKEND, close, kernel, layouts, same, values
 
 
@@ -301,6 +303,61 @@ def test_large_casts_are_those_of_small_ones() -> None:
                 BACKEND.copy_into(out, arranged)
                 same(out[0], expected)
                 same(out[1], expected)
+
+
+@TARGETS
+@pytest.mark.parametrize(("source", "dtypes", "result"), SAMPLE, ids=lambda v: v if isinstance(v, str) else "")
+def test_built_ins_at_every_width(
+    source: str, dtypes: tuple[DType, ...], result: DType, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Around vectors, blocks and chunks, with ``out`` and one number for all, and in layouts that they hand on."""
+    monkeypatch.setattr(native, "active", lambda: target)
+    made, reference = _of(source, dtypes, result).builtin("made"), _numpy(source, dtypes, result)
+    assert made.__name__ == "made" and made.__module__ == "flambeau.backends.llvm"
+    sizes = {s + d for s in (1, 16, 64, walk.BLOCK, 2 * walk.BLOCK, CHUNK) for d in (-1, 0, 1)}
+    ins = [values((max(sizes) + 3,), d, i, 1, 5) for i, d in enumerate(dtypes)]
+    expected = reference(*ins)
+    for n in sorted(sizes):
+        here = [x[3 : 3 + n] for x in ins]
+        same(made(*here), expected[3 : 3 + n])
+        out = np.zeros(n, result.numpy)
+        assert made(*here, out) is out
+        same(out, expected[3 : 3 + n])
+        assert made(*here, out=out[::-1]).base is not None
+        same(out[::-1], expected[3 : 3 + n])
+        for k in range(1, len(ins)):
+            one = [*here[:k], ins[k][4], *here[k + 1 :]]
+            same(made(*[np.asarray(x) for x in one]), reference(*one) if n else expected[:0])
+        same(made(*[x[n + 2 : 2 : -1] for x in ins]), expected[n + 2 : 2 : -1])
+    same(made(*[np.asarray(x[5]) for x in ins]), np.asarray(expected[5]))
+
+
+SPECIAL = [
+    (name, dtype)
+    for name, dtype in SERVED
+    if dtype in (dt.float16, dt.float32, dt.float64) and name in SPECIAL_FUNCTIONS
+    if BACKEND.kernels.own(name, dtype) is None
+]
+
+
+def test_special_functions_are_machine_code() -> None:
+    assert {"lgamma", "igamma", "bessel_y1", "zeta", "erfinv"} <= {name for name, _ in SPECIAL}
+
+
+@pytest.mark.parametrize(("name", "dtype"), SPECIAL, ids=str)
+def test_special_functions_have_the_same_bits_at_every_size(name: str, dtype: DType) -> None:
+    """And in every layout, with ``out`` or without."""
+    op = OPS[name]
+    made = BACKEND.elementwise(name, keys.expression(op, dtype), _operands(op, dtype), op.dtype.out(0, dtype, {}))
+    ins = _some(_operands(op, dtype), 9000)
+    whole = made(*ins)
+    for part in (slice(0, 1), slice(3, 11), slice(7, 70), slice(40, 1100), slice(8999, 0, -7)):
+        here = [x[part] for x in ins]
+        same(made(*here), whole[part])
+        out = np.empty(here[0].shape, whole.dtype)
+        assert made(*here, out) is out
+        same(out, whole[part])
+    same(made(*[x[:8800].reshape(80, 110).T for x in ins]), whole[:8800].reshape(80, 110).T)
 
 
 def test_what_is_not_served_goes_to_the_fallback() -> None:
