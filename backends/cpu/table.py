@@ -21,6 +21,7 @@ from flambeau.backends.cpu import (
     reduce,
     shape,
     small,
+    special,
 )
 from flambeau.backends.generic import generic_table
 
@@ -30,7 +31,7 @@ def build_table(backend: Backend) -> KernelTable:
     table = KernelTable("cpu", generic_table(backend))
     modules = (
         elementwise, reduce, linalg, shape, index, nn, losses, attention, conv, pool, recurrent, optim, random,
-        fourier, small,
+        fourier, special, small,
     )  # fmt: skip
     for module in modules:
         module.bind(table)

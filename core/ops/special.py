@@ -10,7 +10,7 @@ from typing import Final
 from flambeau.core import dtype as dt
 from flambeau.core.creation import arange, full_like, ones_like
 from flambeau.core.declare import OpFunction, composite
-from flambeau.core.dispatch import compute_dtype
+from flambeau.core.dispatch import compute_dtype, expression_functions
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, need_tensors, not_a_tensor
 from flambeau.core.from_data import as_tensor
@@ -21,7 +21,6 @@ from flambeau.core.ops.elementwise import (
     abs_p,
     atan2_p,
     conj_p,
-    cos_p,
     digamma_p,
     elementwise,
     floor_p,
@@ -33,7 +32,6 @@ from flambeau.core.ops.elementwise import (
     logaddexp_p,
     logit_p,
     sgn_p,
-    sin_p,
     trigamma_p,
     unary,
     where,
@@ -59,34 +57,14 @@ zeta_p: OpFunction[Tensor] = elementwise(
 )
 
 
-def _cotangent_derivative(n: int) -> list[float]:
-    """The coefficients of the polynomial in c = cot(t) that is the n-th derivative of cot(t): cot' = -(1 + cot**2)."""
-    poly = [0.0, 1.0]
-    for _ in range(n):
-        slope = [k * c for k, c in enumerate(poly)][1:]
-        poly = [0.0] * (len(slope) + 2)
-        for k, c in enumerate(slope):
-            poly[k] -= c
-            poly[k + 2] -= c
-    return poly
-
-
 def _polygamma(x: Tensor, *, n: int) -> Tensor:
-    """By Hurwitz's zeta function for positive x, by the reflection formula elsewhere (DLMF 5.15.1 and 5.15.6)."""
-    if n < 2:
-        return trigamma_p(x) if n else digamma_p(x)
-    negative = x <= 0
-    size = math.factorial(n) * (1 if n % 2 else -1)
-    safe = where(negative, 1 - x, x)
-    direct = size * zeta_p(float(n + 1), safe)
-    angle_ = math.pi * (x - floor_p(x))  # cot has period pi; at the poles it is infinite
-    cot = cos_p(angle_) / sin_p(angle_)
-    total = cot * 0
-    for c in reversed(_cotangent_derivative(n)):
-        total = total * cot + c
-    reflected = (-1) ** n * direct - math.pi ** (n + 1) * total
-    pole = negative & (x == floor_p(x))
-    return where(pole, math.inf if n % 2 else -math.inf, where(negative, reflected, direct))
+    from flambeau.core.expr import evaluate, parse  # parsed at first need
+    from flambeau.core.special import polygamma as text  # likewise
+
+    dtype = x._key.stored
+    own = {"digamma": digamma_p, "trigamma": trigamma_p, "zeta": zeta_p, "floor": floor_p}
+    found: Tensor = evaluate(parse(text(n), ("x",)), {"x": x}, {**expression_functions(dtype), **own}, dtype)
+    return found
 
 
 polygamma_p: OpFunction[Tensor] = composite(

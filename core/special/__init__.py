@@ -10,11 +10,12 @@ used, computed with 60 digits by mpmath and written in monomials of the variable
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from flambeau.core.expr import define
 from flambeau.core.special import bessel, incomplete
-from flambeau.core.special.series import LGAMMA, STIRLING, horner, ratio
+from flambeau.core.special.series import LGAMMA, STIRLING, cotangent_derivative, horner, ratio
 
 # atan(x) = x + x*z*P(z), z = x*x, for |x| <= tan(pi/8)
 _ATAN: Final = (
@@ -183,6 +184,21 @@ def _zeta() -> str:
         f"let sum = {terms} + pow(n, 1 - x) / (x - 1) + pow(n, -x) * (0.5 + {correction}); "
         "let rest = where(y == trunc(y), inf, nan) if y <= 0 else (0 if y == inf else sum); "
         "inf if x == 1 else (nan if x < 1 else rest)"
+    )
+
+
+def polygamma(n: int) -> str:
+    """The n-th derivative of digamma, over ``x``, by Hurwitz's zeta function for positive x.
+
+    Elsewhere by the reflection formula (DLMF 5.15.1 and 5.15.6); cot has period pi, and is infinite at the poles.
+    """
+    if n < 2:
+        return "trigamma(x)" if n else "digamma(x)"
+    size, pole = math.factorial(n) * (1.0 if n % 2 else -1.0), "inf" if n % 2 else "-inf"
+    return (
+        f"let direct = {size!r} * zeta({n + 1}, 1 - x if x <= 0 else x); let t = pi * (x - floor(x)); "
+        f"let c = cos(t) / sin(t); let other = {math.pi ** (n + 1)!r} * {horner('c', cotangent_derivative(n))}; "
+        f"{pole} if x <= 0 and x == floor(x) else ({'-' if n % 2 else ''}direct - other if x <= 0 else direct)"
     )
 
 

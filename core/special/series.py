@@ -36,3 +36,15 @@ def ratio(variable: str, above: Sequence[float], below: Sequence[float]) -> str:
     '(1.0 + z * 2.0) / (3.0 + z * 4.0)'
     """
     return f"{horner(variable, above)} / {horner(variable, below)}"
+
+
+def cotangent_derivative(n: int) -> list[float]:
+    """The coefficients of the polynomial in c = cot(t) that is the n-th derivative of cot(t): cot' = -(1 + cot**2)."""
+    poly = [0.0, 1.0]
+    for _ in range(n):
+        slope = [k * c for k, c in enumerate(poly)][1:]
+        poly = [0.0] * (len(slope) + 2)
+        for k, c in enumerate(slope):
+            poly[k] -= c
+            poly[k + 2] -= c
+    return poly
