@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,6 +13,8 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Program, Step
 
+#: Functions of so many instructions that a program has one copy of them.
+_LONG: Final = frozenset({"pow"})
 _COMPARES: Final = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 _UNSIGNED: Final = {"lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge"}
 
@@ -53,6 +56,7 @@ def print_program(f: Function, program: Program, inputs: Sequence[Value]) -> Val
     """The value of the program, in the register type of its last step; ``inputs`` are the operands in registers."""
     lanes = inputs[0].type.lanes
     values: list[Value] = []
+    calls = Counter(step.op for step in program.steps if step.op in _LONG)
     for step in program.steps:
         args = [values[a] for a in step.args]
         kinds = [program.steps[a].dtype for a in step.args]
@@ -60,9 +64,23 @@ def print_program(f: Function, program: Program, inputs: Sequence[Value]) -> Val
             values.append(inputs[step.value])
         elif step.op == "constant":
             values.append(constant(f, step.value, step.dtype, lanes))
+        elif calls[step.op] > 1 and maths.native(step.op, step.dtype):
+            values.append(f.call(_apart(f, step.op, args), *args))
         else:
             values.append(_term(f, step, args, kinds))
     return values[-1]
+
+
+def _apart(f: Function, op: str, args: Sequence[Value]) -> Function:
+    """A function of the module for what a program has several times: it takes as long to compile as many steps."""
+    t = args[0].type
+    name = f"{op}_{t.name}_{t.lanes}"
+    found = f.module.functions.get(name)
+    if isinstance(found, Function):
+        return found
+    made = Function(f.module, name, [t] * len(args), t, internal=True)
+    made.ret(maths.FUNCTIONS[op](made, *made.args))
+    return made
 
 
 def constant(f: Function, value: bool | int | float, dtype: DType, lanes: int) -> Value:
