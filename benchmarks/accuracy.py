@@ -73,11 +73,11 @@ def _erf(x: Any) -> Any:
 
 
 def _gelu(x: Any) -> Any:
-    if x.dtype == "f8":
-        found = x * scipy.special.ndtr(x)
-    else:
-        found = x * _long_ndtr(x)
-    return np.where(x == -np.inf, -0.0, found)
+    return np.where(x == -np.inf, -0.0, x * _ndtr(x))
+
+
+def _ndtr(x: Any) -> Any:
+    return scipy.special.ndtr(x) if x.dtype == "f8" else _long_ndtr(x)
 
 
 def _long_ndtr(x: Any) -> Any:
@@ -109,9 +109,9 @@ REFERENCES: Final[dict[str, Callable[..., Any]]] = {
     "log1p": np.log1p, "pow": np.power, "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin,
     "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
     "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "erf": _erf, "erfc": _erfc, "sigmoid": _sigmoid,
-    "gelu": _gelu, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "hypot": np.hypot, "floor": np.floor,
-    "ceil": np.ceil, "trunc": np.trunc, "round": np.rint, "round_half_even": np.rint, "copysign": np.copysign,
-    "fmod": np.fmod, "remainder": _remainder, "idiv": np.floor_divide,
+    "gelu": _gelu, "ndtr": _ndtr, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "hypot": np.hypot,
+    "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.rint, "round_half_even": np.rint,
+    "copysign": np.copysign, "fmod": np.fmod, "remainder": _remainder, "idiv": np.floor_divide,
 }  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr, Program, lower
 from flambeau.core.expr.arrays import numpy_has, to_numpy
 
-#: Elements up to which numpy computes an expression of few steps: beyond, machine code gains.
-_SMALL: Final = 1024
+#: Elements up to which numpy computes an expression of few steps and one of many: beyond, machine code gains.
+_SMALL, _SMALLER = 1024, 128
 #: Steps, and letters, from which on an expression with functions is machine code's for operands of every size.
 _MANY, _LONG = 8, 1000
 #: Those that small models are made of, for which loading the compiler costs more than what it saves.
@@ -81,6 +81,7 @@ def _by_size(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) ->
     large = of_expression(name, lambda: _in_machine_code(name, expr, arity), dtypes, result, usual)
     if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
         return chunks.nary(compiled, dtype, arity, large=large, limit=_SMALL)
+    limit = _SMALLER if len(compiled.program.steps) > 2 * _MANY else _SMALL
     direct = _DIRECT.get(name)
     block, buffers, empty = compiled.block, compiled.buffers, np.empty
 
@@ -97,7 +98,7 @@ def _by_size(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) ->
         else:
             shape = out.shape
         target = empty(shape, dtype) if out is None else out
-        if target.size > _SMALL:
+        if target.size > limit:
             return large(*ins, out=out)
         if direct is None:
             block(*ins, target, *[empty(shape, b) for b in buffers])

@@ -26,8 +26,8 @@ _MANTISSA: Final = (
     f"{_BITS}where(x != 0 and abs(x) < inf, bitcast_float((b & ~bitcast_int(inf)) | bitcast_int(0.5)), x)"
 )
 _EXPONENT: Final = (
-    f"{_BITS}let e = ((b & bitcast_int(inf)) >> mantissa) - (bias - 1); "
-    "where(x != 0 and abs(x) < inf, where(normal, e, e - (mantissa + 1)), 0)"
+    f"{_BITS}let k = ((b & bitcast_int(inf)) >> mantissa) - (bias - 1); "
+    "where(x != 0 and abs(x) < inf, where(normal, k, k - (mantissa + 1)), 0)"
 )
 
 

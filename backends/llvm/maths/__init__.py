@@ -33,7 +33,7 @@ from flambeau.backends.llvm.maths.exponential import (
     tanh,
 )  # fmt: skip
 from flambeau.backends.llvm.maths.logarithm import acosh, asinh, atanh, log, log1p, log2, log10, pow
-from flambeau.backends.llvm.maths.normal import erf, erfc, gelu
+from flambeau.backends.llvm.maths.normal import erf, erfc, gelu, ndtr
 from flambeau.backends.llvm.maths.trigonometry import acos, asin, atan, atan2, cos, sin, tan
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
@@ -41,8 +41,8 @@ from flambeau.core.dtype import DType
 __all__ = [
     "BOUNDS", "FUNCTIONS", "Bound", "VectorFunction", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh",
     "ceil", "cos", "cosh", "erf", "erfc", "exp", "exp2", "exp_nonpositive", "expm1", "floor", "fmod", "gelu", "hypot",
-    "idiv", "log", "log1p", "log2", "log10", "native", "pow", "remainder", "round_half_even", "rsqrt", "sigmoid",
-    "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
+    "idiv", "log", "log1p", "log2", "log10", "native", "ndtr", "pow", "remainder", "round_half_even", "rsqrt",
+    "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
 ]  # fmt: skip
 
 
@@ -61,7 +61,7 @@ _TABLE: Final[dict[str, tuple[VectorFunction, float, float]]] = {
     "atan": (atan, 1, 4), "atan2": (atan2, 1, 4),
     "sinh": (sinh, 1, 4), "cosh": (cosh, 1, 4), "tanh": (tanh, 2, 2), "asinh": (asinh, 1, 4), "acosh": (acosh, 1, 4),
     "atanh": (atanh, 1, 4),
-    "erf": (erf, 2, 2), "erfc": (erfc, 4, 4), "sigmoid": (sigmoid, 2, 4), "gelu": (gelu, 2.5, 4),
+    "erf": (erf, 2, 2), "erfc": (erfc, 4, 4), "sigmoid": (sigmoid, 2, 4), "gelu": (gelu, 2.5, 4), "ndtr": (ndtr, 4, 4),
     "sqrt": (sqrt, 0.5, 0.5), "rsqrt": (rsqrt, 2, 2), "hypot": (hypot, 1, 2),
     "floor": (floor, 0, 0), "ceil": (ceil, 0, 0), "trunc": (trunc, 0, 0), "round": (round_half_even, 0, 0),
     "round_half_even": (round_half_even, 0, 0), "copysign": (signed, 0, 0),

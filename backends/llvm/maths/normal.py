@@ -6,6 +6,7 @@ Math. Comp. 36 (1981).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from flambeau.backends.llvm.ir import Function, Operand, Value
@@ -102,13 +103,27 @@ def erfc(f: Function, x: Value) -> Value:
     return f.select(a < 0.5, 1.0 - _erf_near(f, x), f.select(x < 0.0, 2.0 - far, far))
 
 
+def _normal_tail(f: Function, a: Value, top: Value, line: tuple[float, float]) -> Value:
+    """top Φ(-a); ``line`` says what (a - k) / (a + k) is of top / (a + k)."""
+    single = format_of(a).single
+    coefficients, start = (c.GELU_SINGLE, c.GELU_SINGLE_START) if single else (c.GELU, c.GELU_START)
+    return _gaussian(f, a, 0.5, *_share(f, top, a, c.GELU_CENTRE, line, coefficients, start))
+
+
+def ndtr(f: Function, x: Value) -> Value:
+    """The normal distribution function Φ(x), exact where it is small."""
+    a = absolute(f, x)
+    held = at_most(f, a, 15.0 if format_of(x).single else 40.0)
+    tail = _normal_tail(f, held, f.constant(x.type, 1.0), (1.0, -2.0 * c.GELU_CENTRE))
+    near = f.muladd(_erf_near(f, x * math.sqrt(0.5)), 0.5, 0.5)
+    return f.select(a < 0.5, near, f.select(x < 0.0, tail, 1.0 - tail))
+
+
 def gelu(f: Function, x: Value) -> Value:
     """x Φ(x) with the normal distribution function Φ, exact where that is small.
 
     With a = abs(x) it is max(x, 0) - a Φ(-a). D. Hendrycks and K. Gimpel, arXiv:1606.08415.
     """
-    single = format_of(x).single
-    a = at_most(f, absolute(f, x), 15.0 if single else 40.0)
-    coefficients, start = (c.GELU_SINGLE, c.GELU_SINGLE_START) if single else (c.GELU, c.GELU_START)
-    tail = _gaussian(f, a, 0.5, *_share(f, a, a, c.GELU_CENTRE, (-1.0, 2.0), coefficients, start))
+    a = at_most(f, absolute(f, x), 15.0 if format_of(x).single else 40.0)
+    tail = _normal_tail(f, a, a, (-1.0, 2.0))
     return signed(f, f.select(x > 0.0, x, 0.0) - tail, x)
