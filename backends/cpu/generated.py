@@ -1,4 +1,8 @@
-"""Kernels generated from scalar expressions: numpy calls on blocks, large operands over the threads."""
+"""Kernels generated from scalar expressions: numpy calls on blocks for small operands, machine code for large ones.
+
+Long expressions with functions in them, the special functions above all, are machine code at every size: in numpy they
+are dozens of calls. Their first call loads the compiler.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from flambeau.backends.cpu.native.deferred import of_expression, of_expression_a
 from flambeau.backends.xp import Array
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
-from flambeau.core.expr import Expr, Program, lower
+from flambeau.core.expr import Expr, lower
 from flambeau.core.expr.arrays import numpy_has, to_numpy
 
 #: Elements up to which numpy computes an expression of few steps and one of many: beyond, machine code gains.
@@ -50,13 +54,18 @@ def _in_machine_code(name: str, expr: Expr, arity: int) -> Expr:
 
 def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
     """A kernel for ``expr``; dtypes of the operands and of the result."""
-    at_once = len(expr.source) > _LONG or _has_functions(lower(expr, dtypes, result, numpy_has))
-    return (_at_once if at_once and name not in _EVERYDAY else _by_size)(name, expr, dtypes, result)
+    make = _at_once if _is_long(name, expr, dtypes, result) else _by_size
+    return make(name, expr, dtypes, result)
 
 
-def _has_functions(program: Program) -> bool:
-    """Whether a program has many steps, some of which numpy and machine code round differently."""
-    return len(program.steps) > _MANY and any(step.op in TRANSCENDENTAL for step in program.steps)
+def _is_long(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> bool:
+    """Whether an expression has many steps, some of which numpy and machine code round differently."""
+    if name in _EVERYDAY or any(d.is_complex for d in (*dtypes, result)):
+        return False
+    if len(expr.source) > _LONG:
+        return True  # it is found without being lowered, which takes long
+    steps = lower(expr, dtypes, result, numpy_has).steps
+    return len(steps) > _MANY and any(step.op in TRANSCENDENTAL for step in steps)
 
 
 def _at_once(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:

@@ -154,6 +154,10 @@ def logit(input: Tensor, eps: float | None = None, *, out: Tensor | None = None)
     return deliver("logit", logit_p(x), out)
 
 
+def _is_complex(value: Tensor | Number) -> bool:
+    return value._key.dtype.category == dt.COMPLEX if isinstance(value, Tensor) else isinstance(value, complex)
+
+
 @public()
 def logaddexp(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | None = None) -> Tensor:
     """``log(exp(input) + exp(other))`` without overflow, of real or complex numbers.
@@ -161,9 +165,9 @@ def logaddexp(input: Tensor | Number, other: Tensor | Number, *, out: Tensor | N
     >>> fb.logaddexp(fb.tensor([0.0]), fb.tensor([0.0]))
     tensor([0.6931])
     """
-    pair = (input, other)
-    if not any(v._key.dtype.category == dt.COMPLEX if isinstance(v, Tensor) else isinstance(v, complex) for v in pair):
+    if not (_is_complex(input) or _is_complex(other)):
         return deliver("logaddexp", logaddexp_p(input, other), out)
+    pair = (input, other)
     wanted = compute_dtype(OPS["add"], pair)
     like = input if isinstance(input, Tensor) else other
     device = like._key.device if isinstance(like, Tensor) else None

@@ -202,6 +202,14 @@ def polygamma(n: int) -> str:
     )
 
 
+def _quantile(near: str, mid: str) -> str:
+    """``r``: one of three quotients of polynomials, in ``c``, ``m`` and ``g``, with a single division."""
+    above = (horner("c", _QUANTILE), horner("m", _QUANTILE_MID), horner("g", _QUANTILE_FAR))
+    below = (horner("c", _QUANTILE_BELOW), horner("m", _QUANTILE_MID_BELOW), horner("g", _QUANTILE_FAR_BELOW))
+    chosen = [f"({n} if {near} else ({m} if {mid} else {f}))" for n, m, f in (above, below)]
+    return f"let r = {chosen[0]} / {chosen[1]}; "
+
+
 _I: Final = "let i = sqrt(where(x == 0, -1, -1)); "  # the imaginary unit
 
 #: Where complex numbers need a formula of their own: the ones below compare, or count signs.
@@ -292,10 +300,9 @@ EXPRESSIONS: Final[dict[str, str]] = {
             f"let far = gauss * (0.5641895835477563 - w * ({ratio('w', _ERFC_FAR, _ERFC_FAR_BELOW)})) / g; "
             "let r = mid if a <= 4 else far; near if a <= 0.5 else (2 - r if x < 0 else (r if x == x else x))",
     "erfinv": "let a = abs(x); let q = 0.5 * x; let c = 0.180625 - q * q; let l = sqrt(-log(0.5 * (1 - a))); "
-              f"let near = q * ({ratio('c', _QUANTILE, _QUANTILE_BELOW)}); let m = l - 1.6; let g = l - 5; "
-              f"let far = {ratio('m', _QUANTILE_MID, _QUANTILE_MID_BELOW)} if l <= 5 "
-              f"else {ratio('g', _QUANTILE_FAR, _QUANTILE_FAR_BELOW)}; "
-              "0.7071067811865476 * near if a <= 0.85 else copysign(inf if a == 1 else 0.7071067811865476 * far, x)",
+              "let m = l - 1.6; let g = l - 5; let is_near = a <= 0.85; "
+              f"{_quantile('is_near', 'l <= 5 or eps > 1e-10')}"
+              "0.7071067811865476 * (q * r) if is_near else copysign(inf if a == 1 else 0.7071067811865476 * r, x)",
     # gamma and its relatives
     "lgamma": _lgamma(),
     "digamma": _digamma(),
@@ -318,11 +325,10 @@ EXPRESSIONS: Final[dict[str, str]] = {
     "ndtr": "let c = minimum(maximum(x, -40), -1); let s = -floor(-16 * c) / 16; "
             "let gauss = exp(-0.5 * s * s) * exp(-0.5 * (c - s) * (c + s)); "
             "0.5 * gauss * erfcx(-0.7071067811865476 * c) if x < -1 else 0.5 * erfc(-0.7071067811865476 * x)",
-    "ndtri": f"let q = x - 0.5; let c = 0.180625 - q * q; let l = sqrt(-log(minimum(x, 1 - x))); "
-             f"let near = q * ({ratio('c', _QUANTILE, _QUANTILE_BELOW)}); let m = l - 1.6; let g = minimum(l, 40) - 5; "
-             f"let far = {ratio('m', _QUANTILE_MID, _QUANTILE_MID_BELOW)} if l <= 5 "
-             f"else {ratio('g', _QUANTILE_FAR, _QUANTILE_FAR_BELOW)}; let r = inf if l == inf else far; "
-             "near if abs(q) <= 0.425 else (-r if q < 0 else r)",
+    "ndtri": "let q = x - 0.5; let c = 0.180625 - q * q; let l = sqrt(-log(minimum(x, 1 - x))); "
+             f"let m = l - 1.6; let g = minimum(l, 40) - 5; let is_near = abs(q) <= 0.425; "
+             f"{_quantile('is_near', 'l <= 5')}let far = inf if l == inf else r; "
+             "q * r if is_near else (-far if q < 0 else far)",
     "log_ndtr": "let a = -0.7071067811865476 * x; let t = maximum(a, 0); "
                 "log(0.5 * erfcx(t)) - t * t if x < -1 else log1p(-ndtr(-x))",
     **bessel.EXPRESSIONS,

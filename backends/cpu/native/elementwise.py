@@ -125,7 +125,9 @@ class Elementwise:
     def builtin(self, name: str) -> Kernel:
         """A built-in for arrays in order, over this for all others; of the same lines, so its bits are the same."""
         target, program = active(), self.program
-        if target is None or program is None or cpython.unsuited() or self.arity > calls.MOST:
+        if program is None:
+            return self.fallback
+        if target is None or cpython.unsuited() or self.arity > calls.MOST:
             return self
         lines = self._lines[target, False] = compiled[program, target, False]
         module = Module(target)
