@@ -109,6 +109,8 @@ CASES: dict[str, tuple[Callable[[Any], Tensors], Callable[..., Any]]] = {
     "silu": (_wide, lambda x: F.silu(x)),
     "tanh": (_wide, lambda x: fb.tanh(x)),
     "sigmoid": (_wide, lambda x: fb.sigmoid(x)),
+    "erfinv": (_wide, lambda x: fb.erfinv(x)),
+    "frexp": (_wide, lambda x: fb.frexp(x)[0]),
     "exp": (_wide, lambda x: fb.exp(x)),
     "log": (_wide, lambda x: fb.log(x.abs() + 1)),
     "sin": (_wide, lambda x: fb.sin(x)),
