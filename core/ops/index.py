@@ -28,9 +28,9 @@ from flambeau.core.tensor import Tensor
 # -- shapes ------------------------------------------------------------------------------------------
 def _fits(name: str, index: Shape, other: Shape, what: str, axis: int | None) -> None:
     """The index must have the rank of the other tensor, and be no larger along any axis but ``axis``."""
-    index, other = tuple(index), tuple(other)
-    if 0 in index:  # points nowhere
+    if index == other or 0 in index:  # it points nowhere
         return
+    index, other = tuple(index), tuple(other)
     if len(index) != len(other):
         raise ShapeError(
             f"{name}: index and {what} must have the same number of dimensions, got shapes {index} and {other}"

@@ -9,7 +9,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
-from flambeau.core.ops.index import aligned, index_add_p, scatter_p, shaped_as, spread, wrapped
+from flambeau.core.ops.index import aligned, scatter_p, shaped_as, spread, wrapped
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
@@ -55,7 +55,7 @@ def _nothing(x: Tensor, like: Tensor) -> Tensor:
 
 def _functional(plan: Plan, input: Tensor) -> Tensor:
     name, operands, params = plan
-    made: Tensor = OPS[name].function(*operands, **params)
+    made: Tensor = OPS[name].function(*operands, *params.values())  # in the schema's order, as the fast path wants
     return shaped_as(input, made)
 
 
@@ -144,8 +144,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     >>> fb.index_add(fb.zeros(3), 0, fb.tensor([0, 0, 2]), fb.ones(3))
     tensor([2., 0., 1.])
     """
-    _, operands, params = _added_call("index_add", input, dim, index, source, alpha)
-    return shaped_as(input, index_add_p(*operands, **params))
+    return _functional(_added_call("index_add", input, dim, index, source, alpha), input)
 
 
 @public()
