@@ -24,14 +24,15 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     >>> fb.nn.functional.pad(fb.tensor([1, 2, 3]), (2, 1), mode="reflect")
     tensor([3, 2, 1, 2, 3, 2])
     """
-    widths = sizes_of("pad", (tuple(pad),), "pad")
+    pad = tuple(pad)
+    widths = pad if {*map(type, pad)} == {int} else sizes_of("pad", (pad,), "pad")
     ndim = len(input._array.shape)
     if len(widths) % 2 or len(widths) // 2 > ndim:
         raise ShapeError(
             f"pad: pad {widths} must be pairs, at most one for each of the {ndim} dimension(s) "
             f"of shape {tuple(input.shape)}"
         )
-    pairs = [(widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)][::-1]
+    pairs = [*zip(widths[::2], widths[1::2], strict=True)][::-1]
     first = ndim - len(pairs)
     if isinstance(value, complex):
         raise TypeError(f"pad: value must be a float, got {value!r}")
