@@ -316,7 +316,7 @@ def _lead(x: Tensor, indices: Sequence[Tensor | None]) -> bool:
         indices.__class__ in (list, tuple)
         and 0 < len(indices) <= len(x._array.shape)
         and key.level is None
-        and all(i.__class__ is Tensor and i._key is key.index and i._array.shape for i in indices)  # type: ignore[union-attr]
+        and all(i.__class__ is Tensor and i._key is key.index and i._array.shape for i in indices)
     )
 
 

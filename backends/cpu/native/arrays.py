@@ -88,7 +88,8 @@ _tick = count(1).__next__
 def _planned(entry: Kernel, module: str, name: str, least: int, counted: int, operands: int) -> Kernel:
     """The kernel, with the plans of calls that came before by shapes, strides and params."""
     plans: Cache[tuple[Any, ...], bytes] = Cache(limit=PLANS)  # an empty one where there is none
-    find, run = plans.get, _not_yet
+    find = plans.get
+    run: Callable[..., Any] = _not_yet
 
     def without(key: tuple[Any, ...], plan: bytes | None, arrays: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """A call without a plan: it may get one."""
@@ -124,7 +125,8 @@ def _planned(entry: Kernel, module: str, name: str, least: int, counted: int, op
             return found
         return without(key, plan, (x, y, z), params)
 
-    return {1: one, 2: two_or_more if name == "index_get" else two, 3: three}[operands]
+    kernels: dict[int, Kernel] = {1: one, 2: two_or_more if name == "index_get" else two, 3: three}
+    return kernels[operands]
 
 
 def _not_yet(plan: bytes, *arrays: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -167,6 +168,6 @@ def plan_embedding(target: Target, large: bool, weight: Array, index: Array, *, 
 
 
 KERNELS: Final = {"gather": gather, "index_select": index_select, "index_get": index_get, "embedding": embedding}
-PLANS: Final = {
+PLANS: Final[dict[str, Callable[..., bytes | None]]] = {
     "gather": plan_gather, "index_select": plan_index_select, "index_get": plan_index_get, "embedding": plan_embedding,
 }  # fmt: skip

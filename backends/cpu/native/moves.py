@@ -77,8 +77,8 @@ def plan_flip(target: Target, large: bool, x: Array, *, axes: tuple[int, ...]) -
             return None
         first = At(OPERAND[0].base, start.offset - (x.shape[-1] - 1) * x.itemsize)
         total, length, _ = rows.sizes
-        values = (first, RESULT[0], total, total, length, rows.strides[0])
-        return plan(_reverse(target, x.itemsize), values, [x.dtype], result)
+        turning = (first, RESULT[0], total, total, length, rows.strides[0])
+        return plan(_reverse(target, x.itemsize), turning, [x.dtype], result)
     axis = max([a for a in axes if x.shape[a] > 1], default=0)
     told = indexed(turned, axis)
     if told is None or told.strides[2] not in (x.itemsize, 0):
