@@ -30,9 +30,9 @@ _NATIVE: Final = {
     **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all"), ("reduce", 1 << 16)),
     **dict.fromkeys(("var", "std", "vector_norm", "logsumexp"), ("reduce", 1 << 14)),
     **dict.fromkeys(("argmax", "argmin"), ("args", 1 << 15)),
-    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ("scan", 1 << 13)),
 }
-#: Elements from which on machine code sorts, and values from which on it searches.
+#: Elements from which on machine code scans whatever the order of additions, sorts, and values from which it searches.
+_SCANNED: Final = 1 << 13
 _SORTED: Final = 1 << 8
 _SEARCHED: Final = 1 << 5
 _BLOCK: Final = 1 << 18
@@ -56,9 +56,12 @@ def bind(table: KernelTable) -> None:
         _cut(table, name, getattr(xp_scan, name))
     for name in ("argsort", "sort", "topk"):
         _cut(table, name, getattr(xp_sort, name))
-        over(table, name, dt.BOOLS + dt.REALS, "sort", _SORTED)
+        over(table, name, dt.BOOLS + dt.REALS, "sort", _SORTED, planned=1)
     table.register("searchsorted", partial(xp_sort.searchsorted, np), dt.BOOLS + dt.REALS)
-    over(table, "searchsorted", dt.BOOLS + dt.REALS, "search", _SEARCHED, 1)
+    over(table, "searchsorted", dt.BOOLS + dt.REALS, "search", _SEARCHED, 1, planned=2)
+    for name in ("cumsum", "cumprod", "cummax", "cummin"):
+        over(table, name, (*dt.FLOATS, dt.int64), "scan", _SCANNED, planned=1)
+    over(table, "logcumsumexp", dt.FLOATS, "scan", _SCANNED)
     for name, (family, least) in _NATIVE.items():
         over(table, name, dt.FLOATS, family, least)
 

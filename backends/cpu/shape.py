@@ -25,7 +25,7 @@ def bind(table: KernelTable) -> None:
     for fn in (view, expand, as_strided, diagonal, unfold, cast):
         table.register(fn.__name__, fn)
     for name, least in _MOVED.items():
-        over(table, name, dt.ALL, "moves", least)
+        over(table, name, dt.ALL, "moves", least, planned=1)
     table.register("reshape", np.ndarray.reshape)  # may copy: core looks at the base
 
 

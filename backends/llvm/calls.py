@@ -209,6 +209,10 @@ class BuiltinFunction(Builtin):
         """Own one more reference to an object."""
         self.call(self.api("Py_IncRef"), object)
 
+    def drop(self, object: Value) -> None:
+        """Own one reference less."""
+        self.call(self.api("Py_DecRef"), object)
+
     @contextmanager
     def unlocked(self) -> Iterator[None]:
         """The block runs without the interpreter's lock: it touches no object."""

@@ -31,7 +31,7 @@ C_CONTIGUOUS, ALIGNED, WRITEABLE, WARN_ON_WRITE = 0x1, 0x100, 0x400, 1 << 31
 _FUNCTIONS: Final = (
     "Py_IncRef", "PyObject_Vectorcall", "PyObject_CallOneArg", "PyEval_SaveThread", "PyEval_RestoreThread",
     "PyCFunction_NewEx", "PyCapsule_GetPointer", "PyCapsule_New", "PyLong_FromVoidPtr",
-    "PyLong_AsLongLong", "PyFloat_AsDouble", "PyErr_Occurred",
+    "PyLong_AsLongLong", "PyFloat_AsDouble", "PyErr_Occurred", "Py_DecRef", "PyTuple_New",
 )  # fmt: skip
 #: The ABI of numpy 2, and the numbers of two of its functions.
 _ABI: Final = 0x02000000

@@ -108,7 +108,14 @@ def embedding(xp: Namespace, weight: Array, index: Array, *, padding_idx: int) -
 @bodies.kernel("nonzero")
 def nonzero(xp: Namespace, x: Array) -> Array:
     """The indices (n, ndim) of the elements that are not zero, in row-major order."""
-    return xp.argwhere(x if x.dtype.kind == "b" else x != 0)
+    there = x if x.dtype.kind == "b" else x != 0
+    if not x.ndim:
+        return xp.argwhere(there)
+    columns = there.nonzero()
+    found = xp.empty((x.ndim, columns[0].size), "i8")
+    for i, column in enumerate(columns):
+        found[i] = column
+    return found.T
 
 
 # -- writing ---------------------------------------------------------------------------------------

@@ -55,7 +55,8 @@ def _running(xp: Namespace, ufunc: Any, x: Array, axis: int) -> tuple[Array, Arr
     values = ufunc.accumulate(x, axis=axis)
     place = xp.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
     holds = (x == values) | (x != x)
-    return values, xp.maximum.accumulate(xp.where(holds, place, 0), axis=axis)
+    where = xp.maximum.accumulate(xp.where(holds, place, 0), axis=axis)
+    return xp.take_along_axis(x, where, axis), where  # 0.0 equals -0.0: the one that stands there
 
 
 @bodies.kernel("affine_scan", _NUMBERS)

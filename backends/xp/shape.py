@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.xp import Array, Bodies, Namespace
 from flambeau.core import dtype as dt
+from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType
 
 bodies = Bodies()
+_Padded: TypeAlias = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
 
 
 def bind(table: KernelTable, xp: Namespace) -> None:
@@ -89,13 +91,22 @@ def cat(xp: Namespace, *xs: Array, axis: int) -> Array:
 @bodies.kernel("pad")
 def pad(xp: Namespace, x: Array, *, widths: tuple[tuple[int, int], ...], value: Any) -> Array:
     """``value`` around ``x``; a negative width takes away."""
-    shape = tuple([n + before + after for n, (before, after) in zip(x.shape, widths, strict=True)])
+    shape, target, source = _PADDED[x.shape, widths]
     out = xp.empty(shape, x.dtype)
     out.fill(value)
-    source = tuple([slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(x.shape, widths, strict=True)])
-    target = tuple([slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(shape, widths, strict=True)])
     out[target] = x[source]
     return out
+
+
+def _padded(shape: tuple[int, ...], widths: tuple[tuple[int, int], ...]) -> _Padded:
+    """The shape of the result, which part of it is the operand's, and which of the operand's."""
+    larger = tuple([n + before + after for n, (before, after) in zip(shape, widths, strict=True)])
+    source = tuple([slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(shape, widths, strict=True)])
+    target = tuple([slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(larger, widths, strict=True)])
+    return larger, target, source
+
+
+_PADDED: Final[Cache[tuple[tuple[int, ...], tuple[tuple[int, int], ...]], _Padded]] = Cache(lambda key: _padded(*key))
 
 
 @bodies.kernel("flip")

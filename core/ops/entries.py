@@ -63,7 +63,7 @@ def _entry(item: object, device: DeviceLike) -> Place | EllipsisType:
             )
         if not item.shape and item._key.level is None and kind.category == dt.INTEGER and kind is not dt.uint8:
             return int(item)
-        return item.to(device) if item.is_cpu else item
+        return item.to(device) if item._key.device is not device and item.is_cpu else item
     if isinstance(item, np.ndarray | np.generic | list | tuple | range):
         if isinstance(item, np.integer):
             return int(item)

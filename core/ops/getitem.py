@@ -309,9 +309,22 @@ def _at_least_1d(item: Tensor) -> Tensor:
     return item.reshape((1,)) if whole else item
 
 
+def _lead(x: Tensor, indices: Sequence[Tensor | None]) -> bool:
+    """Whether the indices are integer tensors of the first axes alone, which need not be read."""
+    key = x._key
+    return (
+        indices.__class__ in (list, tuple)
+        and 0 < len(indices) <= len(x._array.shape)
+        and key.level is None
+        and all(i.__class__ is Tensor and i._key is key.index and i._array.shape for i in indices)
+    )
+
+
 def _put_plan(
     input: Tensor, indices: Sequence[Tensor | None], values: Value
 ) -> tuple[Tensor, Tensor, list[Tensor], int, tuple[int, ...] | None]:
+    if _lead(input, indices) and isinstance(values, Tensor) and values._key is input._key:
+        return input, values, list(indices), 0, None  # type: ignore[arg-type]  # tensors alone, it says
     # A 0-d integer tensor would be read as an int, which makes a view: an index of one element reads the same.
     entries = tuple(slice(None) if i is None else _at_least_1d(i) for i in indices)
     view, advanced = parsed(input, entries)

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from flambeau.backends.layout import Shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
-from flambeau.core.arguments import normal_axis
+from flambeau.core.arguments import AXIS, normal_axis
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops import storage
@@ -28,9 +28,15 @@ from flambeau.core.tensor import Tensor
 # -- shapes ------------------------------------------------------------------------------------------
 def _fits(name: str, index: Shape, other: Shape, what: str, axis: int | None) -> None:
     """The index must have the rank of the other tensor, and be no larger along any axis but ``axis``."""
-    index, other = tuple(index), tuple(other)
-    if 0 in index:  # points nowhere
+    if index == other or 0 in index:  # it points nowhere
         return
+    if len(index) == len(other):
+        for n, m in zip(index, other, strict=True):
+            if n > m:
+                break
+        else:
+            return
+    index, other = tuple(index), tuple(other)
     if len(index) != len(other):
         raise ShapeError(
             f"{name}: index and {what} must have the same number of dimensions, got shapes {index} and {other}"
@@ -259,12 +265,14 @@ def scatter_reduce_p(x: Tensor, index: Tensor, src: Tensor, *, axis: int, reduce
 # -- public functions along a dim --------------------------------------------------------------------
 def aligned(input: Tensor, dim: int, *others: Tensor) -> tuple[int, list[Tensor]]:
     """(axis, tensors): 0-d ones as vectors of one element, as torch lets them take part."""
-    return normal_axis(dim, input.ndim), [t if t.ndim else t.reshape((1,)) for t in (input, *others)]
+    ndim = len(input._array.shape)
+    axis = AXIS[dim, ndim] if dim.__class__ is int else normal_axis(dim, ndim)  # 1.0 and True are 1 to a dict
+    return axis, [t if t._array.shape else t.reshape((1,)) for t in (input, *others)]
 
 
 def shaped_as(input: Tensor, result: Tensor) -> Tensor:
     """``result`` as a 0-d tensor where ``input`` is one."""
-    return result.reshape(()) if not input.ndim else result
+    return result if input._array.shape else result.reshape(())
 
 
 @public()
@@ -282,7 +290,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False,
     if 0 in at._array.shape:  # torch looks no further: neither at its dtype nor at its rank
         return deliver("gather", x.reshape((-1,))[:0].reshape(tuple(at.shape)), out)
     found = gather_p(x, at, axis)
-    return deliver("gather", found.reshape(()) if not index.ndim else found, out)
+    return deliver("gather", shaped_as(index, found), out)
 
 
 @public()

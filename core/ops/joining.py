@@ -81,9 +81,10 @@ def in_format(name: str, x: Tensor, memory_format: MemoryFormat | None, copy: bo
 def _tensors(name: str, tensors: object) -> list[Tensor]:
     if not isinstance(tensors, (tuple, list)):
         raise TypeError(f"{name}: argument 'tensors' must be a tuple or list of tensors, got {type(tensors).__name__}")
-    for i, t in enumerate(tensors):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{name}: expected a tensor as element {i} of 'tensors', got {type(t).__name__}")
+    if {*map(type, tensors)} != {Tensor}:
+        for i, t in enumerate(tensors):
+            if not isinstance(t, Tensor):
+                raise TypeError(f"{name}: expected a tensor as element {i} of 'tensors', got {type(t).__name__}")
     if not tensors:
         raise ShapeError(f"{name}: expects a non-empty list of tensors")
     return list(tensors)
@@ -99,10 +100,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
     tensor([1, 2, 3])
     """
     items = _tensors("cat", tensors)
-    if any(not t._array.shape for t in items):
-        i = next(i for i, t in enumerate(items) if not t._array.shape)
-        raise ShapeError(f"cat: tensor {i} is 0-d and cannot be concatenated; use stack, or reshape(1)")
-    kept = [t for t in items if tuple(t._array.shape) != (0,)] or items[:1]  # torch lets shape (0,) join anything
+    shapes = [t._array.shape for t in items]
+    if () in shapes:
+        raise ShapeError(f"cat: tensor {shapes.index(())} is 0-d and cannot be concatenated; use stack, or reshape(1)")
+    kept = items
+    if (0,) in shapes:  # torch lets it join anything
+        kept = [t for t, shape in zip(items, shapes, strict=True) if shape != (0,)] or items[:1]
     result = storage.cat_p(kept, axis_of("cat", kept[0], dim))
     if len(kept) != len(items):
         wanted = result.dtype

@@ -8,6 +8,7 @@ from typing import Literal, overload
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.declare import composite
+from flambeau.core.dispatch import tensor_of
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, NumberError, ShapeError
 from flambeau.core.ops import storage
@@ -64,10 +65,19 @@ def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
         fits = key.dtype not in dt.LOW_PRECISION or dt.holds(key.dtype, value)
         if fits and key.dtype.category == dt.FLOATING and key.level is None and state is not None and state.plain:
             try:
-                return where(mask, value, input)  # which has a way of its own for numbers
-            except NumberError:  # of a number that does not fit
+                if mask._key is key.boolean and (input._node is None or not state.grad):
+                    return _filled(input, mask, value)
+                return where(mask, value, input)
+            except (NumberError, ValueError):  # of a number that does not fit, or of shapes, which it has words for
                 pass
     return masked_fill_p(input, mask, value)
+
+
+def _filled(x: Tensor, mask: Tensor, value: float) -> Tensor:
+    """Where nobody records it: ``where`` of a number and a tensor has no fast path."""
+    key = x._key
+    constants = key.exact_floats if value.__class__ is float else key.exact_ints
+    return tensor_of(key.where(mask._array, constants[value], x._array), key)  # type: ignore[index]  # of floats both are
 
 
 @composite("nonzero(x: Tensor) -> Tensor", dtype=to_index, upcast=False, differentiable=False, public=False)

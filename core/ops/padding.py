@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.from_data import check_fits
 from flambeau.core.ops import storage
@@ -12,6 +13,7 @@ from flambeau.core.ops.joining import cat, flip
 from flambeau.core.ops.shape import sizes_of
 from flambeau.core.ops.storage import expand_p
 from flambeau.core.ops.views import narrow
+from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
 
 
@@ -24,14 +26,15 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     >>> fb.nn.functional.pad(fb.tensor([1, 2, 3]), (2, 1), mode="reflect")
     tensor([3, 2, 1, 2, 3, 2])
     """
-    widths = sizes_of("pad", (tuple(pad),), "pad")
+    pad = tuple(pad)
+    widths = pad if {*map(type, pad)} == {int} else sizes_of("pad", (pad,), "pad")
     ndim = len(input._array.shape)
     if len(widths) % 2 or len(widths) // 2 > ndim:
         raise ShapeError(
             f"pad: pad {widths} must be pairs, at most one for each of the {ndim} dimension(s) "
             f"of shape {tuple(input.shape)}"
         )
-    pairs = [(widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)][::-1]
+    pairs = [*zip(widths[::2], widths[1::2], strict=True)][::-1]
     first = ndim - len(pairs)
     if isinstance(value, complex):
         raise TypeError(f"pad: value must be a float, got {value!r}")
@@ -44,10 +47,51 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise ArgumentError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
     if value:  # PyTorch takes a 0, which says nothing
         raise ArgumentError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
+    if _is_simple(input, pairs, first, mode):
+        return _at_once(input, pairs, first, mode)
     out = input
     for axis, (before, after) in enumerate(pairs, first):
         out = _bordered(out, axis, before, after, mode)
     return storage.clone_p(out, "C") if out is input else out
+
+
+def _is_simple(x: Tensor, pairs: Sequence[tuple[int, int]], first: int, mode: str) -> bool:
+    """Whether nobody records the call, and each border has what it is made of; nothing is cut."""
+    key, state = x._key, get()
+    if key.level is not None or state is None or not state.plain or x._node is not None and state.grad:
+        return False
+    sizes = x._array.shape[first:]
+    spare = mode == "reflect"  # the border element itself is not repeated
+    return all(
+        min(pair) >= 0 and n > 0 and (mode == "replicate" or max(pair) <= n - spare)
+        for n, pair in zip(sizes, pairs, strict=True)
+    )
+
+
+def _at_once(x: Tensor, pairs: Sequence[tuple[int, int]], first: int, mode: str) -> Tensor:
+    """The elements written once to where they go, and then the borders, axis after axis, each over those before it."""
+    key, shape = x._key, x._array.shape
+    every = [(0, 0)] * first + list(pairs)
+    whole = [n + a + b for n, (a, b) in zip(shape, every, strict=True)]
+    out = key.backend.empty(tuple(whole), key.stored, key.device.number)
+    index = [slice(a, a + n, 1) for n, (a, _) in zip(shape, every, strict=True)]
+    key.setitem(out, x._array, index=tuple(index))
+    for axis, (before, after) in enumerate(pairs, first):
+        n, end = shape[axis], before + shape[axis]
+        starts = {"reflect": (before + 1, end - 1 - after), "replicate": (before, end - 1), "circular": (n, before)}
+        for count, to, start in ((before, 0, starts[mode][0]), (after, end, starts[mode][1])):
+            if not count:
+                continue
+            index[axis] = slice(start, start + (1 if mode == "replicate" else count), 1)
+            part = key.basic_index(out, index=tuple(index))
+            if mode == "reflect":
+                part = key.flip(part, axes=(axis,))
+            elif mode == "replicate":
+                part = key.expand(part, shape=(*part.shape[:axis], count, *part.shape[axis + 1 :]))
+            index[axis] = slice(to, to + count, 1)
+            key.setitem(out, part, index=tuple(index))
+        index[axis] = slice(0, whole[axis], 1)
+    return tensor_of(out, key)
 
 
 def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
-from flambeau.core.ops.index import aligned, index_add_p, scatter_p, shaped_as, spread, wrapped
+from flambeau.core.ops.index import aligned, scatter_p, shaped_as, spread, wrapped
 from flambeau.core.public import public
 from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 #: The record that serves a call, its operands and params.
 Plan: TypeAlias = tuple[str, list[Tensor], dict[str, int | str | bool]]
+#: What ``scatter`` does itself, by the names that functions have for it.
+_SIMPLE: Final[dict[str | None, str]] = {None: "set", "set": "set", "add": "add", "sum": "add"}
 
 
 def _source(name: str, input: Tensor, index: Tensor, src: Tensor | Number | None, value: Number | None) -> Tensor:
     """``src`` as a tensor: of one value where a number was given."""
     given = src if value is None else value
+    if isinstance(given, Tensor) and given._key.dtype is input._key.dtype:
+        return given
     if isinstance(given, (bool, int, float, complex)):
         return creation.full(tuple(index.shape), given, dtype=input.dtype, device=input.device)
     if not isinstance(given, Tensor):
         raise TypeError(f"{name}: argument 'src' must be a tensor or a number, got {type(given).__name__}")
-    if given.dtype is not input.dtype:
-        raise DTypeError(f"{name}: expected src to have the dtype of input, got {given.dtype} and {input.dtype}")
-    return given
+    raise DTypeError(f"{name}: expected src to have the dtype of input, got {given.dtype} and {input.dtype}")
 
 
 def _scatter_call(
@@ -39,9 +41,8 @@ def _scatter_call(
         index, source = (_nothing(t, input) for t in (index, source))
         index = index.to(dt.int64)
     axis, operands = aligned(input, dim, index, source)
-    kinds = {None: "set", "set": "set", "add": "add", "sum": "add"}
-    if reduce in kinds and include_self:
-        return "scatter", operands, {"axis": axis, "reduce": kinds[reduce]}
+    if reduce in _SIMPLE and include_self:
+        return "scatter", operands, {"axis": axis, "reduce": _SIMPLE[reduce]}
     kind = {"multiply": "prod"}.get(reduce or "", reduce)
     if kind not in ("sum", "mean", "prod", "amax", "amin"):
         raise ArgumentError(f"{name}: reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
@@ -55,7 +56,7 @@ def _nothing(x: Tensor, like: Tensor) -> Tensor:
 
 def _functional(plan: Plan, input: Tensor) -> Tensor:
     name, operands, params = plan
-    made: Tensor = OPS[name].function(*operands, **params)
+    made: Tensor = OPS[name].function(*operands, *params.values())  # in the schema's order, as the fast path wants
     return shaped_as(input, made)
 
 
@@ -144,8 +145,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     >>> fb.index_add(fb.zeros(3), 0, fb.tensor([0, 0, 2]), fb.ones(3))
     tensor([2., 0., 1.])
     """
-    _, operands, params = _added_call("index_add", input, dim, index, source, alpha)
-    return shaped_as(input, index_add_p(*operands, **params))
+    return _functional(_added_call("index_add", input, dim, index, source, alpha), input)
 
 
 @public()

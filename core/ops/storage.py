@@ -109,6 +109,9 @@ empty_p = op("empty(*, shape: Ints, dtype: DType, device: Device) -> Tensor", CR
 
 
 def _cat_shape(xs: Sequence[Shape], *, axis: int) -> Shape:
+    first = xs[0]
+    if len({s[:axis] + s[axis + 1 :] for s in xs}) == 1 and [len(s) for s in xs].count(len(first)) == len(xs):
+        return (*first[:axis], sum([s[axis] for s in xs]), *first[axis + 1 :])
     shapes = [s for s in xs if tuple(s) != (0,)] or [xs[0]]
     first = shapes[0]
     for i, s in enumerate(xs):
@@ -147,8 +150,8 @@ cat_p = op(
 
 
 def _padded(x: Shape, *, widths: Widths, value: Number) -> Shape:
-    shape = tuple(n + a + b for n, (a, b) in zip(x, widths, strict=True))
-    if any(n < 0 for n in shape):
+    shape = tuple([n + a + b for n, (a, b) in zip(x, widths, strict=True)])
+    if shape and min(shape) < 0:
         raise ShapeError(f"pad: widths {widths} take more than the shape {tuple(x)} has")
     return shape
 

@@ -399,3 +399,19 @@ def test_wrong_calls_say_what_is_wrong(name: str) -> None:
     call, error, words = WRONG[name]
     with pytest.raises(error, match=words):
         call(t(X))
+
+
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+@pytest.mark.parametrize(("mode", "numpys"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")])
+def test_borders_of_several_dimensions_recorded_or_not(mode: str, numpys: Any, device: str) -> None:
+    for turned in (False, True):
+        a = X.astype("f4")
+        x = t(np.ascontiguousarray(a.swapaxes(1, 2)) if turned else a).to(device)
+        x = x.transpose(1, 2) if turned else x
+        for widths in itertools.product((0, 1, 2), repeat=4):
+            expected = np.pad(a, ((0, 0), widths[2:], widths[:2]), numpys)
+            for given in (x, x.detach().requires_grad_()):
+                found = pad(given, widths, mode)
+                np.testing.assert_array_equal(found.detach().cpu().numpy(), expected)
+                assert found.requires_grad is given.requires_grad
+                assert found.is_contiguous()

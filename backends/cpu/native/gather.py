@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from flambeau.backends.cpu.native.places import (
     Checked,
     Indexed,
     copy_row,
+    in_a_line,
     indexed,
     kind_of,
     movable,
@@ -23,6 +25,7 @@ from flambeau.backends.cpu.native.places import (
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.planned import FLAG, OPERAND, RESULT, plan
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64, PTR
 
@@ -61,18 +64,29 @@ def _take(target: Target, kind: str, item: int, wrap: bool) -> Job:
     return jobs(f)[0]
 
 
-def _taken(target: Target, x: Indexed, index: Indexed, out: Array, wrap: bool) -> Array | None:
-    """``out`` filled; None where an index is outside, which the other kernel names."""
+def _read(target: Target, x: Indexed, index: Indexed, wrap: bool) -> tuple[Job, int, tuple[int, ...]]:
+    """The job, its chunks, and what it takes behind the addresses."""
     outer, count, inner = index.sizes
-    flag = np.zeros(1, np.int64)
-    kind = kind_of(index, x)
     size = max(1, min(count, CHUNK // inner))
     blocks, per = -(-count // size), max(1, CHUNK // (count * inner))
-    _take(target, kind, out.itemsize, wrap)(
-        -(-outer // per) * blocks, address(x.x), address(index.x), address(out), address(flag), *index.sizes,
-        x.sizes[1], *x.strides, *index.strides, per, blocks, size,
-    )  # fmt: skip
+    values = (*index.sizes, x.sizes[1], *x.strides, *index.strides, per, blocks, size)
+    return _take(target, kind_of(index, x), x.x.itemsize, wrap), -(-outer // per) * blocks, values
+
+
+def _taken(target: Target, x: Indexed, index: Indexed, out: Array, wrap: bool) -> Array | None:
+    """``out`` filled; None where an index is outside, which the other kernel names."""
+    flag = np.zeros(1, np.int64)
+    job, chunks, values = _read(target, x, index, wrap)
+    job(chunks, address(x.x), address(index.x), address(out), address(flag), *values)
     return None if flag[0] else out
+
+
+def _plan(target: Target, x: Indexed, index: Indexed, shape: tuple[int, ...], wrap: bool) -> bytes | None:
+    job, chunks, values = _read(target, x, index, wrap)
+    if chunks > 1:
+        return None
+    addresses = (OPERAND[0], OPERAND[1], RESULT[0], FLAG)
+    return plan(job, (*addresses, *values), (x.x.dtype, index.x.dtype), (shape, x.x.dtype))
 
 
 def _source(x: Array, axis: int, wanted: int) -> Indexed | None:
@@ -82,16 +96,28 @@ def _source(x: Array, axis: int, wanted: int) -> Indexed | None:
     return indexed(x, axis) or (readable(x, axis) if x.size <= _COPIED * wanted else None)
 
 
+def _within(x: Array, index: Array, axis: int) -> Array:
+    """The part of ``x`` that an index of its rank may point to."""
+    return x[tuple([slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape)])]
+
+
 def gather(target: Target, x: Array, index: Array, *, axis: int) -> Array | None:
     """out[.., j, ..] = x[.., index[.., j, ..], ..]; ``index`` may be smaller than ``x`` along the other axes."""
     if not index.ndim or not movable(index):
         return None
     axis %= index.ndim
-    within = x[tuple([slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape)])]
-    source = _source(within, axis, index.size)
+    source = _source(_within(x, index, axis), axis, index.size)
     if source is None:
         return None
     return _taken(target, source, readable(index, axis), np.empty(index.shape, x.dtype), False)
+
+
+def plan_gather(target: Target, large: bool, x: Array, index: Array, *, axis: int) -> bytes | None:
+    if not index.size or not index.ndim or not x.size or not movable(x, index):
+        return None
+    axis %= index.ndim
+    source, at = indexed(_within(x, index, axis), axis), indexed(index, axis)
+    return None if source is None or at is None else _plan(target, source, at, index.shape, False)
 
 
 def _by_vector(target: Target, x: Array, index: Array, axis: int, wrap: bool) -> Array | None:
@@ -103,9 +129,24 @@ def _by_vector(target: Target, x: Array, index: Array, axis: int, wrap: bool) ->
     return None if source is None else _taken(target, source, vector(index, source), out, wrap)
 
 
+def _plan_by_vector(target: Target, x: Array, index: Array, axis: int, wrap: bool) -> bytes | None:
+    if not x.ndim or not x.size or not index.size or not movable(x, index):
+        return None
+    axis %= x.ndim
+    source = indexed(x, axis)
+    if source is None or not in_a_line(index):
+        return None
+    shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return _plan(target, source, vector(index, source), shape, wrap)
+
+
 def index_select(target: Target, x: Array, index: Array, *, axis: int) -> Array | None:
     """The slices of ``x`` at the places of a vector of indices."""
     return _by_vector(target, x, index.reshape(-1), axis, False)
+
+
+def plan_index_select(target: Target, large: bool, x: Array, index: Array, *, axis: int) -> bytes | None:
+    return _plan_by_vector(target, x, index, axis, False) if index.ndim == 1 else None
 
 
 def index_get(target: Target, x: Array, *indices: Array, axis: int) -> Array | None:
@@ -113,9 +154,20 @@ def index_get(target: Target, x: Array, *indices: Array, axis: int) -> Array | N
     return _by_vector(target, x, indices[0], axis, True) if len(indices) == 1 else None
 
 
+def plan_index_get(target: Target, large: bool, x: Array, index: Array, *, axis: int) -> bytes | None:
+    return _plan_by_vector(target, x, index, axis, True)
+
+
 def embedding(target: Target, weight: Array, index: Array, *, padding_idx: int) -> Array | None:
     """The rows of ``weight`` that ``index`` says."""
     return _by_vector(target, weight, index, 0, False)
 
 
+def plan_embedding(target: Target, large: bool, weight: Array, index: Array, *, padding_idx: int) -> bytes | None:
+    return _plan_by_vector(target, weight, index, 0, False)
+
+
 KERNELS: Final = {"gather": gather, "index_select": index_select, "index_get": index_get, "embedding": embedding}
+PLANS: Final[dict[str, Callable[..., bytes | None]]] = {
+    "gather": plan_gather, "index_select": plan_index_select, "index_get": plan_index_get, "embedding": plan_embedding,
+}  # fmt: skip

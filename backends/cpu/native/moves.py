@@ -13,6 +13,7 @@ from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.planned import OPERAND, RESULT, At, plan
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64, PTR, Type
 
@@ -49,6 +50,42 @@ def flip(target: Target, x: Array, *, axes: tuple[int, ...]) -> Array | None:
     (total, length, _), per = rows.sizes, max(1, CHUNK // x.shape[-1])
     _reverse(target, x.itemsize)(-(-total // per), address(turned), address(out), total, per, length, rows.strides[0])
     return out
+
+
+@cache
+def _rows(target: Target, item: int) -> Job:
+    """Rows as they are: (x, out, how many, of those behind each other, length, strides of both in bytes)."""
+    f = JobFunction(Module(target), f"rows_{item}", [PTR] * 2 + [I64] * 5)
+    x, out, total, within, length, far, near = f.values
+    for r in f.range(0, total):
+        copy_row(f, UNITS[item], x + r // within * far + r % within * near, out + r * length * item, length)
+    f.ret()
+    return jobs(f)[0]
+
+
+def plan_flip(target: Target, large: bool, x: Array, *, axes: tuple[int, ...]) -> bytes | None:
+    """Of dense elements, up to three groups of axes."""
+    if not 0 < x.size <= CHUNK or not x.ndim or not movable(x) or not x.flags.c_contiguous:
+        return None
+    turned = x[tuple([slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim)])]
+    last = x.ndim - 1
+    start = At(OPERAND[0].base, address(turned) - address(x))
+    result = x.shape, x.dtype
+    if last in axes:
+        rows = indexed(turned[..., ::-1], last)
+        if rows is None or x.itemsize > 8:
+            return None
+        first = At(OPERAND[0].base, start.offset - (x.shape[-1] - 1) * x.itemsize)
+        total, length, _ = rows.sizes
+        turning = (first, RESULT[0], total, total, length, rows.strides[0])
+        return plan(_reverse(target, x.itemsize), turning, [x.dtype], result)
+    axis = max([a for a in axes if x.shape[a] > 1], default=0)
+    told = indexed(turned, axis)
+    if told is None or told.strides[2] not in (x.itemsize, 0):
+        return None
+    outer, along, inner = told.sizes
+    values = (start, RESULT[0], outer * along, along, inner, *told.strides[:2])
+    return plan(_rows(target, x.itemsize), values, [x.dtype], result)
 
 
 def _clear_row(f: Function, unit: Type, to: Value, count: Value) -> None:
@@ -93,4 +130,15 @@ def _side(upper: bool, target: Target, x: Array, *, diagonal: int = 0) -> Array 
     return out
 
 
+def _plan_side(upper: bool, target: Target, large: bool, x: Array, *, diagonal: int = 0) -> bytes | None:
+    dense = x.ndim > 1 and 0 < x.size <= CHUNK and x.flags.c_contiguous and movable(x)
+    if not dense or abs(diagonal) > max(x.shape):
+        return None
+    height, length = x.shape[-2:]
+    total = x.size // length
+    values = (OPERAND[0], RESULT[0], total, total, height, length, diagonal)
+    return plan(_triangle(target, upper, x.itemsize), values, [x.dtype], (x.shape, x.dtype))
+
+
 KERNELS: Final = {"flip": flip, "tril": partial(_side, False), "triu": partial(_side, True)}
+PLANS: Final = {"flip": plan_flip, "tril": partial(_plan_side, False), "triu": partial(_plan_side, True)}

@@ -83,6 +83,11 @@ def _merged(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | N
     return count, step
 
 
+def in_a_line(index: Array) -> bool:
+    """Whether an array's elements follow each other at one distance, so that it is a vector without a copy."""
+    return _merged(index.shape, index.strides) is not None
+
+
 def vector(index: Array, like: Indexed) -> Indexed:
     """Indices of any shape, one after the other, the same for all that is before and behind."""
     flat = index.reshape(-1)

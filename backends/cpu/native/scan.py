@@ -16,11 +16,13 @@ import numpy as np
 
 from flambeau.backends.cpu.native import folds
 from flambeau.backends.cpu.native.lanes import Lanes, Span, dtype_name, lanes, served
+from flambeau.backends.cpu.native.places import movable
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.llvm import maths
 from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.planned import OPERAND, RESULT, plan
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F64, I64, PTR
 
@@ -33,6 +35,8 @@ _BLOCK: Final = 512
 _EIGHT: Final = 8
 #: Rows from which on they are better turned to columns than taken by one lane.
 _MANY: Final = 8
+#: Rows that are summed side by side.
+_TOGETHER: Final = 4
 
 
 def _join(name: str, a: Value, b: Value) -> Value:
@@ -188,6 +192,34 @@ def _columns(target: Target, source: str, name: str) -> Job:
     return jobs(f)[0]
 
 
+# -- rows that are few or short ----------------------------------------------------------------------
+@cache
+def _in_order(target: Target, source: str, name: str) -> Job:
+    """Sums or products one after the other, as numpy has them: (x, out, rows, length)."""
+    f = JobFunction(Module(target), f"{name}_in_order_{source}", [PTR] * 2 + [I64] * 2)
+    x, out, total, count = f.values
+    memory = I64 if source == "int64" else lanes(source).memory
+    wide = I64 if source == "int64" else F64
+
+    def together(first: Value, rows: int) -> None:
+        """Rows side by side: none waits for what another adds."""
+        carries = [f.variable(wide, int(_start(name)) if wide == I64 else _start(name)) for _ in range(rows)]
+        for i in f.range(0, count):
+            for u, carry in enumerate(carries):
+                at = (first + u) * count + i
+                v = f.load(memory, x, at)
+                carry.set(_join(name, carry.now, v if wide == I64 else folds.wider(f, v)))
+                f.store(carry.now if wide == memory else carry.now.convert("fptrunc", memory), out, at)
+
+    whole = total & ~(_TOGETHER - 1)
+    for r in f.range(0, whole, _TOGETHER):
+        together(r, _TOGETHER)
+    for r in f.range(whole, total):
+        together(r, 1)
+    f.ret()
+    return jobs(f)[0]
+
+
 # -- the scans -------------------------------------------------------------------------------------
 def _run(target: Target, name: str, x: Array, axis: int) -> tuple[Array, ...] | None:
     """The results along an axis, in memory of the order of ``x``'s axes."""
@@ -229,8 +261,32 @@ def logcumsumexp(target: Target, x: Array, *, axis: int) -> Array | None:
     return _one("logcumsumexp", target, x, axis=axis)
 
 
+def _planned(name: str, target: Target, large: bool, x: Array, *, axis: int) -> bytes | None:
+    """The plan of dense operands; rows that are large are summed by eights, which numpy does not do."""
+    source, extreme = dtype_name(x.dtype), name in ("cummax", "cummin")
+    if not x.size or not x.ndim or not x.flags.c_contiguous or not movable(x):
+        return None
+    axis %= x.ndim
+    count, width = x.shape[axis], prod(x.shape[axis + 1 :])
+    total, few = x.size // count, max(1, _CHUNK // (count * width))
+    outs = [(x.shape, x.dtype), (x.shape, np.dtype(np.int64))][: 1 + extreme]
+    where = (OPERAND[0], *RESULT[: len(outs)])
+    if source not in ("float32", "float64") and (source != "int64" or extreme or width > 1):
+        return None
+    if width > 1:
+        blocks, parts = -(-width // _BLOCK), x.size // (count * width)
+        job, chunks = _columns(target, source, name), -(-parts // few) * blocks
+        values: tuple[int, ...] = (width, blocks, count, few, parts)
+    elif extreme:
+        job, chunks, values = _rows(target, source, name), -(-total // few), (total, few, count)
+    else:
+        job, chunks, values = _in_order(target, source, name), 1 + large, (total, count)
+    return plan(job, (*where, *values), [x.dtype], *outs) if chunks == 1 else None
+
+
 KERNELS: Final = {
     **{name: partial(_one, name) for name in ("cumsum", "cumprod")},
     **{name: partial(_two, name) for name in ("cummax", "cummin")},
     "logcumsumexp": logcumsumexp,
 }
+PLANS: Final = {name: partial(_planned, name) for name in ("cumsum", "cumprod", "cummax", "cummin")}

@@ -6,6 +6,7 @@ up in float64 where there are not many more places than numbers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from typing import Any, Final
@@ -31,9 +32,11 @@ from flambeau.backends.llvm.casts import REGISTER
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.planned import FLAG, OPERAND, RESULT, SCRATCH, WORK, plan
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F64, I64, PTR, Type
 from flambeau.backends.xp import index as xp_index
+from flambeau.backends.xp.sums import BLOCK
 from flambeau.core import config
 from flambeau.core.dtype import dtype_named
 
@@ -166,44 +169,91 @@ def _add(target: Target, kind: str, name: str, wrap: bool) -> Job:
     return f.done()
 
 
+@dataclass(frozen=True)
+class _Write:
+    """A scatter that can be done: its job and chunks, the float64 numbers of scratch that a thread of it needs, and
+    what it takes behind the addresses."""
+
+    job: Job
+    chunks: int
+    room: int
+    values: tuple[int, ...]
+
+
+def _write(
+    target: Target, to: Indexed | None, read: Indexed, index: Indexed, reduce: str, summed: bool, wrap: bool
+) -> _Write | None:
+    """How ``read`` is combined with what ``to`` has, ``summed`` in float64 or in place; None where nothing serves."""
+    outer, count, inner = index.sizes
+    if to is None or not to.sizes[1] or to.sizes[0] != outer or to.sizes[2] != inner:
+        return None
+    n, item, name, kind = to.sizes[1], to.x.itemsize, dtype_name(to.x.dtype), kind_of(index, to, read)
+    if not summed and reduce != "set" and name not in _COMBINED:
+        return None
+    room = 0
+    if summed:
+        if kind == "flat" and n > 1 and to.strides[1] != item or kind != "flat" and to.strides[2] != item:
+            return None
+        kind = "each" if kind == "rows" else kind
+        size = max(min(inner, 8), min(inner, _ROOM // (8 * n)))
+        room, job = n * size, _add(target, kind, name, wrap)
+    else:
+        size = min(inner, max(CHUNK // (4 * count), 64))
+        job = _put(target, kind, reduce, str(item) if reduce == "set" else name, wrap)
+    blocks, per = -(-inner // size), max(1, CHUNK // (count * inner))
+    values = (
+        outer, count, inner, n, *to.strides, *read.strides, *index.strides, per, blocks, size,
+    )  # fmt: skip
+    return _Write(job, -(-outer // per) * blocks, room, values)
+
+
+def _is_summed(x: Array, places: int, size: int, target: Target) -> bool:
+    """Whether what is added is added up in float64: many numbers of fewer bits, at ``size`` places."""
+    return size <= _SPARSE * places and dtype_name(x.dtype) != "float64" and served(x, target)
+
+
 def _scattered(
     target: Target, out: Array, index: Indexed, src: Array, axis: int, reduce: str, wrap: bool = False
 ) -> bool:
     """Combine ``src`` with a new dense ``out``; False where nothing here serves it, or an index is outside."""
-    outer, count, inner = index.sizes
     to, read = indexed(out, axis), readable(src, axis)
-    if to is None or not to.sizes[1] or to.sizes[0] != outer or to.sizes[2] != inner:
+    summed = reduce == "add" and _is_summed(out, index.count, out.size, target)
+    found = _write(target, to, read, index, reduce, summed, wrap)
+    if found is None:
         return False
-    name, kind = dtype_name(out.dtype), kind_of(index, to, read)
-    summed = reduce == "add" and name != "float64" and served(out, target) and out.size <= _SPARSE * index.count
-    if not summed and reduce != "set" and name not in _COMBINED:
-        return False
-    n, size, scratch, most = to.sizes[1], inner, 0, 1 << 32
-    if summed:
-        if (
-            kind == "flat"
-            and n > 1
-            and to.strides[1] != out.itemsize
-            or kind != "flat"
-            and to.strides[2] != out.itemsize
-        ):
-            return False
-        kind = "each" if kind == "rows" else kind
-        size = max(min(inner, 8), min(inner, _ROOM // (8 * n)))
-        most = max(1, config.get("num_threads"))
-        room = np.empty(most * n * size)
-        scratch = address(room)
-        job = _add(target, kind, name, wrap)
-    else:
-        size = min(inner, max(CHUNK // (4 * count), 64))
-        job = _put(target, kind, reduce, str(out.itemsize) if reduce == "set" else name, wrap)
-    blocks, per = -(-inner // size), max(1, CHUNK // (count * inner))
+    most = max(1, config.get("num_threads")) if found.room else 1 << 32
+    room = np.empty(most * found.room if found.room else 0)
     flag = np.zeros(1, np.int64)
-    job(
-        -(-outer // per) * blocks, address(to.x), address(index.x), address(read.x), scratch, address(flag),
-        outer, count, inner, n, *to.strides, *read.strides, *index.strides, per, blocks, size, most=most,
-    )  # fmt: skip
+    addresses = (address(v) for v in (out, index.x, read.x, room, flag))
+    found.job(found.chunks, *addresses, *found.values, most=most)
     return not flag[0]
+
+
+def _plan(
+    target: Target, to: Indexed | None, index: Indexed, read: Indexed, order: tuple[int, int, int], reduce: str,
+    summed: bool, wrap: bool, whole: Array,
+) -> bytes | None:  # fmt: skip
+    """The plan of a scatter into a copy of ``whole``; ``order`` says which operands that, index and source are."""
+    found = _write(target, to, read, index, reduce, summed, wrap)
+    if found is None or found.chunks > 1 or 8 * found.room > SCRATCH:
+        return None
+    where = OPERAND[order[1]], OPERAND[order[2]]
+    dtypes = [d for _, d in sorted(zip(order, (whole.dtype, index.x.dtype, read.x.dtype), strict=True))]
+    return plan(
+        found.job, (RESULT[0], *where, WORK, FLAG, *found.values), dtypes, (whole.shape, whole.dtype),
+        copied=whole.nbytes,
+    )  # fmt: skip
+
+
+def _parts(x: Array, index: Array, src: Array, axis: int) -> tuple[Array, Array]:
+    """What an index of the rank of ``x`` and ``src`` may point to, and what it takes."""
+    within = x[tuple([slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape)])]
+    return within, src[tuple([slice(n) for n in index.shape])]
+
+
+def _same_for_all(index: Indexed) -> bool:
+    """Whether it says the same wherever it stands before and behind its axis: a vector that was expanded."""
+    return index.sizes[2] > 1 and index.strides[::2] == (0, 0)
 
 
 def scatter(
@@ -214,12 +264,32 @@ def scatter(
         return None
     axis %= x.ndim
     out = x.copy("C")
-    within = out[tuple([slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape)])]
-    values, at = src[tuple([slice(n) for n in index.shape])], readable(index, axis)
-    if reduce == "add" and at.sizes[2] > 1 and at.strides[::2] == (0, 0) and within.size == out.size:
+    within, values = _parts(out, index, src, axis)
+    at = readable(index, axis)
+    if reduce == "add" and _same_for_all(at) and within.size == out.size:
         return index_add(target, x, index[(0,) * axis + (slice(None),) + (0,) * (x.ndim - axis - 1)], values, axis=axis)
     done = _scattered(target, within, at, values, axis, reduce)
     return out if done else None
+
+
+def plan_scatter(
+    target: Target, large: bool, x: Array, index: Array, src: Array, *, axis: int, reduce: str = "set"
+) -> bytes | None:
+    """Extremes of floats have none: of 0.0 and -0.0 numpy keeps another one."""
+    if not index.size or not x.size or not x.ndim or x.dtype is not src.dtype or not movable(x, index, src):
+        return None
+    if not x.flags.c_contiguous or reduce in ("amax", "amin") and x.dtype.kind not in "iu":
+        return None
+    axis %= x.ndim
+    within, values = _parts(x, index, src, axis)
+    at, read = indexed(index, axis), indexed(values, axis)
+    if at is None or read is None or reduce == "add" and _same_for_all(at):
+        return None
+    many = reduce == "add" and at.count > BLOCK
+    summed = many and _is_summed(x, at.count, x.size, target)
+    if summed != (many and _is_summed(x, at.count, within.size, target)):
+        return None
+    return _plan(target, indexed(within, axis), at, read, (0, 1, 2), reduce, summed, False, x)
 
 
 def scatter_reduce(
@@ -247,6 +317,15 @@ def scatter_reduce(
     return mean
 
 
+def plan_scatter_reduce(
+    target: Target, large: bool, x: Array, index: Array, src: Array, *, axis: int, reduce: str,
+    include_self: bool = True,
+) -> bytes | None:  # fmt: skip
+    if not include_self or reduce not in ("prod", "amax", "amin"):
+        return None
+    return plan_scatter(target, large, x, index, src, axis=axis, reduce=reduce)
+
+
 def _by_vector(
     target: Target, x: Array, index: Array, src: Array, axis: int, reduce: str, wrap: bool = False
 ) -> Array | None:
@@ -265,9 +344,36 @@ def _by_vector(
     return out if _scattered(target, out, at, src, axis, reduce, wrap) else None
 
 
+def _plan_by_vector(
+    target: Target, large: bool, x: Array, index: Array, src: Array, order: tuple[int, int, int], axis: int,
+    reduce: str, wrap: bool,
+) -> bytes | None:  # fmt: skip
+    """A few slices of floats are added as they stand; of many, those of one number each have a job of one kind."""
+    if not src.size or not x.size or x.dtype is not src.dtype or not movable(x, index, src):
+        return None
+    rows = indexed(src, axis)
+    if not x.flags.c_contiguous or index.ndim != 1 or rows is None:
+        return None
+    summed = False
+    if reduce == "add" and x.dtype.kind not in "iu":
+        if large:
+            if rows.sizes[2] > 1:
+                return None
+            summed = _is_summed(x, src.size, x.size, target)
+        elif index.size > BLOCK:
+            return None
+    return _plan(target, indexed(x, axis), vector(index, rows), rows, order, reduce, summed, wrap, x)
+
+
 def index_add(target: Target, x: Array, index: Array, src: Array, *, axis: int) -> Array | None:
     """``x`` with the slices of ``src`` added at the places of a vector of indices."""
     return _by_vector(target, x, index, src, axis, "add")
+
+
+def plan_index_add(
+    target: Target, large: bool, x: Array, index: Array, src: Array, *, axis: int
+) -> bytes | None:  # fmt: skip
+    return _plan_by_vector(target, large, x, index, src, (0, 1, 2), axis % max(x.ndim, 1), "add", False)
 
 
 def index_put(
@@ -287,6 +393,16 @@ def index_put(
     merged = x.reshape((*before, prod(sizes), *after))
     found = _by_vector(target, merged, place.reshape(-1), rows, axis, "add" if accumulate else "set", wrap)
     return None if found is None else found.reshape(x.shape)
+
+
+def plan_index_put(
+    target: Target, large: bool, x: Array, values: Array, index: Array, *, axis: int, accumulate: bool
+) -> bytes | None:
+    if index.ndim != 1 or not values.size:
+        return None
+    rows = np.broadcast_to(values, (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
+    reduce = "add" if accumulate else "set"
+    return _plan_by_vector(target, large, x, index, rows, (0, 2, 1), axis, reduce, True)
 
 
 def put_at(target: Target, x: Array, values: Array, *indices: Array, axis: int, accumulate: bool) -> Array | None:
@@ -338,4 +454,8 @@ def sum_rows(target: Target, x: Array, source: Array, to: Array, *, size: int) -
 KERNELS: Final = {
     "scatter": scatter, "scatter_reduce": scatter_reduce, "index_add": index_add, "index_put": index_put,
     "put_at": put_at, "embedding_grad": embedding_grad, "sum_rows": sum_rows,
+}  # fmt: skip
+PLANS: Final = {
+    "scatter": plan_scatter, "scatter_reduce": plan_scatter_reduce, "index_add": plan_index_add,
+    "index_put": plan_index_put,
 }  # fmt: skip

@@ -15,6 +15,7 @@ from flambeau.backends.llvm import casts
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.planned import OPERAND, RESULT, plan
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I32, I64, PTR
 from flambeau.core.dtype import DType, dtype_named
@@ -82,23 +83,37 @@ def _search(target: Target, name: str, right: bool) -> Job:
     return jobs(f)[0]
 
 
-def searchsorted(target: Target, x: Array, values: Array, *, right: bool) -> Array | None:
-    """Where each value would be inserted into ``x``, which is sorted along its last axis."""
+def _work(target: Target, x: Array, values: Array, right: bool) -> tuple[Job, int, tuple[int, ...]] | None:
+    """The job, its chunks and what it takes behind the addresses, of dense operands; None where nothing serves them."""
     name = dtype_name(x.dtype)
     if not x.size or not values.size or x.dtype != values.dtype or x.dtype.kind == "c" or not movable(x, values):
         return None
     if name == "float16" and not target.half:
         return None
-    x, values = np.ascontiguousarray(x), np.ascontiguousarray(values)
-    out = np.empty(values.shape, np.int64)
-    length = x.shape[-1]
     each = values.size if x.ndim == 1 else values.shape[-1]
     size = min(each, _CHUNK)
     blocks = -(-each // size)
-    _search(target, name, right)(
-        values.size // each * blocks, address(x), address(values), address(out), length, each, blocks, size
-    )
+    return _search(target, name, right), values.size // each * blocks, (x.shape[-1], each, blocks, size)
+
+
+def searchsorted(target: Target, x: Array, values: Array, *, right: bool) -> Array | None:
+    """Where each value would be inserted into ``x``, which is sorted along its last axis."""
+    work = _work(target, x, values, right)
+    if work is None:
+        return None
+    job, chunks, rest = work
+    x, values = np.ascontiguousarray(x), np.ascontiguousarray(values)
+    out = np.empty(values.shape, np.int64)
+    job(chunks, address(x), address(values), address(out), *rest)
     return out
 
 
+def plan_searchsorted(target: Target, large: bool, x: Array, values: Array, *, right: bool) -> bytes | None:
+    work = _work(target, x, values, right)
+    if work is None or work[1] > 1 or not (x.flags.c_contiguous and values.flags.c_contiguous):
+        return None
+    return plan(work[0], (*OPERAND[:2], RESULT[0], *work[2]), (x.dtype, x.dtype), (values.shape, np.dtype(np.int64)))
+
+
 KERNELS: Final = {"searchsorted": searchsorted}
+PLANS: Final = {"searchsorted": plan_searchsorted}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from flambeau.backends.llvm.ir import Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.maths.arithmetic import any_lane
 from flambeau.backends.llvm.module import Module
+from flambeau.backends.llvm.planned import OPERAND, RESULT, SCRATCH, WORK, plan
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I32, I64, PTR, Type
 from flambeau.core import config
@@ -175,34 +176,66 @@ def _rest(f: _Rows, row: Value, start: Value, past: tuple[Type, Variable], one: 
         one(row, j)
 
 
-def _run(target: Target, x: Array, axis: int, descending: bool, wanted: int | None, values: bool) -> Any:
-    """(values or None, places) of the first ``wanted`` along an axis."""
-    if not x.size or not x.ndim or not movable(x) or not x.shape[axis] < _MOST or x.dtype.kind == "c":
-        return None
-    rows = np.ascontiguousarray(x.swapaxes(axis, -1))
-    source, length = dtype_name(x.dtype), rows.shape[-1]
-    k = length if wanted is None else wanted
-    if not k:
-        return None
-    shape = (*rows.shape[:-1], k)
-    places, found = np.empty(shape, np.int64), np.empty(shape, x.dtype) if values else None
+class _Work(NamedTuple):
+    """How rows are sorted: the job and its chunks, what it takes behind the addresses, bytes of scratch of a thread."""
+
+    job: Job
+    chunks: int
+    values: tuple[int, ...]
+    scratch: int
+
+
+def _work(target: Target, rows: Array, k: int, descending: bool, values: bool) -> _Work:
+    """The first ``k`` of dense rows."""
+    source, length = dtype_name(rows.dtype), rows.shape[-1]
     selected = k * _SELECTED <= length and length > 2 * _ROOM
     few = k <= (_FEW if k < length else _SHORT)
     room = -(-(k if few else max(_ROOM, 2 * k) if selected else length) // 16) * 16
-    most, total = max(1, config.get("num_threads")), rows.size // length
-    scratch = np.empty(most * room * 2 * (x.itemsize + 4), np.uint8)
     if few:
         job = _few(target, source, descending, values)
     elif selected:
         job = _select(target, source, descending)
     else:
         job = _sort(target, source, descending, values)
-    per = max(1, _CHUNK // length)
-    job(
-        -(-total // per), address(rows), 0 if found is None else address(found), address(places), address(scratch),
-        total, per, length, k, room, most=most,
+    total, per = rows.size // length, max(1, _CHUNK // length)
+    return _Work(job, -(-total // per), (total, per, length, k, room), room * 2 * (rows.itemsize + 4))
+
+
+def _served(x: Array, axis: int) -> bool:
+    return bool(x.size) and x.ndim > 0 and movable(x) and x.shape[axis] < _MOST and x.dtype.kind != "c"
+
+
+def _run(target: Target, x: Array, axis: int, descending: bool, wanted: int | None, values: bool) -> Any:
+    """(values or None, places) of the first ``wanted`` along an axis."""
+    if not _served(x, axis):
+        return None
+    rows = np.ascontiguousarray(x.swapaxes(axis, -1))
+    k = rows.shape[-1] if wanted is None else wanted
+    if not k:
+        return None
+    shape = (*rows.shape[:-1], k)
+    places, found = np.empty(shape, np.int64), np.empty(shape, x.dtype) if values else None
+    work, most = _work(target, rows, k, descending, values), max(1, config.get("num_threads"))
+    scratch = np.empty(most * work.scratch, np.uint8)
+    work.job(
+        work.chunks, address(rows), 0 if found is None else address(found), address(places), address(scratch),
+        *work.values, most=most,
     )  # fmt: skip
     return [None if v is None else np.ascontiguousarray(v.swapaxes(axis, -1)) for v in (found, places)]
+
+
+def _plan(target: Target, x: Array, axis: int, descending: bool, wanted: int | None, values: bool) -> bytes | None:
+    """The plan of dense rows."""
+    if not _served(x, axis) or not x.flags.c_contiguous or axis % x.ndim != x.ndim - 1 or wanted == 0:
+        return None
+    k = x.shape[-1] if wanted is None else wanted
+    work, shape = _work(target, x, k, descending, values), (*x.shape[:-1], k)
+    if work.chunks > 1 or work.scratch > SCRATCH:
+        return None
+    places = (shape, np.dtype(np.int64))
+    results = [(shape, x.dtype), places] if values else [places]
+    where = (OPERAND[0], RESULT[0] if values else 0, RESULT[len(results) - 1], WORK)
+    return plan(work.job, (*where, *work.values), [x.dtype], *results)
 
 
 def argsort(target: Target, x: Array, *, axis: int, descending: bool) -> Array | None:
@@ -223,4 +256,17 @@ def topk(target: Target, x: Array, *, k: int, axis: int, largest: bool) -> tuple
     return None if found is None else (found[0], found[1])
 
 
+def plan_argsort(target: Target, large: bool, x: Array, *, axis: int, descending: bool) -> bytes | None:
+    return _plan(target, x, axis, descending, None, False)
+
+
+def plan_sort(target: Target, large: bool, x: Array, *, axis: int, descending: bool) -> bytes | None:
+    return _plan(target, x, axis, descending, None, True)
+
+
+def plan_topk(target: Target, large: bool, x: Array, *, k: int, axis: int, largest: bool) -> bytes | None:
+    return _plan(target, x, axis, largest, k, True)
+
+
 KERNELS: Final = {"argsort": argsort, "sort": sort, "topk": topk}
+PLANS: Final = {"argsort": plan_argsort, "sort": plan_sort, "topk": plan_topk}
