@@ -26,7 +26,9 @@ _TERMS: Final = 384
 _UNCUT: Final = 512
 #: Columns and rows of a chunk. A that must be packed is packed for each chunk of columns, B for each of rows.
 _COLUMNS, _COLUMNS_TURNED, _ROWS = 192, 384, 384
-_ROWS_UNIT: Final = 24  # whole tiles of any target
+#: Rows of a chunk where B is not packed, columns up to which products are cut for the sake of threads, and the number
+#: of chunks that are enough for them.
+_ROWS_DIRECT, _COLUMNS_LEAST, _COLUMNS_LEAST_TURNED, _ENOUGH = 64, 64, 128, 4
 #: Numbers in a packed block of B and in packed rows of A, with room for what is written behind a panel, and in the
 #: sums of a chunk whose result is of 16 bits.
 _BLOCK: Final = _COLUMNS_TURNED * (_UNCUT + 16)
@@ -57,20 +59,27 @@ class Plan(NamedTuple):
 
 
 @cache
-def plan(width: int, low: bool, m: int, n: int, k: int, batch: int, turned: bool, row_major: bool) -> Plan:
-    """The cuts of ``batch`` products of (m, k) with (k, n) by a tile ``width`` columns wide; by the shape alone."""
+def plan(shape: micro.Tile, low: bool, m: int, n: int, k: int, batch: int, turned: bool, row_major: bool) -> Plan:
+    """The cuts of ``batch`` products of (m, k) with (k, n) by a tile; by the shape alone.
+
+    ``turned`` A is packed for each chunk of columns, B for each of rows unless it is read where it lies: there are
+    fewer such chunks.
+    """
     blocks = 1 if k <= _UNCUT else -(-k // _TERMS)
     terms = -(-k // (2 * blocks)) * 2
     work = m * n * k
     wanted = max(1, min(64, work // _WORTH))
-    limit = _COLUMNS_TURNED if turned or low else _COLUMNS
-    columns = _cut(n, -(-n // limit), width)
-    across = -(-n // columns)
-    down = max(1, min(m // _ROWS, -(-wanted // across)), -(-m // (2 * _ROWS)) if low else 1)
-    rows = _cut(m, down, _ROWS_UNIT)
-    down = -(-m // rows)
-    each = max(1, _WORTH // max(1, work)) if across * down == 1 else 1
     direct = row_major and not low and k * n <= (_DIRECT if m > _FEW else _DIRECT_FEW)
+    packs = turned or low
+    across = -(-n // (_COLUMNS_TURNED if packs else _COLUMNS))
+    height = _ROWS_DIRECT if direct else _ROWS
+    down = max(1, min(m // height, -(-wanted // across)), -(-m // (2 * _ROWS)) if low else 1)
+    if across * down < min(wanted, _ENOUGH):
+        across = max(across, min(n // (_COLUMNS_LEAST_TURNED if packs else _COLUMNS_LEAST), _ENOUGH // down))
+    columns = _cut(n, across, shape.lanes)
+    rows = _cut(m, down, 2 * shape.rows)
+    across, down = -(-n // columns), -(-m // rows)
+    each = max(1, _WORTH // max(1, work)) if across * down == 1 else 1
     return Plan(rows, columns, terms, each, -(-batch // each) * across * down, direct)
 
 
