@@ -10,7 +10,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from flambeau.backends.cpu.native.micro import Epilogue
-from flambeau.backends.cpu.native.pack import NUMBERS, Numbers
+from flambeau.backends.cpu.native.pack import NUMBERS, Numbers, prefetch
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
@@ -205,7 +205,7 @@ def _define_add(module: Module, numbers: Numbers) -> Function:
                 total = f.load(t, to, at)
                 for factor, line in zip(factors, lines, strict=True):
                     if count > 1:
-                        _prefetch(f, f.at(line, ldb * count + at, numbers.memory))
+                        prefetch(f, f.at(line, ldb * count + at, numbers.memory))
                     total = f.muladd(f.splat(factor, lanes), numbers.load(f, lanes, line, at, mask), total)
                 f.store(total, to, at)
 
@@ -221,9 +221,3 @@ def _define_add(module: Module, numbers: Numbers) -> Function:
         terms(first, 1)
     f.ret()
     return f
-
-
-def _prefetch(f: Function, address: Value) -> None:
-    """Ask for a cache line, which may be anywhere: nothing happens where no memory is."""
-    f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    f.write(f"call void @llvm.prefetch.p0(ptr {address.text}, i32 0, i32 2, i32 1)")

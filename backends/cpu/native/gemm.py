@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from flambeau.backends.cpu.native import micro, pack
 from flambeau.backends.cpu.native.micro import Epilogue
-from flambeau.backends.cpu.native.pack import NUMBERS, Numbers
-from flambeau.backends.llvm.ir import Function, Value
+from flambeau.backends.cpu.native.pack import NUMBERS, Numbers, prefetch
+from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
@@ -26,7 +26,9 @@ _TERMS: Final = 384
 _UNCUT: Final = 512
 #: Columns and rows of a chunk. A that must be packed is packed for each chunk of columns, B for each of rows.
 _COLUMNS, _COLUMNS_TURNED, _ROWS = 192, 384, 384
-_ROWS_UNIT: Final = 24  # whole tiles of any target
+#: Rows of a chunk where B is not packed, columns up to which products are cut for the sake of threads, and the number
+#: of chunks that are enough for them.
+_ROWS_DIRECT, _COLUMNS_LEAST, _COLUMNS_LEAST_TURNED, _ENOUGH = 64, 64, 128, 4
 #: Numbers in a packed block of B and in packed rows of A, with room for what is written behind a panel, and in the
 #: sums of a chunk whose result is of 16 bits.
 _BLOCK: Final = _COLUMNS_TURNED * (_UNCUT + 16)
@@ -35,6 +37,9 @@ _SUMS: Final = _COLUMNS_TURNED * 2 * _ROWS
 _WORTH: Final = 1 << 21  # multiplications worth a chunk
 #: Numbers of B up to which it is read where it lies, and up to which it is for so few rows that packing costs more.
 _DIRECT, _DIRECT_FEW, _FEW = 1 << 18, 1 << 20, 64
+#: Of the rows of A behind a tile's: how many are fetched for each of its tiles, and how many numbers of one.
+_AHEAD_ROWS, _AHEAD = 2, 128
+_LINE: Final = 64  # bytes of a cache line
 
 
 def workspace_bytes(numbers: Numbers) -> int:
@@ -54,20 +59,27 @@ class Plan(NamedTuple):
 
 
 @cache
-def plan(width: int, low: bool, m: int, n: int, k: int, batch: int, turned: bool, row_major: bool) -> Plan:
-    """The cuts of ``batch`` products of (m, k) with (k, n) by a tile ``width`` columns wide; by the shape alone."""
+def plan(shape: micro.Tile, low: bool, m: int, n: int, k: int, batch: int, turned: bool, row_major: bool) -> Plan:
+    """The cuts of ``batch`` products of (m, k) with (k, n) by a tile; by the shape alone.
+
+    ``turned`` A is packed for each chunk of columns, B for each of rows unless it is read where it lies: there are
+    fewer such chunks.
+    """
     blocks = 1 if k <= _UNCUT else -(-k // _TERMS)
     terms = -(-k // (2 * blocks)) * 2
     work = m * n * k
     wanted = max(1, min(64, work // _WORTH))
-    limit = _COLUMNS_TURNED if turned or low else _COLUMNS
-    columns = _cut(n, -(-n // limit), width)
-    across = -(-n // columns)
-    down = max(1, min(m // _ROWS, -(-wanted // across)), -(-m // (2 * _ROWS)) if low else 1)
-    rows = _cut(m, down, _ROWS_UNIT)
-    down = -(-m // rows)
-    each = max(1, _WORTH // max(1, work)) if across * down == 1 else 1
     direct = row_major and not low and k * n <= (_DIRECT if m > _FEW else _DIRECT_FEW)
+    packs = turned or low
+    across = -(-n // (_COLUMNS_TURNED if packs else _COLUMNS))
+    height = _ROWS_DIRECT if direct else _ROWS
+    down = max(1, min(m // height, -(-wanted // across)), -(-m // (2 * _ROWS)) if low else 1)
+    if across * down < min(wanted, _ENOUGH):
+        across = max(across, min(n // (_COLUMNS_LEAST_TURNED if packs else _COLUMNS_LEAST), _ENOUGH // down))
+    columns = _cut(n, across, shape.lanes)
+    rows = _cut(m, down, 2 * shape.rows)
+    across, down = -(-n // columns), -(-m // rows)
+    each = max(1, _WORTH // max(1, work)) if across * down == 1 else 1
     return Plan(rows, columns, terms, each, -(-batch // each) * across * down, direct)
 
 
@@ -112,7 +124,7 @@ def define(module: Module, name: str, epilogue: Epilogue | None = None) -> JobFu
         kernels,
         pack.define_along(module, "b_along", numbers, shape.width),
         pack.define_across(module, "b_across", numbers, shape.width),
-        pack.define_along(module, "a_along", numbers, shape.rows, count),
+        pack.define_along(module, "a_along", numbers, shape.rows, count, ahead=True),
         pack.define_across(module, "a_across", numbers, shape.rows),
     )
     part = _define_part(module, numbers, shape, functions)
@@ -175,6 +187,7 @@ def _define_part(module: Module, numbers: Numbers, shape: micro.Tile, functions:
                 lying = f.at(a_here, down * a_row, numbers.memory)
                 a_from = f.select(packs.ne(0), packed, lying)
                 row, term = f.select(packs.ne(0), 1, a_row), f.select(packs.ne(0), shape.rows, a_term)
+                ahead = f.variable(I64, down + shape.rows)
                 for j in f.range(0, n, shape.width):
                     columns = f.minimum(n - j, shape.width)
                     lies = _lies(f, shape, columns, direct)
@@ -185,12 +198,23 @@ def _define_part(module: Module, numbers: Numbers, shape: micro.Tile, functions:
                         length, a_from, row, term, b_from, f.select(lies, b_term, shape.width),
                         at, ldc, f.at(out, to, numbers.memory), ldo, rows, columns, add, last, shift,
                     ]  # fmt: skip
+                    with f.when(packs.eq(0) & (ahead.now < down + 2 * shape.rows)):
+                        for _ in range(_AHEAD_ROWS):
+                            _fetch_row(f, numbers, a_here, a_row, ahead, length)
                     for v, kernel in enumerate(functions.micro):
                         fits = (columns > v * shape.lanes) & (columns <= (v + 1) * shape.lanes)
                         with f.when(fits):
                             f.call(kernel, *args)
     f.ret()
     return f
+
+
+def _fetch_row(f: Function, numbers: Numbers, a: Value, step: Value, number: Variable, length: Value) -> None:
+    """Ask for the begin of a row that is multiplied soon, from where on the processor sees for itself what comes."""
+    here = f.at(a, number.now * step, numbers.memory)
+    for i in f.range(0, f.minimum(length, _AHEAD), _LINE // numbers.memory.bytes):
+        prefetch(f, f.at(here, i, numbers.memory), near=True)
+    number.set(number.now + 1)
 
 
 def _lies(f: Function, shape: micro.Tile, columns: Value, direct: Value) -> Value:

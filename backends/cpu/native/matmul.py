@@ -231,7 +231,7 @@ def _prepared(
         b_steps: tuple[int, ...] = (b_column if dense_columns else b_term,)
         rest: tuple[int, ...] = (cut.columns, cut.batch)
     else:
-        plan = gemm.plan(tile(target, numbers).width, numbers.is_low, n, m, k, count, a_term != 1, b_column == 1)
+        plan = gemm.plan(tile(target, numbers), numbers.is_low, n, m, k, count, a_term != 1, b_column == 1)
         job, room, chunks = gemm.products(target, name, epilogue), gemm.workspace_bytes(numbers), plan.chunks
         b_steps = (b_term, b_column)
         rest = (plan.rows, plan.columns, plan.terms, plan.batch, plan.direct)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from flambeau.backends.cpu.native.pack import Numbers
+from flambeau.backends.cpu.native.pack import Numbers, prefetch
 from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
@@ -65,6 +65,9 @@ def define(
         module, name, [I64, PTR, I64, I64, PTR, I64, PTR, I64, PTR, I64, I64, I64, I64, I64, PTR], internal=True
     )
     k, a, row, term, b, width, c, ldc, out, ldo, rows, columns, add, last, bias = f.args
+    for line in _rows(f, numbers, shape, c, ldc, rows):  # stores would wait for what no cache holds
+        for j in range(vectors):
+            prefetch(f, f.at(line, j * shape.lanes, numbers.compute), write=True, near=True)
     sums = _sums(f, numbers, shape, vectors, k, _rows(f, numbers, shape, a, row, rows), term, b, width)
     lanes = shape.lanes
     rest = columns - (vectors - 1) * lanes
@@ -111,7 +114,7 @@ def define(
 
 
 def _rows(f: Function, numbers: Numbers, shape: Tile, a: Value, step: Value, rows: Value) -> list[Value]:
-    """Where the tile's rows begin; those that do not count are the first one again."""
+    """Where rows of the tile's height begin; those that do not count are the first one again."""
     return [a, *(f.at(a, f.select(rows > i, step * i, 0), numbers.compute) for i in range(1, shape.rows))]
 
 

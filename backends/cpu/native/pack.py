@@ -84,7 +84,9 @@ def pieces(width: int, lanes: int) -> list[tuple[int, int]]:
     return [(i, min(lanes, width - i)) for i in range(0, width, lanes)]
 
 
-def define_along(module: Module, name: str, numbers: Numbers, width: int, count: int = 1) -> Function:
+def define_along(
+    module: Module, name: str, numbers: Numbers, width: int, count: int = 1, ahead: bool = False
+) -> Function:
     """``name(src, ld, k, size, dst)``: panels of a matrix whose rows are terms: ``dst[k][j] = src[k * ld + j]``.
 
     ``size`` of ``count * width`` numbers in a row are there; panels that none is in are left alone, and what is
@@ -100,6 +102,8 @@ def define_along(module: Module, name: str, numbers: Numbers, width: int, count:
                 to = f.at(d.now, k * (panel * width), numbers.compute)
                 for start, lanes in parts:
                     f.store(numbers.load(f, lanes, s.now, panel * width + start), to, start)
+            if ahead:
+                prefetch(f, f.at(s.now, count * width, numbers.memory))
             s.set(f.at(s.now, ld, numbers.memory))
             d.set(f.at(d.now, width, numbers.compute))
         f.ret()
@@ -147,6 +151,8 @@ def _turn(
     lines = [f.at(src, f.select(there, ld * row, 0), numbers.memory) for row, there in rows]
 
     def tile(at: Value, mask: Value | None) -> None:
+        for line in lines:
+            prefetch(f, f.at(line, ld * width + at, numbers.memory))
         found = [numbers.load(f, lanes, line, at, mask) for line in lines]
         for r, column in enumerate(transpose(f, [*found, *found[:1] * (lanes - len(found))])):
             part = column if len(lines) == lanes else f.shuffle(column, None, range(len(lines)))
@@ -178,3 +184,10 @@ def transpose(f: Function, rows: list[Value]) -> list[Value]:
         rows = turned
         half //= 2
     return rows
+
+
+def prefetch(f: Function, address: Value, *, write: bool = False, near: bool = False) -> None:
+    """Ask for a cache line, to the first cache if ``near``; nothing happens where no memory is."""
+    f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    level = 3 if near else 2
+    f.write(f"call void @llvm.prefetch.p0(ptr {address.text}, i32 {int(write)}, i32 {level}, i32 1)")

@@ -260,7 +260,7 @@ def test_no_cut_leaves_the_workspace(
     n: int, m: int, k: int, batch: int, turned: bool, row_major: bool, target: Target, name: str
 ) -> None:
     shape, low = tile(target, NUMBERS[name]), NUMBERS[name].is_low
-    plan = gemm.plan(shape.width, low, n, m, k, batch, turned, row_major)
+    plan = gemm.plan(shape, low, n, m, k, batch, turned, row_major)
     panels = -(-plan.columns // shape.width) * shape.width
     assert panels * plan.terms + shape.lanes * shape.width <= gemm._BLOCK
     strip = -(-64 // NUMBERS[name].memory.bytes // shape.rows) * shape.rows
@@ -270,6 +270,24 @@ def test_no_cut_leaves_the_workspace(
     parts = -(-n // plan.rows) * -(-m // plan.columns)
     assert plan.batch == 1 or parts == 1
     assert plan.chunks == -(-batch // plan.batch) * parts
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("row_major", [False, True])
+@pytest.mark.parametrize(
+    "n, m, k", [(256, 256, 256), (512, 512, 512), (768, 128, 768), (128, 512, 768), (1024, 1024, 64)]
+)
+def test_two_threads_have_about_as_much_to_do(n: int, m: int, k: int, turned: bool, row_major: bool) -> None:
+    shape = tile(runnable()[0], NUMBERS["float32"])
+    plan = gemm.plan(shape, False, n, m, k, 1, turned, row_major)
+    rows, columns = (
+        [min(step, size - i) for i in range(0, size, step)] for step, size in ((plan.rows, n), (plan.columns, m))
+    )
+    done = [0, 0]
+    for chunk in (r * c for c in columns for r in rows):  # each is taken by who is ready first
+        done[done.index(min(done))] += chunk
+    assert sum(done) == n * m
+    assert max(done) <= 0.57 * n * m
 
 
 # -- memory ------------------------------------------------------------------------------------------
