@@ -16,6 +16,7 @@ from flambeau.backends.cpu import (
     nn,
     optim,
     pool,
+    products,
     random,
     recurrent,
     reduce,
@@ -29,7 +30,7 @@ def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
     modules = (
-        elementwise, reduce, linalg, shape, index, nn, losses, attention, conv, pool, recurrent, optim, random,
+        elementwise, reduce, linalg, products, shape, index, nn, losses, attention, conv, pool, recurrent, optim, random,
         fourier, small,
     )  # fmt: skip
     for module in modules:
