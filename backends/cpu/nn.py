@@ -24,7 +24,7 @@ _NATIVE: Final = (
     "softmax", "log_softmax", "softmax_grad", "log_softmax_grad", "layer_norm", "layer_norm_grad", "rms_norm",
     "rms_norm_grad", "batch_norm", "batch_norm_sums",
 )  # fmt: skip
-_LEAST: Final = 1 << 13
+_LEAST: Final = 1 << 8
 
 
 def bind(table: KernelTable) -> None:

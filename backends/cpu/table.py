@@ -13,6 +13,7 @@ from flambeau.backends.cpu import (
     index,
     linalg,
     losses,
+    median,
     nn,
     optim,
     pool,
@@ -30,7 +31,7 @@ def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
     modules = (
-        elementwise, reduce, linalg, products, shape, index, nn, losses, attention, conv, pool, recurrent, optim, random,
+        elementwise, reduce, linalg, products, shape, index, nn, losses, median, attention, conv, pool, recurrent, optim, random,
         fourier, small,
     )  # fmt: skip
     for module in modules:

@@ -23,8 +23,12 @@ _PLANE: Final = 16
 
 def fit(target: Target, x: Array, *others: Array | None) -> bool:
     """Whether there is something to do on dtypes that are all the same and served."""
-    rest = [v for v in others if v is not None]
-    return bool(x.size) and served(x, target) and all(v.dtype == x.dtype and served(v, target) for v in rest)
+    if not x.size or not served(x, target):
+        return False
+    for v in others:
+        if v is not None and (v.dtype != x.dtype or not served(v, target)):
+            return False
+    return True
 
 
 def dense(x: Array) -> Array:
@@ -40,14 +44,21 @@ def at(x: Array | None) -> int:
 # -- softmax ---------------------------------------------------------------------------------------
 def _softmax(name: str, target: Target, *ins: Array, axis: int) -> Array | None:
     x = ins[-1]
-    if not fit(target, *ins) or x.ndim == 0 or any(v.shape != x.shape for v in ins):
+    if not fit(target, *ins) or x.ndim == 0 or ins[0].shape != x.shape:
         return None
+    if x.flags.c_contiguous and ins[0].flags.c_contiguous:
+        return _softmax_of_dense(name, target, ins, axis % x.ndim)
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))  # as it lies in memory
-    turned = [dense(v.transpose(order)) for v in ins]
-    along = order.index(axis % x.ndim)
-    out = np.empty_like(turned[-1])
-    count, width = x.shape[axis], prod(out.shape[along + 1 :])
-    ps = [address(v) for v in (*turned, out)]
+    turned = tuple([dense(v.transpose(order)) for v in ins])
+    out = _softmax_of_dense(name, target, turned, order.index(axis % x.ndim))
+    return out.transpose(np.argsort(order))
+
+
+def _softmax_of_dense(name: str, target: Target, ins: tuple[Array, ...], axis: int) -> Array:
+    x = ins[-1]
+    out = np.empty(x.shape, x.dtype)
+    count, width = x.shape[axis], prod(x.shape[axis + 1 :])
+    ps = [address(v) for v in (*ins, out)]
     source = dtype_name(x.dtype)
     if width == 1:
         total, per = x.size // count, max(1, rows.CHUNK // count)
@@ -57,7 +68,7 @@ def _softmax(name: str, target: Target, *ins: Array, axis: int) -> Array | None:
         per = max(1, rows.CHUNK // (count * width))
         job = softmax_columns.softmax(target, source, name)
         job(-(-total // per) * blocks, *ps, width, blocks, count, per, total)
-    return out.transpose(np.argsort(order)) if x.ndim > 1 else out
+    return out
 
 
 # -- layer_norm, rms_norm --------------------------------------------------------------------------
