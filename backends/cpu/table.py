@@ -23,6 +23,7 @@ from flambeau.backends.cpu import (
     reduce,
     shape,
     small,
+    systems,
 )
 from flambeau.backends.generic import generic_table
 
@@ -31,7 +32,7 @@ def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
     modules = (
-        elementwise, reduce, linalg, products, shape, index, nn, losses, median, attention, conv, pool, recurrent, optim, random,
+        elementwise, reduce, linalg, products, systems, shape, index, nn, losses, median, attention, conv, pool, recurrent, optim, random,
         fourier, small,
     )  # fmt: skip
     for module in modules:
