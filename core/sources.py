@@ -74,9 +74,7 @@ def _has_lead(op: Op, operands: tuple[Argument, ...]) -> bool:
     return (
         operands[0].type == "Tensor"
         and any(op.kind_of(a) == "same" and a.type == "Tensor" for a in operands)
-        and all(
-            a.type in ("Tensor", "Tensor?", "Scalar") or a.is_list and op.kind_of(a) == "index" for a in operands
-        )
+        and all(a.type in ("Tensor", "Tensor?", "Scalar") or a.is_list and op.kind_of(a) == "index" for a in operands)
     )
 
 

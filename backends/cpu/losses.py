@@ -1,4 +1,4 @@
-"""Losses and norms that only machine code computes in one op, without it composed; and the plainest case of nll_loss."""
+"""Losses and norms that only machine code computes in one op, without it composed; the plainest case of nll_loss."""
 
 from __future__ import annotations
 

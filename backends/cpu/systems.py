@@ -16,10 +16,13 @@ from flambeau.core import dtype as dt
 _FULL: Final = (dt.float32, dt.float64)
 #: Rows that are solved at once.
 _BLOCK: Final = 64
+#: Elements of matrices that are many.
+_LEAST: Final = 32
 
 
 def bind(table: KernelTable) -> None:
-    over(table, "lu_factor", _FULL, "systems", 1)
+    for name in ("lu_factor", "solve", "inv"):
+        over(table, name, _FULL, "systems", 1 if name == "lu_factor" else _LEAST)
     table.register("solve_triangular", solve_triangular, _FULL)
     table.register("cholesky_solve", cholesky_solve, _FULL)
 

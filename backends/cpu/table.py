@@ -32,8 +32,8 @@ def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
     modules = (
-        elementwise, reduce, linalg, products, systems, shape, index, nn, losses, median, attention, conv, pool, recurrent, optim, random,
-        fourier, small,
+        elementwise, reduce, linalg, products, systems, shape, index, nn, losses, median, attention, conv, pool,
+        recurrent, optim, random, fourier, small,
     )  # fmt: skip
     for module in modules:
         module.bind(table)

@@ -25,10 +25,7 @@ def fit(target: Target, x: Array, *others: Array | None) -> bool:
     """Whether there is something to do on dtypes that are all the same and served."""
     if not x.size or not served(x, target):
         return False
-    for v in others:
-        if v is not None and (v.dtype != x.dtype or not served(v, target)):
-            return False
-    return True
+    return not others or all(v is None or v.dtype == x.dtype and served(v, target) for v in others)
 
 
 def dense(x: Array) -> Array:

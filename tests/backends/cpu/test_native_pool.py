@@ -238,9 +238,7 @@ def test_what_is_not_served_is_left_to_numpy() -> None:
 
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float16], ids=lambda d: d.name)
 @pytest.mark.parametrize(("size", "code"), [(4, "host"), (96, "host"), (96, "none")])
-def test_the_table_uses_them_at_any_size(
-    monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int, code: str
-) -> None:
+def test_the_table_uses_them_at_any_size(monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int, code: str) -> None:
     used: list[str] = []
     for name in ("max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad"):
         monkeypatch.setattr(native, name, lambda *a, _n=name, **p: used.append(_n))  # None: numpy does it
