@@ -17,8 +17,6 @@ from flambeau.backends.llvm.target import Target
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
-#: Numbers in a plane from which it is taken as a row.
-_PLANE: Final = 16
 
 
 def fit(target: Target, x: Array, *others: Array | None) -> bool:
@@ -147,10 +145,13 @@ def _sizes(x: Array) -> tuple[int, int, int, int]:
 
 
 def _per_channel(x: Array, *others: Array | None) -> bool:
-    """Whether the planes are rows, or the channels columns, and the others have a number for each channel."""
-    if x.ndim != 2 and prod(x.shape[2:]) < _PLANE:
-        return False
-    return all(v is None or v.shape == x.shape[1:2] for v in others)
+    """Whether there are channels, and the others have a number for each."""
+    return x.ndim > 1 and all(v is None or v.shape == x.shape[1:2] for v in others)
+
+
+def _columns(x: Array) -> bool:
+    """Whether the channels are columns: planes of a single number are no rows."""
+    return x.ndim == 2 or x.size == x.shape[0] * x.shape[1]
 
 
 def batch_norm(
@@ -160,8 +161,9 @@ def batch_norm(
     if not fit(target, x, weight, bias) or not _per_channel(x, weight, bias):
         return None
     x, w, b = dense(x), *(None if v is None else dense(v) for v in (weight, bias))
-    if x.ndim == 2:
-        return norm_columns.batch_norm(target, x, w, b, eps=eps)
+    if _columns(x):
+        flat, *rest = norm_columns.batch_norm(target, x.reshape(x.shape[:2]), w, b, eps=eps)
+        return flat.reshape(x.shape), rest[0], rest[1]
     batch, number, count, per = _sizes(x)
     out, mean, var = np.empty_like(x), np.empty(number, x.dtype), np.empty(number, x.dtype)
     job = channels.batch_norm(target, dtype_name(x.dtype), w is not None, b is not None)
@@ -177,8 +179,8 @@ def batch_norm_sums(target: Target, grad: Array, x: Array, mean: Array) -> tuple
     if not fit(target, x, grad, mean) or not _per_channel(x, mean) or grad.shape != x.shape:
         return None
     g, x, mean = dense(grad), dense(x), dense(mean)
-    if x.ndim == 2:
-        return norm_columns.batch_norm_sums(target, g, x, mean)
+    if _columns(x):
+        return norm_columns.batch_norm_sums(target, *(v.reshape(x.shape[:2]) for v in (g, x)), mean)
     batch, number, count, per = _sizes(x)
     total, dot = np.empty(number, x.dtype), np.empty(number, x.dtype)
     channels.sums(target, dtype_name(x.dtype))(
