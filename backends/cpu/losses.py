@@ -24,7 +24,7 @@ def bind(table: KernelTable) -> None:
     alone(table, ("ctc", "ctc_grad"), _FULL, "ctc", 1)
     alone(table, ("resample",), _FULL, "resample", _LEAST)
     alone(table, ("grid_sample", "grid_sample_grad"), _FULL, "grid", _LEAST >> 2)
-    alone(table, ("pdist", "pdist_grad"), _FULL, "distance", 1)
+    alone(table, ("pdist", "pdist_grad", "cdist"), _FULL, "distance", 1)
 
 
 def nll_loss(

@@ -458,4 +458,6 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode not in modes:
         raise ArgumentError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
-    return cdist_p(x1, x2, p=float(p), mode=compute_mode)
+    if compute_mode == modes[0] and isinstance(x1, Tensor) and isinstance(x2, Tensor) and min(x1.ndim, x2.ndim) > 1:
+        compute_mode = modes[1 if _by_products(x1, x2, compute_mode) else 2]
+    return cdist_p(x1, x2, float(p), compute_mode)

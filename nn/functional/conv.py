@@ -21,7 +21,7 @@ Sizes = int | Sequence[int]
 def sizes(value: Sizes, n: int, name: str) -> tuple[int, ...]:
     """``n`` ints from one int (or a sequence of one) for all axes, or from one for each axis."""
     if value.__class__ is int:
-        return (value,) * n  # type: ignore[operator]  # which it is
+        return (value,) * n
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     try:
         values = tuple(map(operator.index, values))
@@ -36,12 +36,13 @@ def sizes(value: Sizes, n: int, name: str) -> tuple[int, ...]:
 
 def batched(input: Tensor, n: int, name: str) -> tuple[Tensor, bool]:
     """The input with a batch axis, and whether one had to be added."""
-    if input.ndim not in (n + 1, n + 2):
+    shape = input._array.shape
+    if len(shape) not in (n + 1, n + 2):
         raise ShapeError(
             f"{name}: expected input of {n + 1} dimensions (unbatched) or {n + 2} (batched), got shape "
             f"{tuple(input.shape)}"
         )
-    return (input.unsqueeze(0), True) if input.ndim == n + 1 else (input, False)
+    return (view_p(input, (1, *shape)), True) if len(shape) == n + 1 else (input, False)
 
 
 def without_batch(out: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
 
-
 def fit(target: Target, x: Array, *others: Array | None) -> bool:
     """Whether there is something to do on dtypes that are all the same and served."""
     if not x.size or not served(x, target):
@@ -180,7 +179,7 @@ def batch_norm_sums(target: Target, grad: Array, x: Array, mean: Array) -> tuple
         return None
     g, x, mean = dense(grad), dense(x), dense(mean)
     if _columns(x):
-        return norm_columns.batch_norm_sums(target, *(v.reshape(x.shape[:2]) for v in (g, x)), mean)
+        return norm_columns.batch_norm_sums(target, g.reshape(x.shape[:2]), x.reshape(x.shape[:2]), mean)
     batch, number, count, per = _sizes(x)
     total, dot = np.empty(number, x.dtype), np.empty(number, x.dtype)
     channels.sums(target, dtype_name(x.dtype))(

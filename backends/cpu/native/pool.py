@@ -117,13 +117,12 @@ class _Call(NamedTuple):
     addresses: Ints = ()
     numbers: Ints = ()  #: and what comes after it.
 
-    def run(self, *arrays: Array) -> None:
-        """Do it on arrays whose numbers lie one after the other."""
-        assert self.job is not None
-        memory = Memory(self.room, 1 if self.chunks == 1 else 0)
-        self.job(
-            self.chunks, *[address(x) for x in arrays], *self.addresses, memory.address, memory.bytes, *self.numbers
-        )  # fmt: skip
+    def run(self, *arrays: int) -> None:
+        """Do it on arrays, by their addresses, whose numbers lie one after the other."""
+        job, chunks = self.job, self.chunks
+        assert job is not None
+        memory = Memory(self.room, 1 if chunks == 1 else 0)
+        job(chunks, *arrays, *self.addresses, memory.address, memory.bytes, *self.numbers)
 
 
 @lru_cache(1024)
@@ -165,7 +164,7 @@ def max_pool(
         which = flat.argmax(1)[:, None]
         return np.take_along_axis(flat, which, 1).reshape(shape), which.reshape(shape)
     y, indices = np.empty(shape, np.float32), np.empty(shape, np.int64)
-    call.run(x, y, indices)
+    call.run(address(x), address(y), address(indices))
     return y, indices
 
 
@@ -242,7 +241,7 @@ def avg_pool(
         total: Array = np.add.reduce(x.reshape(shape[0] * shape[1], -1), 1, initial=np.float32(0))
         return (total / np.float32(divisor or prod(kernel))).reshape(shape)
     y = np.empty(shape, np.float32)
-    call.run(x, y)
+    call.run(address(x), address(y))
     return y
 
 
@@ -261,5 +260,6 @@ def avg_pool_grad(
         rows = out.reshape(shape[0] * shape[1], -1)
         rows[...] = (grad / np.float32(divisor or prod(kernel))).reshape(len(rows), 1)
     else:
-        call.run(dense(grad), out)
+        grad = dense(grad)
+        call.run(address(grad), address(out))
     return out
