@@ -74,7 +74,7 @@ def _has_lead(op: Op, operands: tuple[Argument, ...]) -> bool:
     return (
         operands[0].type == "Tensor"
         and any(op.kind_of(a) == "same" and a.type == "Tensor" for a in operands)
-        and all(a.type in ("Tensor", "Tensor?") or a.is_list and op.kind_of(a) == "index" for a in operands)
+        and all(a.type in ("Tensor", "Tensor?", "Scalar") or a.is_list and op.kind_of(a) == "index" for a in operands)
     )
 
 
@@ -193,6 +193,8 @@ def _operand_condition(op: Op, a: Argument, numbers: bool) -> str:
     kind = op.kind_of(a)
     if a.is_list:
         return f"{a.public}.__class__ in (list, tuple) and not [t for t in {a.public} if t._key is not key.index]"
+    if a.type == "Scalar":
+        return f"({_number(a.public)})"
     if kind == "any":
         match = f"{a.public}._key.level is None and {a.public}._key.device is key.device"
     else:
@@ -293,6 +295,9 @@ def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = 
         elif a.is_list:  # of indices, which have no gradient
             arrays.append(f"*[t._array for t in {n}]")
             continue
+        elif a.type == "Scalar":
+            arrays.append(n)
+            continue
         elif a.type == "Tensor?":
             arrays.append(f"None if {n} is None else {n}._array")
         elif lead is not None and a is not lead and op.kind_of(a) == "same":
@@ -317,6 +322,8 @@ def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = 
 def _shape(a: Argument, array: str) -> str:
     if a.is_list:
         return f"[t._array.shape for t in {a.public}]"
+    if a.type == "Scalar":
+        return "()"
     return f"None if {a.public} is None else {a.public}._array.shape" if a.type == "Tensor?" else f"{array}.shape"
 
 

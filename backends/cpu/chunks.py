@@ -41,8 +41,10 @@ def in_chunks(
 def along_axis(body: Callable[..., Any], *ins: Array, axis: int, **params: Any) -> Any:
     """A kernel along one axis, of one result or a tuple of them: another axis is cut."""
     x = ins[0]
+    if x.size < LARGE:
+        return body(np, *ins, axis=axis, **params)
     cut = max((i for i in range(x.ndim) if i != axis), key=lambda i: (x.shape[i] > 1, -i), default=None)
-    if x.size < LARGE or cut is None:
+    if cut is None:
         return body(np, *ins, axis=axis, **params)
     found: dict[int, Any] = {}
 

@@ -63,6 +63,9 @@ def matmul(x: Array, y: Array) -> Array:
         return gemm(x, y)
     if y.ndim == 2 and x.size:
         return gemm(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
+    (n, k), m = x.shape[-2:], y.shape[-1]
+    if x.size * m < _NATIVE and y.size * n < _NATIVE and _stays_alone(x, n, k, m):
+        return np.matmul(_for_blas(x), _for_blas(y))
     found = _native(x, y, None, _NATIVE)
     return _batched(_for_blas(x), _for_blas(y)) if found is None else found
 

@@ -19,17 +19,15 @@ from flambeau.core import dtype as dt
 
 Ints = tuple[int, ...]
 
-#: What there is machine code for, and from how many elements on that is faster.
-_NATIVE: Final = (
-    "softmax", "log_softmax", "softmax_grad", "log_softmax_grad", "layer_norm", "layer_norm_grad", "rms_norm",
-    "rms_norm_grad", "batch_norm", "batch_norm_sums",
-)  # fmt: skip
-_LEAST: Final = 1 << 13
+_SOFTMAX: Final = ("softmax", "log_softmax", "softmax_grad", "log_softmax_grad")
+_NORMS: Final = ("layer_norm", "layer_norm_grad", "rms_norm", "rms_norm_grad", "batch_norm", "batch_norm_sums")
+#: Elements from which softmax is worth loading the compiler for; the norms always are.
+_LEAST: Final = 1 << 8
 
 
 def bind(table: KernelTable) -> None:
     xp_nn.bodies.bind(table, np)
-    for name in ("softmax", "log_softmax", "softmax_grad", "log_softmax_grad"):
+    for name in _SOFTMAX:
         table.register(name, partial(along_axis, getattr(xp_nn, name)), dt.FLOATS)
     for name in ("layer_norm", "rms_norm"):
         table.register(name, partial(_over_rows, getattr(xp_nn, name)), dt.FLOATS)
@@ -37,8 +35,8 @@ def bind(table: KernelTable) -> None:
         table.register(name, partial(_over_rows_with_sums, getattr(xp_nn, name)), dt.FLOATS)
     table.register("batch_norm", batch_norm, dt.FLOATS)
     table.register("batch_norm_sums", batch_norm_sums, dt.FLOATS)
-    for name in _NATIVE:
-        over(table, name, dt.FLOATS, "nn", _LEAST)
+    for name in (*_SOFTMAX, *_NORMS):
+        over(table, name, dt.FLOATS, "nn", _LEAST if name in _SOFTMAX else 1)
 
 
 def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normalized_shape: Ints, eps: float) -> Array:

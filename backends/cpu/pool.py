@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from math import prod
 from typing import Any, Final
@@ -25,7 +25,6 @@ Ints = tuple[int, ...]
 _CHUNK: Final = 1 << 17  # elements of input that are treated at a time
 _FEW: Final = 16  # elements of a window along an axis that are added one by one
 _LARGE: Final = 1 << 18  # elements of input from which several threads pay
-_WORTH_CODE: Final = 1 << 14  # elements of input
 
 
 def bind(table: KernelTable) -> None:
@@ -157,7 +156,7 @@ def _largest(w: Windows, frame: Array, out: Array) -> Array:
             better |= here & ~held
             better &= here
             held = held | here
-        np.maximum(out, view, out=out)
+        np.copyto(out, view, where=better)  # of zeros of both signs, too, the first
         mask = np.negative(better.view(np.int8))
         which ^= (which ^ which.dtype.type(k)) & mask  # k where better, without a branch for each element
     return which
@@ -264,38 +263,43 @@ def avg_pool_grad(
     return out.reshape(shape)
 
 
-# -- by machine code where there is enough to do, it can be made, and it serves the operands --------
-def _code(name: str, size: int) -> Callable[..., Any]:
-    """The machine code of a kernel, for so many elements; it gives None for what it does not serve."""
-    target = active() if size >= _WORTH_CODE else None
+# -- by machine code where it can be made, and it serves the operands -------------------------------
+def _code(name: str) -> Callable[..., Any]:
+    """The machine code of a kernel; it gives None for what it does not serve."""
+    target = active()
     if target is None:
-        return lambda *arrays, **params: None
-    from flambeau.backends.cpu.native import pool as native  # lazy for start-up: only large work needs it
+        return _not_served
+    from flambeau.backends.cpu.native import pool as native  # lazy for start-up: few programs need it
 
     return partial(getattr(native, name), target)
 
 
+def _not_served(*arrays: Array, **params: Any) -> None:
+    """What stands for machine code where none can be made."""
+
+
+@lru_cache(1024)
 def _sizes(inside: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> Ints:
     return tuple([pool_size(*v, ceil) for v in zip(inside, kernel, stride, padding, dilation, strict=True)])
 
 
 def _max_pool_by_code(x: Array, *, ceil: bool, **window: Ints) -> tuple[Array, Array]:
-    found = _code("max_pool", x.size)(x, outside=_sizes(x.shape[2:], **window, ceil=ceil), **window)
+    found = _code("max_pool")(x, outside=_sizes(x.shape[2:], **window, ceil=ceil), **window)
     return found or max_pool(np.float32(-math.inf), x, ceil=ceil, **window)
 
 
 def _max_pool_grad_by_code(grad: Array, indices: Array, *, shape: Ints) -> Array:
-    found = _code("max_pool_grad", prod(shape))(grad, indices, shape=shape)
+    found = _code("max_pool_grad")(grad, indices, shape=shape)
     return max_pool_grad(grad, indices, shape=shape) if found is None else found
 
 
 def _avg_pool_by_code(x: Array, *, ceil: bool, **params: Any) -> Array:
     kernel = params["kernel"]
     outside = _sizes(x.shape[2:], kernel, params["stride"], params["padding"], (1,) * len(kernel), ceil)
-    found = _code("avg_pool", x.size)(x, outside=outside, **params)
+    found = _code("avg_pool")(x, outside=outside, **params)
     return avg_pool(x, ceil=ceil, **params) if found is None else found
 
 
 def _avg_pool_grad_by_code(grad: Array, *, shape: Ints, ceil: bool, **params: Any) -> Array:
-    found = _code("avg_pool_grad", prod(shape))(grad, shape=shape, outside=tuple(grad.shape[2:]), **params)
+    found = _code("avg_pool_grad")(grad, shape=shape, outside=tuple(grad.shape[2:]), **params)
     return avg_pool_grad(grad, shape=shape, ceil=ceil, **params) if found is None else found

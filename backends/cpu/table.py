@@ -13,15 +13,18 @@ from flambeau.backends.cpu import (
     index,
     linalg,
     losses,
+    median,
     nn,
     optim,
     pool,
+    products,
     random,
     recurrent,
     reduce,
     shape,
     small,
     special,
+    systems,
 )
 from flambeau.backends.generic import generic_table
 
@@ -30,8 +33,8 @@ def build_table(backend: Backend) -> KernelTable:
     """A new table; what stands later replaces what stands before."""
     table = KernelTable("cpu", generic_table(backend))
     modules = (
-        elementwise, reduce, linalg, shape, index, nn, losses, attention, conv, pool, recurrent, optim, random,
-        fourier, special, small,
+        elementwise, reduce, linalg, products, systems, shape, index, nn, losses, median, attention, conv, pool,
+        recurrent, optim, random, fourier, special, small,
     )  # fmt: skip
     for module in modules:
         module.bind(table)

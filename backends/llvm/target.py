@@ -35,6 +35,10 @@ class Target:
     fma: bool
     half: bool
 
+    def __hash__(self) -> int:
+        """That of one field: caches of kernels ask at every call."""
+        return hash(self.features)
+
     @property
     def masks(self) -> bool:
         """Whether a masked load or store is one instruction that costs what a whole one does."""

@@ -28,8 +28,6 @@ def back(result: Array, like: Array) -> Array:
 def _shifted(xp: Namespace, x: Array, axis: int) -> Array:
     """``x`` less its maximum along ``axis``, in memory of its own."""
     x = wide(xp, x)
-    if x.ndim == 0:
-        return xp.subtract(x, x).reshape(())
     return xp.subtract(x, xp.maximum.reduce(x, axis=axis, keepdims=True)) if x.size else x.copy()
 
 

@@ -48,20 +48,28 @@ def _input_vjp(g: Tensor, beta: Tensor | Number) -> Tensor:
     return _scaled(g, cj(beta))
 
 
-def _plus_shape(name: str, result: Callable[[Shape, Shape], Shape], **ranks: int) -> Callable[..., Shape]:
-    """The shape rule of ``name``: ranks and sizes of the factors, and that x broadcasts to their product."""
+def _plus_shape(name: str, result: Callable[[Shape, Shape], Shape | None], **ranks: int) -> Callable[..., Shape]:
+    """The shape rule of ``name``: ranks and sizes of the factors, and that x broadcasts to their product.
+
+    ``result`` gives the product's shape, None where sizes differ that must be equal.
+    """
+
+    first, second = ranks.values()
 
     def infer(x: Shape, a: Shape, b: Shape, beta: Shape = (), alpha: Shape = ()) -> Shape:
+        if len(a) == first and len(b) == second:  # runs before every call
+            found = result(a, b)
+            if found is not None and (x == found or x == found[-1:]):
+                return found
         for (label, ndim), shape in zip(ranks.items(), (a, b), strict=True):
             if len(shape) != ndim:
                 raise ShapeError(f"{name}: {label} must be {ndim}-d, got shape {tuple(shape)}")
-        try:
-            out = result(tuple(a), tuple(b))
-        except ValueError:
+        out = result(tuple(a), tuple(b))
+        if out is None:
             names = " and ".join(f"{n} {tuple(v)}" for n, v in zip(ranks, (a, b), strict=True))
             raise ShapeError(
                 f"{name}: the sizes of {names} do not fit; those summed over (and of the batches) must be equal"
-            ) from None
+            )
         if len(x) > len(out) or any(n not in (1, m) for n, m in zip(reversed(x), reversed(out), strict=False)):
             raise ShapeError(f"{name}: input of shape {tuple(x)} does not broadcast to the product's shape {out}")
         return out
@@ -69,24 +77,21 @@ def _plus_shape(name: str, result: Callable[[Shape, Shape], Shape], **ranks: int
     return infer
 
 
-def _fit(*pairs: tuple[int, int]) -> None:
-    if any(a != b for a, b in pairs):
-        raise ArgumentError("sizes differ")
+def _matrix_shape(a: Shape, b: Shape) -> Shape | None:
+    return (a[0], b[1]) if a[1] == b[0] else None
 
 
-def _matrix_shape(a: Shape, b: Shape) -> Shape:
-    _fit((a[-1], b[-2]), *zip(a[:-2], b[:-2], strict=True))
-    return (*a[:-1], b[-1])
+def _batch_shape(a: Shape, b: Shape) -> Shape | None:
+    return (*a[:2], b[2]) if a[2] == b[1] and a[0] == b[0] else None
 
 
-def _vector_shape(a: Shape, b: Shape) -> Shape:
-    _fit((a[1], b[0]))
-    return (a[0],)
+def _vector_shape(a: Shape, b: Shape) -> Shape | None:
+    return (a[0],) if a[1] == b[0] else None
 
 
 def _plus(
     name: str,
-    shape: Callable[[Shape, Shape], Shape],
+    shape: Callable[[Shape, Shape], Shape | None],
     factors: tuple[str, str],
     ranks: tuple[int, int],
     example: str,
@@ -142,7 +147,7 @@ def addmm_p(mat1: Tensor, mat2: Tensor) -> Tensor:
 
 
 @_plus(
-    "baddbmm", _matrix_shape, ("batch1", "batch2"), (3, 3),
+    "baddbmm", _batch_shape, ("batch1", "batch2"), (3, 3),
     "fb.baddbmm(fb.ones(1, 1, 1), fb.ones(1, 1, 2), fb.ones(1, 2, 1)) -> tensor([[[3.]]])",
     batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
     batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
@@ -153,7 +158,7 @@ def baddbmm_p(batch1: Tensor, batch2: Tensor) -> Tensor:
 
 
 @_plus(
-    "addbmm", lambda a, b: _matrix_shape(a, b)[1:], ("batch1", "batch2"), (3, 3),
+    "addbmm", lambda a, b: (shape := _batch_shape(a, b)) and shape[1:], ("batch1", "batch2"), (3, 3),
     "fb.addbmm(fb.ones(1, 1), fb.ones(2, 1, 2), fb.ones(2, 2, 1)) -> tensor([[5.]])",
     batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
     batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
@@ -453,4 +458,6 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
     if compute_mode not in modes:
         raise ArgumentError(f"cdist: compute_mode must be one of {modes}, got {compute_mode!r}")
-    return cdist_p(x1, x2, p=float(p), mode=compute_mode)
+    if compute_mode == modes[0] and isinstance(x1, Tensor) and isinstance(x2, Tensor) and min(x1.ndim, x2.ndim) > 1:
+        compute_mode = modes[1 if _by_products(x1, x2, compute_mode) else 2]
+    return cdist_p(x1, x2, float(p), compute_mode)

@@ -11,6 +11,7 @@ from typing import Any
 
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import conv as ops
+from flambeau.core.ops.storage import view_p
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.family import family
 
@@ -19,9 +20,11 @@ Sizes = int | Sequence[int]
 
 def sizes(value: Sizes, n: int, name: str) -> tuple[int, ...]:
     """``n`` ints from one int (or a sequence of one) for all axes, or from one for each axis."""
+    if value.__class__ is int:
+        return (value,) * n
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     try:
-        values = tuple(operator.index(v) for v in values)
+        values = tuple(map(operator.index, values))
     except TypeError:
         raise TypeError(f"{name} must be an int or {n} ints, got {value!r}") from None
     if len(values) == 1:
@@ -33,12 +36,18 @@ def sizes(value: Sizes, n: int, name: str) -> tuple[int, ...]:
 
 def batched(input: Tensor, n: int, name: str) -> tuple[Tensor, bool]:
     """The input with a batch axis, and whether one had to be added."""
-    if input.ndim not in (n + 1, n + 2):
+    shape = input._array.shape
+    if len(shape) not in (n + 1, n + 2):
         raise ShapeError(
             f"{name}: expected input of {n + 1} dimensions (unbatched) or {n + 2} (batched), got shape "
             f"{tuple(input.shape)}"
         )
-    return (input.unsqueeze(0), True) if input.ndim == n + 1 else (input, False)
+    return (view_p(input, (1, *shape)), True) if len(shape) == n + 1 else (input, False)
+
+
+def without_batch(out: Tensor) -> Tensor:
+    """The result for an input that had no batch axis."""
+    return view_p(out, tuple(out._array.shape[1:]))
 
 
 def _check_weight(name: str, weight: Tensor, n: int, wanted: str) -> None:
@@ -86,7 +95,7 @@ def conv_nd(
     elif isinstance(padding, str):
         raise ValueError(f"{name}: padding must be ints, 'same' or 'valid', got {padding!r}")
     out: Tensor = ops.conv_p(input, weight, bias, stride, sizes(padding, n, f"{name}: padding"), dilation, groups)
-    return out.squeeze(0) if added else out
+    return without_batch(out) if added else out
 
 
 conv1d, conv2d, conv3d = conv_nd
@@ -137,7 +146,7 @@ def conv_transpose_nd(
     out: Tensor = ops.conv_grad_input_p(input, weight, shape, stride, padding, dilation, groups)
     if bias is not None:
         out = out + bias.to(out.dtype).reshape(-1, *[1] * n)
-    return out.squeeze(0) if added else out
+    return without_batch(out) if added else out
 
 
 conv_transpose1d, conv_transpose2d, conv_transpose3d = conv_transpose_nd
@@ -157,7 +166,7 @@ def unfold(input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Size
     windows = ops.windows(ops.padded(input, padding, padding), kernel, stride, dilation)
     rows = input.shape[1] * kernel[0] * kernel[1]
     out: Tensor = windows.permute(0, 1, 4, 5, 2, 3).reshape(input.shape[0], rows, windows.shape[2] * windows.shape[3])
-    return out.squeeze(0) if added else out
+    return without_batch(out) if added else out
 
 
 def fold(
@@ -186,7 +195,7 @@ def fold(
     shape = (columns.shape[0], 1, *size)
     out: Tensor = ops.conv_grad_input_p(columns, identity, shape, stride, padding, dilation, 1)
     out = out.reshape(input.shape[0], channels, *size)
-    return out.squeeze(0) if added else out
+    return without_batch(out) if added else out
 
 
 def _four(*values: Any) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,7 @@ from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import pool as ops
 from flambeau.core.out import deliver
 from flambeau.core.tensor import Tensor
-from flambeau.nn.functional.conv import Sizes, batched, sizes
+from flambeau.nn.functional.conv import Sizes, batched, sizes, without_batch
 from flambeau.nn.functional.family import family
 
 Pair = tuple[Tensor, Tensor]
@@ -35,16 +35,14 @@ class MaxPool(Protocol):
 
 def _max_pool(
     n: int, input: Tensor, kernel_size: Sizes, stride: Sizes | None, padding: Sizes, dilation: Sizes, ceil_mode: bool
-) -> Pair:
+) -> tuple[Pair, bool]:
+    """Both results, with a batch axis, and whether one had to be added."""
     name = f"max_pool{n}d"
     input, added = batched(input, n, name)
     kernel = sizes(kernel_size, n, f"{name}: kernel_size")
     stride = kernel if stride is None or stride in ((), []) else sizes(stride, n, f"{name}: stride")
     padding, dilation = sizes(padding, n, f"{name}: padding"), sizes(dilation, n, f"{name}: dilation")
-    out, indices = ops.max_pool_p(input, kernel, stride, padding, dilation, ceil_mode)
-    if added:
-        out, indices = out.squeeze(0), indices.squeeze(0)
-    return out, indices
+    return ops.max_pool_p(input, kernel, stride, padding, dilation, ceil_mode), added
 
 
 @family
@@ -57,8 +55,10 @@ def max_pool_nd(
     >>> fb.nn.functional.max_pool{n}d(fb.ones(1, 3{s:8}), 2).shape
     flambeau.Size([1, 3{s:4}])
     """
-    pair = _max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
-    return pair if return_indices else pair[0]
+    (found, indices), added = _max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
+    if return_indices:
+        return (without_batch(found), without_batch(indices)) if added else (found, indices)
+    return without_batch(found) if added else found
 
 
 @family
@@ -71,7 +71,8 @@ def max_pool_nd_with_indices(
     >>> fb.nn.functional.max_pool{n}d_with_indices(fb.ones(1, 3{s:8}), 2)[1].shape
     flambeau.Size([1, 3{s:4}])
     """
-    return _max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
+    pair, added = _max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return (without_batch(pair[0]), without_batch(pair[1])) if added else pair
 
 
 max_pool1d: MaxPool
@@ -99,7 +100,7 @@ def avg_pool_nd(
     stride = kernel if stride is None or stride in ((), []) else sizes(stride, n, f"{name}: stride")
     padding = sizes(padding, n, f"{name}: padding")
     found = ops.avg_pool_p(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    return deliver(name, found.squeeze(0) if added else found, out)
+    return deliver(name, without_batch(found) if added else found, out)
 
 
 _, avg_pool2d, avg_pool3d = avg_pool_nd
@@ -146,7 +147,7 @@ def adaptive_avg_pool_nd(n: int, input: Tensor, output_size: OutputSizes) -> Ten
     name = f"adaptive_avg_pool{n}d"
     input, added = batched(input, n, name)
     out: Tensor = ops.adaptive_avg_pool(input, _output_size(output_size, input, n, name))
-    return out.squeeze(0) if added else out
+    return without_batch(out) if added else out
 
 
 class AdaptiveMaxPool(Protocol):
@@ -163,7 +164,7 @@ def _adaptive_max_pool(n: int, input: Tensor, output_size: OutputSizes) -> Pair:
     _check_inside(name, input)
     input, added = batched(input, n, name)
     out, indices = ops.adaptive_max_pool(input, _output_size(output_size, input, n, name))
-    return (out.squeeze(0), indices.squeeze(0)) if added else (out, indices)
+    return (without_batch(out), without_batch(indices)) if added else (out, indices)
 
 
 @family
@@ -252,7 +253,7 @@ def max_unpool_nd(
     lead, size = tuple(input.shape[:2]), math.prod(spatial)
     zeros = input.new_zeros(*lead, size)
     out: Tensor = zeros.scatter(-1, indices.reshape(input.shape).flatten(2), input.flatten(2)).reshape(*lead, *spatial)
-    return out.squeeze(0) if added else out
+    return without_batch(out) if added else out
 
 
 max_unpool1d, max_unpool2d, max_unpool3d = max_unpool_nd

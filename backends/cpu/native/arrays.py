@@ -42,6 +42,18 @@ def _target(name: str) -> Target | None:
     return found
 
 
+class _Kernels(dict[str, Kernel]):
+    """The native kernels of a module, which is imported at their first call."""
+
+    def __init__(self, module: str):
+        self.module = module
+
+    def __missing__(self, name: str) -> Kernel:
+        found: Kernel = import_module(f"flambeau.backends.cpu.native.{self.module}").KERNELS[name]
+        self[name] = found
+        return found
+
+
 def over(
     table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int, counted: int = 0, planned: int = 0
 ) -> None:
@@ -64,13 +76,14 @@ def over(
 
 
 def _entry(before: Kernel, module: str, name: str, least: int, counted: int) -> Kernel:
+    kernels = _Kernels(module)
+
     @wraps(before)
     def kernel(x: Any, *rest: Any, **params: Any) -> Any:
         size = x.size if counted == 0 else rest[counted - 1].size
         target = active() if size >= least else None
         if target is not None:
-            native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
-            found = native[name](target, x, *rest, **params)
+            found = kernels[name](target, x, *rest, **params)
             if found is not None:
                 return found
         return before(x, *rest, **params)
@@ -158,11 +171,12 @@ def alone(table: KernelTable, names: Iterable[str], dtypes: Iterable[DType], mod
 
 
 def _native_only(module: str, name: str, least: int) -> Kernel:
+    kernels = _Kernels(module)
+
     def kernel(x: Any, *rest: Any, **params: Any) -> Any:
         target = active()
         if target is not None:
-            native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
-            found = native[name](target, x, *rest, **params)
+            found = kernels[name](target, x, *rest, **params)
             if found is not None:
                 return found
         raise Declined(name)

@@ -41,11 +41,11 @@ def unrolled(f: Function, count: Value) -> Sequence[Value]:
 
 
 class Memory:
-    """Zeros for each thread, which start a cache line."""
+    """Zeros for each thread, or for so many, which start a cache line."""
 
-    def __init__(self, floats: int):
+    def __init__(self, floats: int, count: int = 0):
         self.bytes = (floats * 4 + 63) // 64 * 64 + 64
-        self._block = np.zeros(threads.num_threads() * self.bytes + 64, np.uint8)
+        self._block = np.zeros((count or threads.num_threads()) * self.bytes + 64, np.uint8)
         self.address = (address(self._block) + 63) & ~63
 
 

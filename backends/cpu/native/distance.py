@@ -1,4 +1,7 @@
-"""The distances of all pairs of rows of a matrix. Of the gradient a row is made from all its pairs, by itself."""
+"""The distances of all pairs of rows, of one matrix or of two.
+
+Of the gradient a row is made from all its pairs, by itself.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from flambeau.backends.llvm.types import I64, PTR
 Array = np.ndarray[Any, Any]
 Mask = Value | None
 _CHUNK: Final = 1 << 16  # numbers that are subtracted
+_SERVED: Final = (1.0, 2.0, inf)
 
 
 def _number(f: JobFunction, i: Value, j: Value, n: Value) -> Value:
@@ -41,6 +45,22 @@ def forward(target: Target, source: str, p: float) -> Job:
         for j in f.range(i + 1, n):
             here, there = (x + k * count * read.memory.bytes for k in (i, j))
             read.store(f, _distance(f, row, here, there, p), out, _number(f, i, j, n))
+    f.ret()
+    return jobs(f)[0]
+
+
+@cache
+def between(target: Target, source: str, p: float) -> Job:
+    """(x, y, out, rows of all x, rows of a chunk, numbers of a row, rows of an x, rows of a y)."""
+    f = JobFunction(Module(target), f"cdist_{source}", [PTR] * 3 + [I64] * 5)
+    x, y, out, total, per, count, n, m = f.values
+    read, start = lanes(source), f.chunk * per
+    row = Row(f, read, count)
+    for i in f.range(start, folds.least(f, start + per, total)):
+        here, others = x + i * count * read.memory.bytes, y + i // n * m * count * read.memory.bytes
+        for j in f.range(0, m):
+            there = others + j * count * read.memory.bytes
+            read.store(f, _distance(f, row, here, there, p), out, i * m + j)
     f.ret()
     return jobs(f)[0]
 
@@ -111,7 +131,7 @@ def _sizes(x: Array) -> tuple[int, tuple[int, int, int]]:
 
 
 def _served(target: Target, x: Array, p: float, *others: Array) -> bool:
-    return fit(target, x, *others) and x.ndim == 2 and p in (1.0, 2.0, inf)
+    return fit(target, x, *others) and x.ndim == 2 and p in _SERVED
 
 
 def pdist(target: Target, x: Array, *, p: float) -> Array | None:
@@ -134,4 +154,22 @@ def pdist_grad(target: Target, grad: Array, x: Array, out: Array, *, p: float) -
     return found
 
 
-KERNELS: Final[dict[str, Callable[..., Any]]] = {"pdist": pdist, "pdist_grad": pdist_grad}
+def cdist(target: Target, x: Array, y: Array, *, p: float, mode: str) -> Array | None:
+    """The distances of each row of x (..., n, d) to each of y (..., m, d), but where a product is to give them."""
+    if p == 2 and mode != "donot_use_mm_for_euclid_dist" or p not in _SERVED or min(x.ndim, y.ndim) < 2:
+        return None
+    if not fit(target, x, y) or not y.size:
+        return None
+    if x.shape[:-2] != y.shape[:-2]:
+        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        x, y = (np.broadcast_to(v, (*batch, *v.shape[-2:])) for v in (x, y))
+    x, y = dense(x), dense(y)
+    (n, count), m = x.shape[-2:], y.shape[-2]
+    out, total, per = np.empty((*x.shape[:-1], m), x.dtype), x.size // count, max(1, _CHUNK // (m * count))
+    between(target, dtype_name(x.dtype), p)(
+        -(-total // per), address(x), address(y), address(out), total, per, count, n, m
+    )  # fmt: skip
+    return out
+
+
+KERNELS: Final[dict[str, Callable[..., Any]]] = {"pdist": pdist, "pdist_grad": pdist_grad, "cdist": cdist}

@@ -17,14 +17,12 @@ from flambeau.backends.llvm.target import Target
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
-#: Numbers in a plane from which it is taken as a row.
-_PLANE: Final = 16
-
 
 def fit(target: Target, x: Array, *others: Array | None) -> bool:
     """Whether there is something to do on dtypes that are all the same and served."""
-    rest = [v for v in others if v is not None]
-    return bool(x.size) and served(x, target) and all(v.dtype == x.dtype and served(v, target) for v in rest)
+    if not x.size or not served(x, target):
+        return False
+    return not others or all(v is None or v.dtype == x.dtype and served(v, target) for v in others)
 
 
 def dense(x: Array) -> Array:
@@ -40,14 +38,21 @@ def at(x: Array | None) -> int:
 # -- softmax ---------------------------------------------------------------------------------------
 def _softmax(name: str, target: Target, *ins: Array, axis: int) -> Array | None:
     x = ins[-1]
-    if not fit(target, *ins) or x.ndim == 0 or any(v.shape != x.shape for v in ins):
+    if not fit(target, *ins) or x.ndim == 0 or ins[0].shape != x.shape:
         return None
+    if x.flags.c_contiguous and ins[0].flags.c_contiguous:
+        return _softmax_of_dense(name, target, ins, axis % x.ndim)
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))  # as it lies in memory
-    turned = [dense(v.transpose(order)) for v in ins]
-    along = order.index(axis % x.ndim)
-    out = np.empty_like(turned[-1])
-    count, width = x.shape[axis], prod(out.shape[along + 1 :])
-    ps = [address(v) for v in (*turned, out)]
+    turned = tuple([dense(v.transpose(order)) for v in ins])
+    out = _softmax_of_dense(name, target, turned, order.index(axis % x.ndim))
+    return out.transpose(np.argsort(order))
+
+
+def _softmax_of_dense(name: str, target: Target, ins: tuple[Array, ...], axis: int) -> Array:
+    x = ins[-1]
+    out = np.empty(x.shape, x.dtype)
+    count, width = x.shape[axis], prod(x.shape[axis + 1 :])
+    ps = [address(v) for v in (*ins, out)]
     source = dtype_name(x.dtype)
     if width == 1:
         total, per = x.size // count, max(1, rows.CHUNK // count)
@@ -57,7 +62,7 @@ def _softmax(name: str, target: Target, *ins: Array, axis: int) -> Array | None:
         per = max(1, rows.CHUNK // (count * width))
         job = softmax_columns.softmax(target, source, name)
         job(-(-total // per) * blocks, *ps, width, blocks, count, per, total)
-    return out.transpose(np.argsort(order)) if x.ndim > 1 else out
+    return out
 
 
 # -- layer_norm, rms_norm --------------------------------------------------------------------------
@@ -139,10 +144,13 @@ def _sizes(x: Array) -> tuple[int, int, int, int]:
 
 
 def _per_channel(x: Array, *others: Array | None) -> bool:
-    """Whether the planes are rows, or the channels columns, and the others have a number for each channel."""
-    if x.ndim != 2 and prod(x.shape[2:]) < _PLANE:
-        return False
-    return all(v is None or v.shape == x.shape[1:2] for v in others)
+    """Whether there are channels, and the others have a number for each."""
+    return x.ndim > 1 and all(v is None or v.shape == x.shape[1:2] for v in others)
+
+
+def _columns(x: Array) -> bool:
+    """Whether the channels are columns: planes of a single number are no rows."""
+    return x.ndim == 2 or x.size == x.shape[0] * x.shape[1]
 
 
 def batch_norm(
@@ -152,8 +160,9 @@ def batch_norm(
     if not fit(target, x, weight, bias) or not _per_channel(x, weight, bias):
         return None
     x, w, b = dense(x), *(None if v is None else dense(v) for v in (weight, bias))
-    if x.ndim == 2:
-        return norm_columns.batch_norm(target, x, w, b, eps=eps)
+    if _columns(x):
+        flat, *rest = norm_columns.batch_norm(target, x.reshape(x.shape[:2]), w, b, eps=eps)
+        return flat.reshape(x.shape), rest[0], rest[1]
     batch, number, count, per = _sizes(x)
     out, mean, var = np.empty_like(x), np.empty(number, x.dtype), np.empty(number, x.dtype)
     job = channels.batch_norm(target, dtype_name(x.dtype), w is not None, b is not None)
@@ -169,8 +178,8 @@ def batch_norm_sums(target: Target, grad: Array, x: Array, mean: Array) -> tuple
     if not fit(target, x, grad, mean) or not _per_channel(x, mean) or grad.shape != x.shape:
         return None
     g, x, mean = dense(grad), dense(x), dense(mean)
-    if x.ndim == 2:
-        return norm_columns.batch_norm_sums(target, g, x, mean)
+    if _columns(x):
+        return norm_columns.batch_norm_sums(target, g.reshape(x.shape[:2]), x.reshape(x.shape[:2]), mean)
     batch, number, count, per = _sizes(x)
     total, dot = np.empty(number, x.dtype), np.empty(number, x.dtype)
     channels.sums(target, dtype_name(x.dtype))(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from flambeau.backends.cpu.native import pool_rows
 from flambeau.backends.cpu.native.conv import dense, served
 from flambeau.backends.cpu.native.conv_tile import Memory
 from flambeau.backends.cpu.storage import address
+from flambeau.backends.llvm.jobs import Job
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F32
 
@@ -23,7 +24,8 @@ Ints = tuple[int, ...]
 
 _LARGEST: Final = 1 << 30  # of a plane, whose places are counted in 32 bits, and of an axis with what is around it
 _WORK: Final = 1 << 16  # elements of input that a chunk should have
-_CHUNKS: Final = 16  # that there should be, if they can be large enough
+_CHUNKS: Final = 16  # that there should be, if they can be large enough:
+_LEAST: Final = 1 << 12  # elements of one, which take as long as its call
 
 
 class Windows:
@@ -85,7 +87,7 @@ class Windows:
 
     def per_chunk(self, count: int, size: int) -> int:
         """How many of ``count`` pieces of ``size`` elements a chunk has."""
-        return max(1, min(-(-count // _CHUNKS), _WORK // max(size, 1)))
+        return max(1, _LEAST // size, min(-(-count // _CHUNKS), _WORK // size))
 
 
 @lru_cache(256)
@@ -103,31 +105,66 @@ def _starts(outside: int, stride: int, padding: int, dilation: int, lanes: int) 
     return found
 
 
+class _Call(NamedTuple):
+    """What a call of a job is told beside the arrays' addresses: the same for all operands of a shape."""
+
+    outside: Ints  #: The result's shape.
+    is_whole: bool
+    job: Job | None = None
+    chunks: int = 0
+    room: int = 0  #: Floats of memory that a thread needs.
+    tables: tuple[Array, ...] = ()  #: Whose addresses come before the memory's,
+    addresses: Ints = ()
+    numbers: Ints = ()  #: and what comes after it.
+
+    def run(self, *arrays: int) -> None:
+        """Do it on arrays, by their addresses, whose numbers lie one after the other."""
+        job, chunks = self.job, self.chunks
+        assert job is not None
+        memory = Memory(self.room, 1 if chunks == 1 else 0)
+        job(chunks, *arrays, *self.addresses, memory.address, memory.bytes, *self.numbers)
+
+
+@lru_cache(1024)
+def _largest(
+    target: Target, shape: Ints, outside: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> _Call | None:
+    """The call of max pooling; None if it is not served."""
+    w = Windows(shape[2:], outside, kernel, stride, padding, dilation)
+    planes, lanes = shape[0] * shape[1], target.lanes(F32)
+    if not (planes and w.is_served and w.has_real_places()):
+        return None
+    result = (*shape[:2], *outside)
+    if w.is_whole:
+        return _Call(result, True)
+    rows = planes * w.outside[0] * w.outside[1]
+    per_chunk = w.per_chunk(rows, w.inside[2] * w.stride[1])
+    tables = (
+        _starts(w.outside[2], w.stride[2], w.padding[2], w.dilation[2], lanes),
+        _places(w.kernel[2], w.dilation[2], w.stride[2], w.pitch),
+    )
+    width = w.kernel[2] if w.kernel[2] in (2, 3) else 0
+    return _Call(
+        result, False, pool_rows.largest(target, min(w.stride[2], 3), width), -(-rows // per_chunk),
+        w.room(lanes) * (w.kernel[0] * w.kernel[1] + 1), tables, tuple(map(address, tables)),
+        w.numbers(rows, per_chunk, lanes),
+    )  # fmt: skip
+
+
 def max_pool(
     target: Target, x: Array, *, outside: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> tuple[Array, Array] | None:
     """The largest of each window and its index, as the numpy kernel; None if it is not served."""
-    w = Windows(x.shape[2:], outside, kernel, stride, padding, dilation)
-    planes, lanes = x.shape[0] * x.shape[1], target.lanes(F32)
-    if not (planes and served(x) and w.is_served and w.has_real_places()):
+    call = _largest(target, x.shape, outside, kernel, stride, padding, dilation) if served(x) else None
+    if call is None:
         return None
-    x = dense(x)
-    shape = (*x.shape[:2], *outside)
-    if w.is_whole:
-        flat = x.reshape(planes, -1)
+    x, shape = dense(x), call.outside
+    if call.is_whole:
+        flat = x.reshape(shape[0] * shape[1], -1)
         which = flat.argmax(1)[:, None]
         return np.take_along_axis(flat, which, 1).reshape(shape), which.reshape(shape)
     y, indices = np.empty(shape, np.float32), np.empty(shape, np.int64)
-    rows = planes * w.outside[0] * w.outside[1]
-    memory = Memory(w.room(lanes) * (w.kernel[0] * w.kernel[1] + 1))
-    per_chunk = w.per_chunk(rows, w.inside[2] * w.stride[1])
-    starts = _starts(w.outside[2], w.stride[2], w.padding[2], w.dilation[2], lanes)
-    places = _places(w.kernel[2], w.dilation[2], w.stride[2], w.pitch)
-    width = w.kernel[2] if w.kernel[2] in (2, 3) else 0
-    pool_rows.largest(target, min(w.stride[2], 3), width)(
-        -(-rows // per_chunk), address(x), address(y), address(indices), address(starts), address(places),
-        memory.address, memory.bytes, *w.numbers(rows, per_chunk, lanes),
-    )  # fmt: skip
+    call.run(address(x), address(y), address(indices))
     return y, indices
 
 
@@ -138,7 +175,7 @@ def max_pool_grad(target: Target, grad: Array, indices: Array, *, shape: Ints) -
         return None
     grad, indices = dense(grad), dense(indices)
     out, wrong = np.empty(shape, np.float32), np.zeros(1, np.int64)
-    per_chunk = max(1, min(-(-planes // _CHUNKS), _WORK // size))
+    per_chunk = max(1, _LEAST // size, min(-(-planes // _CHUNKS), _WORK // size))
     pool_rows.scattered(target)(
         -(-planes // per_chunk), address(grad), address(indices), address(out), address(wrong), planes, per_chunk,
         grad.size // planes, size,
@@ -166,24 +203,45 @@ def _counts(
     return counts
 
 
+@lru_cache(1024)
+def _mean(
+    target: Target, shape: Ints, outside: Ints, kernel: Ints, stride: Ints, padding: Ints, include_pad: bool,
+    divisor: int | None, backward: bool,
+) -> _Call | None:  # fmt: skip
+    """The call of average pooling, or of its gradient; None if it is not served."""
+    w = Windows(shape[2:], outside, kernel, stride, padding, (1,) * len(kernel))
+    planes, lanes = shape[0] * shape[1], target.lanes(F32)
+    if not (planes and w.is_served):
+        return None
+    result = shape if backward else (*shape[:2], *outside)
+    if w.is_whole:
+        return _Call(result, True)
+    count = planes if backward else planes * w.outside[0] * w.outside[1]
+    per_chunk = w.per_chunk(count, prod(w.inside) if backward else w.inside[2] * w.stride[1])
+    job = (pool_rows.spread if backward else pool_rows.mean)(target, min(w.stride[2], 3))
+    tables = (*w.counts(include_pad, divisor, lanes), _places(w.kernel[2], 1, w.stride[2], w.pitch))
+    return _Call(
+        result, False, job, -(-count // per_chunk), w.room(lanes) + w.inside[2] + lanes, tables,
+        tuple(map(address, tables)), w.numbers(count, per_chunk, lanes),
+    )  # fmt: skip
+
+
 def avg_pool(
     target: Target, x: Array, *, outside: Ints, kernel: Ints, stride: Ints, padding: Ints, count_include_pad: bool,
     divisor: int | None,
 ) -> Array | None:  # fmt: skip
     """The mean of each window; None if it is not served."""
-    w = Windows(x.shape[2:], outside, kernel, stride, padding, (1,) * len(kernel))
-    planes, lanes = x.shape[0] * x.shape[1], target.lanes(F32)
-    if not (planes and served(x) and w.is_served):
+    if not served(x):
         return None
-    x = dense(x)
-    if w.is_whole:
-        total: Array = np.add.reduce(x.reshape(planes, -1), 1, initial=np.float32(0))
-        return (total / np.float32(divisor or prod(kernel))).reshape(*x.shape[:2], *outside)
-    y = np.empty((*x.shape[:2], *outside), np.float32)
-    rows = planes * w.outside[0] * w.outside[1]
-    per_chunk = w.per_chunk(rows, w.inside[2] * w.stride[1])
-    job = pool_rows.mean(target, min(w.stride[2], 3))
-    _run(job, w, rows, per_chunk, lanes, x, y, w.counts(count_include_pad, divisor, lanes))
+    call = _mean(target, x.shape, outside, kernel, stride, padding, count_include_pad, divisor, False)
+    if call is None:
+        return None
+    x, shape = dense(x), call.outside
+    if call.is_whole:
+        total: Array = np.add.reduce(x.reshape(shape[0] * shape[1], -1), 1, initial=np.float32(0))
+        return (total / np.float32(divisor or prod(kernel))).reshape(shape)
+    y = np.empty(shape, np.float32)
+    call.run(address(x), address(y))
     return y
 
 
@@ -192,26 +250,16 @@ def avg_pool_grad(
     count_include_pad: bool, divisor: int | None,
 ) -> Array | None:  # fmt: skip
     """Each element of ``grad`` spread over its window; None if it is not served."""
-    w = Windows(shape[2:], outside, kernel, stride, padding, (1,) * len(kernel))
-    planes, lanes = shape[0] * shape[1], target.lanes(F32)
-    if not (planes and served(grad) and w.is_served):
+    if not served(grad):
+        return None
+    call = _mean(target, tuple(shape), outside, kernel, stride, padding, count_include_pad, divisor, True)
+    if call is None:
         return None
     out = np.empty(shape, np.float32)
-    if w.is_whole:
-        out.reshape(planes, -1)[...] = (grad / np.float32(divisor or prod(kernel))).reshape(planes, 1)
-        return out
-    per_chunk = w.per_chunk(planes, prod(w.inside))
-    job = pool_rows.spread(target, min(w.stride[2], 3))
-    _run(job, w, planes, per_chunk, lanes, dense(grad), out, w.counts(count_include_pad, divisor, lanes))
+    if call.is_whole:
+        rows = out.reshape(shape[0] * shape[1], -1)
+        rows[...] = (grad / np.float32(divisor or prod(kernel))).reshape(len(rows), 1)
+    else:
+        grad = dense(grad)
+        call.run(address(grad), address(out))
     return out
-
-
-def _run(
-    job: Any, w: Windows, count: int, per_chunk: int, lanes: int, source: Array, out: Array, counts: list[Array]
-) -> None:
-    memory = Memory(w.room(lanes) + w.inside[2] + lanes)
-    places = _places(w.kernel[2], 1, w.stride[2], w.pitch)
-    job(
-        -(-count // per_chunk), address(source), address(out), *map(address, counts), address(places), memory.address,
-        memory.bytes, *w.numbers(count, per_chunk, lanes),
-    )  # fmt: skip

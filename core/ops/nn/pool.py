@@ -32,6 +32,7 @@ def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, 
     return count
 
 
+@lru_cache(1024)
 def _sizes(name: str, x: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: bool) -> Shape:
     n = len(kernel)
     name = f"{name}{n}d"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,13 @@ def _distances() -> Iterator[Case]:
         x[1] = x[0]  # where the distance is 0, so is its gradient
         for p in (1.0, 2.0, np.inf):
             yield lambda x, p=p: F.pdist(x, p), [x], (0,)
+    for left, right in (((3, 4), (5, 4)), ((2, 1, 20, 33), (3, 30, 33)), ((70, 40), (2, 40)), ((1, 1), (1, 1))):
+        for p in (1.0, 2.0, np.inf):
+            yield partial(_exactly, p), [floats(*left), floats(*right, seed=1)], (0, 1)
+
+
+def _exactly(p: float, x: fb.Tensor, y: fb.Tensor) -> fb.Tensor:
+    return fb.cdist(x, y, p, "donot_use_mm_for_euclid_dist")
 
 
 FAMILIES: dict[str, Callable[[], Iterator[Case]]] = {

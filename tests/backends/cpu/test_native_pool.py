@@ -168,6 +168,9 @@ def test_chunks_in_any_order_and_in_several_threads_give_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, c: Case
 ) -> None:
     expected = all_four(TARGETS[0], c)
+    monkeypatch.setattr(native, "_LEAST", 1)  # several chunks of little work, too
+    for planned in (native._largest, native._mean):
+        planned.cache_clear()
     counts = by_two_threads(monkeypatch)
     with config.override(num_threads=2):
         found = all_four(TARGETS[0], c)
@@ -235,9 +238,7 @@ def test_what_is_not_served_is_left_to_numpy() -> None:
 
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float16], ids=lambda d: d.name)
 @pytest.mark.parametrize(("size", "code"), [(4, "host"), (96, "host"), (96, "none")])
-def test_the_table_uses_them_where_there_is_enough_to_do(
-    monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int, code: str
-) -> None:
+def test_the_table_uses_them_at_any_size(monkeypatch: pytest.MonkeyPatch, dtype: Any, size: int, code: str) -> None:
     used: list[str] = []
     for name in ("max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad"):
         monkeypatch.setattr(native, name, lambda *a, _n=name, **p: used.append(_n))  # None: numpy does it
@@ -249,7 +250,7 @@ def test_the_table_uses_them_where_there_is_enough_to_do(
         assert kernel("max_pool_grad", dtype)(grad, indices, shape=x.shape).dtype == dtype.numpy
         assert kernel("avg_pool", dtype)(x, **params, **counts).dtype == dtype.numpy
         assert kernel("avg_pool_grad", dtype)(grad, shape=x.shape, **params, **counts).dtype == dtype.numpy
-    assert len(used) == (4 if size == 96 and code == "host" else 0)
+    assert len(used) == (4 if code == "host" else 0)
 
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
