@@ -10,6 +10,7 @@ the first call on would load the compiler for a program of one line, and a later
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ from flambeau.core.locks import fork_safe
 
 if TYPE_CHECKING:
     from flambeau.backends.llvm.ir import Function, Value  # lazy for start-up
+    from flambeau.core.expr import Program  # likewise
 
 Array = np.ndarray[Any, Any]
 
@@ -145,26 +147,37 @@ def _by_position(native: Kernel, arity: int) -> Kernel:
 
 
 def _built(dtype: DType, sources: dict[str, str], before: dict[str, Kernel]) -> dict[str, Kernel]:
-    """The built-ins by name; none where none can be made, which changes nothing but the time."""
-    target = active()
-    if target is None:
+    """The built-ins of a dtype by name; none where none can be made, which changes nothing but the time."""
+    if active() is None:
         return {}
-    from flambeau.backends.llvm import calls, cpython, printer  # what small programs do not need
-    from flambeau.backends.llvm.module import Module
-    from flambeau.core.expr import lower, parse
+    from flambeau.backends.llvm import printer  # what small programs do not need
+    from flambeau.core.expr import lower, parse  # likewise
 
-    if cpython.unsuited():
-        return {}
-    module, functions = Module(target), {}
+    programs = {}
     for name, source in sources.items():
         operands = _operands(source)
         inputs = (dt.bool_, dtype, dtype) if name == "where" else (dtype,) * len(operands)
         result = dt.bool_ if name in _COMPARISONS else dtype
-        program = lower(parse(source, operands), inputs, result, printer.native)
+        programs[name] = lower(parse(source, operands), inputs, result, printer.native)
+    return built(programs, before)
 
-        def body(f: Function, *values: Value, program: Any = program) -> Value:
+
+def built(programs: Mapping[str, Program], before: Mapping[str, Kernel]) -> dict[str, Kernel]:
+    """Built-ins of some programs by name, each over the kernel before; none where none can be made."""
+    target = active()
+    if target is None:
+        return {}
+    from flambeau.backends.llvm import calls, cpython, printer  # what small programs do not need
+    from flambeau.backends.llvm.module import Module  # likewise
+
+    if cpython.unsuited():
+        return {}
+    module, functions = Module(target), {}
+    for name, program in programs.items():
+
+        def body(f: Function, *values: Value, program: Program = program) -> Value:
             return printer.print_program(f, program, values)
 
-        made = calls.elementwise_builtin(module, name, body, inputs, result, zero_dims=True)
+        made = calls.elementwise_builtin(module, name, body, program.inputs, program.out, zero_dims=True)
         functions[made] = before[name]
-    return {f.symbol: built for f, built in zip(functions, calls.builtins(functions), strict=True)}
+    return {f.symbol: found for f, found in zip(functions, calls.builtins(functions), strict=True)}
