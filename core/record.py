@@ -196,6 +196,7 @@ class Op:
 
     functional: Op | None = None  # of an in-place form, the op that it is derived from
     perform: Callable[..., Any] | None = None  # of an in-place form: how it runs
+    spelled: Callable[..., Any] | None = None  # of a view: its one param from what a call gave and the input's shape
 
     def __init__(self, schema: str, family: Family = GENERAL, **fields: Unpack[Fields]):
         self.schema: Schema = parse(schema)
