@@ -25,6 +25,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.errors import is_of_the_call, not_a_tensor
 from flambeau.core.exchange import from_numpy
 from flambeau.core.graph import View, make_view
+from flambeau.core.keys import Key
 from flambeau.core.locks import fork_safe
 from flambeau.core.out import deliver
 from flambeau.core.overrides import ARMED, NOTHING, intercept, met
@@ -127,6 +128,8 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         View=View,
         make_view=make_view,
         infer=op.infer,
+        shortcut=op.shortcut,
+        Key=Key,
         DType=DType,
         tensor_of=dispatch.tensor_of,
         result_dtype=op.dtype.out,

@@ -180,6 +180,7 @@ class Facts(TypedDict, total=False):
     numbers: bool  #: takes numbers alone, too
     negative: Callable[[Sequence[Any]], None]  #: looks at a negative int given for the second operand, and may raise
     keywords: Mapping[str, Callable[[list[Any], Any], None]]  #: more keywords of the public function, such as alpha
+    shortcut: tuple[frozenset[DType], Callable[[Any], Any]]  #: the dtypes of its one operand where it is this function
 
 
 class Fields(Facts, total=False):
@@ -228,6 +229,7 @@ class Op:
         self.numbers = fields.get("numbers", False)
         self.negative = fields.get("negative")
         self.keywords = fields.get("keywords", {})
+        self.shortcut = fields.get("shortcut")
         self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
         self.gradients = _gradients(self, fields.get("vjp"))
         self.samples: Callable[..., Any] | None = None

@@ -146,6 +146,8 @@ def source(op: Op) -> str:
     if op.family is VIEW:
         return view_source(op)
     head = f"def {op.name}({_signature(op)}, **kw):"
+    if op.shortcut is not None:
+        return "\n".join([head, *_shortcut_lines(op.schema.operands[0].public), f"    return {_slow_call(op)}"]) + "\n"
     if not has_fast_path(op):
         return f"{head}\n    return {_slow_call(op)}\n"
     op, aliases = _without_collisions(op)
@@ -154,6 +156,17 @@ def source(op: Op) -> str:
         f"{head}\n{aliases}    if kw: return {_slow_call(op)}\n    try:\n{body}\n"
         f"{_FAILED[0]}\n{_FAILED[1]}\n    return {_slow_call(op)}\n"
     )
+
+
+def _shortcut_lines(x: str) -> list[str]:
+    """The case in which an op is another function, or gives its operand itself; an overriding class is asked before."""
+    return [
+        "    try:",
+        f"        key = {x}._key",
+        "        if not kw and key.dtype in shortcut[0] and key.__class__ is Key and key.level is None:",
+        f"            if get().plain: return shortcut[1]({x})",
+        *_FAILED,
+    ]
 
 
 def _without_collisions(op: Op) -> tuple[Op, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack, overload
+from typing import Any, Final, Unpack, overload
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
@@ -328,6 +328,7 @@ def _bool_to_int(d: dt.DType) -> dt.DType:
 
 # -- arithmetic --------------------------------------------------------------------------------------
 positive_p = unary("positive", lambda g: g, "x", dtype=numeric, linear=["x"], inplace=True, operator="pos",
+    shortcut=(numeric.accepts, lambda x: x),
     doc="input itself", example="fb.positive(fb.tensor([1.0, -2.0])) -> tensor([ 1., -2.])")
 sign_p = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, 0))", dtype=ordered, inplace=True,
     doc="-1, 0 or 1", example="fb.sign(fb.tensor([-3.0, 0.0, 2.0])) -> tensor([-1.,  0.,  1.])")
@@ -547,7 +548,11 @@ relu_p = unary("relu", lambda g, out: relu_grad_p(g, out), "where(x != x, x, max
 
 # fmt: on
 # -- complex -----------------------------------------------------------------------------------------
-@composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)), aliases=["conj_physical"])
+_REALS: Final = frozenset((*dt.BOOLS, *dt.REALS))
+
+
+@composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)), aliases=["conj_physical"],
+           shortcut=(_REALS, lambda x: x))  # fmt: skip
 def conj_p(x: Tensor) -> Tensor:
     """The complex conjugate; a real tensor as it is.
 
@@ -586,7 +591,7 @@ def _sgn_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
 
 
 sgn_p: OpFunction[Tensor] = composite("sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp={"x": _sgn_vjp},
-                                      inplace=True)(_sgn)  # fmt: skip
+                                      inplace=True, shortcut=(_REALS, sign_p))(_sgn)  # fmt: skip
 
 
 @public("where", function=False, guard=False)
