@@ -7,6 +7,7 @@ expression, the parent tables. And which device new tensors go to.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from flambeau.backends.base import Array, Backend, HostArray, Kernel
@@ -31,12 +32,19 @@ def _is_safe(value: Any) -> bool:
     return bool(value == value and value != 0)
 
 
+#: The dtypes of results by the names of their keys.
+_RESULTS: Final[dict[str, Callable[[DType], DType]]] = {
+    "boolean": lambda d: dt.bool_, "index": lambda d: dt.int64, "real": DType.to_real, "paired": DType.to_complex,
+}  # fmt: skip
+
+
 class Key:
     """The dispatch key of a tensor: one object for (level, device, dtype), interned.
 
     ``key.add`` is the kernel that serves ``add`` for it, or None: looked up once, then an attribute.
     ``key.add_`` is the same kernel with ``out`` as its last positional argument.
-    ``boolean``, ``index`` and ``real`` are the keys of the results of comparisons, of argmax, of abs.
+    ``boolean``, ``index``, ``real`` and ``paired`` are the keys of the results of comparisons, of argmax, of abs and
+    of view_as_complex.
     ``stored`` is the dtype that the arrays have; another one than ``dtype`` where the device lacks that
     (:mod:`flambeau.core.stored`).
     """
@@ -65,8 +73,8 @@ class Key:
         self.ints, self.exact_ints = (numbers, exact) if is_number else (None, None)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("boolean", "index", "real"):
-            kind = {"boolean": dt.bool_, "index": dt.int64, "real": self.dtype.to_real()}[name]
+        if name in _RESULTS:
+            kind = _RESULTS[name](self.dtype)
             found: Any = self if kind is self.dtype else self.sibling(kind)
         elif name in OPS:
             found = find_kernel(self, OPS[name])
@@ -184,7 +192,7 @@ def writing(kernel: Kernel | None) -> Kernel | None:
 _FIELDS = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
                      "exact_floats", "exact_ints"})  # fmt: skip
 _FIXED = frozenset({"_guarded", "level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
-                    "exact_floats", "exact_ints", "boolean", "index", "real"})  # fmt: skip
+                    "exact_floats", "exact_ints", "boolean", "index", "real", "paired"})  # fmt: skip
 
 
 def key_for(d: Device, dtype: DType) -> Key:

@@ -35,7 +35,8 @@ _OWN_NAMES = frozenset(
 )
 #: What fails is said by the uniform path; but where the stack is full it would fail again, twice at each of its levels.
 _FAILED = ("    except RecursionError: raise", "    except Exception: pass")
-_RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real": "key.real"}
+_RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real": "key.real",
+               "complex": "key.paired"}  # fmt: skip
 
 
 def _signature(op: Op) -> str:

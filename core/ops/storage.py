@@ -267,7 +267,7 @@ view_as_complex_p: OpFunction[Tensor] = view_op(
     "view_as_complex(x: Tensor) -> Tensor",
     lambda x: layout.complex_shape(x),
     lambda g: view_as_real_p(g),
-    dtype=DTypeRule("as_complex", result=lambda d, p: d.to_complex(), accepts=(dt.float32, dt.float64), promotes=False),
+    dtype=DTypeRule("as_complex", result="complex", accepts=(dt.float32, dt.float64), promotes=False),
     doc="A last axis of (real, imaginary) as complex numbers.",
 )
 
