@@ -54,6 +54,8 @@ def slow(
             return found
     try:
         out = kw.pop("out", None) if kw else None
+        if kw and out is None and (found := _with_keyword(op, args, kw)) is not None:
+            return found
         operands, bound = bind(op, args, params, kw)
         if isinstance(out, Tensor):
             require_no_partial_overlap(op.name, out, operands)
@@ -67,6 +69,20 @@ def slow(
         if is_of_the_call(error, op.name):
             raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
         raise
+
+
+def _with_keyword(op: Op, args: Sequence[Any], kw: dict[str, Any]) -> Any:
+    """The op on tensors of one kind whose operands a keyword such as ``alpha`` changes; None for other calls."""
+    x, y = args if len(args) == 2 else (None, None)
+    if len(kw) != 1 or x.__class__ is not Tensor or y.__class__ is not Tensor or x._key is not y._key:
+        return None
+    ((name, value),) = kw.items()
+    current = state.get()
+    if name not in op.keywords or value.__class__ is not float or current is None or not current.plain:
+        return None
+    operands = [x, y]
+    op.keywords[name](operands, value)
+    return op.function(*operands)
 
 
 def _as_called(

@@ -6,6 +6,7 @@ expression, the parent tables. And which device new tensors go to.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -56,6 +57,7 @@ class Key:
     truth: bool  # bools held as 0 and 1 in another dtype
     backend: Backend
     array: type
+    zeros: dict[float, Any]  # constants of 0 by their sign
     floats: Cache[Any, Any] | None  # cached 0-d constants, for floating dtypes
     ints: Cache[Any, Any] | None  # None for bools, which numbers promote, and inside levels
     exact_floats: Cache[Any, Any] | None  # the same, of numbers that fit in the dtype: for ops that do not wrap around
@@ -66,6 +68,7 @@ class Key:
         self.stored = backend.stored(dtype, device.number) or dtype
         self.truth = dtype is dt.bool_ and self.stored is not dtype
         self.array = backend.array if level is None else level.payload
+        self.zeros = {}
         numbers = Cache(self.constant, keep=_is_safe, limit=1000)
         exact = Cache(self._exact, keep=_is_safe, limit=1000)
         is_float, is_number = (level is None and dtype.category >= least for least in (dt.FLOATING, dt.INTEGER))
@@ -110,6 +113,14 @@ class Key:
         """The operand that kernels get for a Python number."""
         if self.level is not None:
             return value
+        if value == 0 and value.__class__ in (float, int):  # which `_is_safe` keeps out of the other caches
+            sign = math.copysign(1.0, value)
+            if sign not in self.zeros:
+                self.zeros[sign] = self._constant(value)
+            return self.zeros[sign]
+        return self._constant(value)
+
+    def _constant(self, value: Any) -> Any:
         dt.check_int("the number", value)
         if self.stored is not self.dtype:
             value = self.element(value)
@@ -189,10 +200,9 @@ def writing(kernel: Kernel | None) -> Kernel | None:
     return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
 
 
-_FIELDS = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
+_FIELDS = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "zeros", "floats", "ints",
                      "exact_floats", "exact_ints"})  # fmt: skip
-_FIXED = frozenset({"_guarded", "level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
-                    "exact_floats", "exact_ints", "boolean", "index", "real", "paired"})  # fmt: skip
+_FIXED = _FIELDS | {"_guarded", *_RESULTS}
 
 
 def key_for(d: Device, dtype: DType) -> Key:

@@ -118,11 +118,16 @@ def _by_square(part: Tensor | Number, x: Tensor | Number, y: Tensor | Number) ->
 
 def _scaled(operands: list[Tensor | Number], alpha: Number) -> None:
     """``alpha`` times the second operand, in the dtype of the result, in which it must fit."""
+    other = operands[1]
+    if alpha.__class__ is float and isinstance(other, Tensor) and isinstance(operands[0], Tensor):
+        key = other._key
+        if operands[0]._key is key and key.dtype.category == dt.FLOATING and dt.holds(key.dtype, alpha):
+            operands[1] = other * alpha
+            return
     target = compute_dtype(OPS["cat"], (operands,))
     check_alpha(alpha, target)
     if alpha == 1 and not isinstance(alpha, complex):
         return
-    other = operands[1]
     if target is dt.bool_:
         operands[1] = other & bool(alpha) if isinstance(other, Tensor) else bool(other and alpha)
     else:

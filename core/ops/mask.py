@@ -64,7 +64,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
         fits = key.dtype not in dt.LOW_PRECISION or dt.holds(key.dtype, value)
         if fits and key.dtype.category == dt.FLOATING and key.level is None and state is not None and state.plain:
             try:
-                return where(mask, value, input)  # which has a way of its own for numbers
+                return where(mask, value, input)
             except NumberError:  # of a number that does not fit
                 pass
     return masked_fill_p(input, mask, value)

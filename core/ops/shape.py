@@ -43,7 +43,7 @@ def sizes_of(name: str, size: Sequence[object], label: str = "size") -> Shape:
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
     try:
-        return tuple(operator.index(n) for n in size)  # type: ignore[arg-type]  # TypeError is caught
+        return tuple(map(operator.index, size))  # type: ignore[arg-type]  # TypeError is caught
     except TypeError:
         raise TypeError(f"{name}: {label} must be ints, got {tuple(size)!r}") from None
 

@@ -389,7 +389,7 @@ def filled(x: Tensor, value: Number) -> bool:
     else:
         known = None if kind is not int else key.exact_ints if value else key.ints
     try:
-        return known is not None and written(x, known[value])
+        return known is not None and written(x, known[value] if value else key.constant(value))
     except NumberError:
         return False
 
