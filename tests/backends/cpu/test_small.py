@@ -26,7 +26,8 @@ from flambeau.core.record import ELEMENTWISE, OPS, Op
 
 pytestmark = pytest.mark.skipif(calls.unavailable() is not None, reason="no built-ins here")
 
-CASES = [(dtype, name) for dtype, sources in small.SOURCES.items() for name in sources]
+ALL = {dtype: small.SOURCES[dtype] | small.RARE.get(dtype, {}) for dtype in small.SOURCES}
+CASES = [(dtype, name) for dtype, sources in ALL.items() for name in sources]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def tables() -> tuple[KernelTable, KernelTable]:
         plain = build_table(backend)
         changed = build_table(backend)
     with config.override(cpu_code="host"):
-        for dtype, sources in small.SOURCES.items():
+        for dtype, sources in ALL.items():
             waiting = small._Waiting(changed, dtype, sources)
             waiting.enter()
             waiting.change()
@@ -69,7 +70,7 @@ def _bits(x: np.ndarray[Any, Any]) -> bytes:
 
 def _operands(dtype: DType, name: str, shapes: list[tuple[int, ...]]) -> list[np.ndarray[Any, Any]]:
     kinds = (dt.bool_, dtype, dtype) if name == "where" else (dtype,) * 2
-    arity = len(small._operands(small.SOURCES[dtype][name]))
+    arity = len(small._operands(ALL[dtype][name]))
     return [
         _values(kind, int(np.prod(shape)), i).reshape(shape)
         for i, (kind, shape) in enumerate(zip(kinds[:arity], shapes, strict=False))
@@ -165,6 +166,17 @@ def test_built_ins_come_after_so_many_calls_for_all_functions_of_the_dtype() -> 
         for name, native in (("add", np.add), ("neg", np.negative)):
             built: Any = table.find(name, dt.float32)
             assert built.__self__ is native
+
+
+def test_calls_of_many_elements_count_for_several() -> None:
+    with config.override(cpu_code="host"):
+        table, waiting = _waiting()
+        x = np.ones(10_000, "f4")
+        for _ in range(small.CALLS // 4):
+            kernel = table.find("neg", dt.float32)
+            assert kernel is not None
+            kernel(x)
+        assert waiting.done
 
 
 def test_kernel_that_somebody_registered_meanwhile_stays() -> None:
