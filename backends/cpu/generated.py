@@ -32,13 +32,33 @@ _MANY: Final = 8
 CALLS: Final = 500
 
 
-def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
+def _clamp(x: Array, low: Array, high: Array, out: Array) -> bool:
     np.maximum(x, low, out=out)
     np.minimum(out, high, out=out)
+    return True
 
 
-#: Expressions that a few of numpy's calls do quicker on small operands.
-_DIRECT: Final[dict[str, Callable[..., None]]] = {"clamp": _clamp}
+def _elu(x: Array, alpha: Array, scale: Array, rate: Array, out: Array) -> bool:
+    """The same steps, but for products with 1; numbers beside a small array, or it is not served."""
+    if out.size >= _FEW or alpha.ndim or scale.ndim or rate.ndim:
+        return False
+    below = np.minimum(x, _ZERO[x.dtype], out=...)
+    if rate.item() != 1:
+        np.multiply(below, rate, below)
+    np.expm1(below, below)
+    one = scale.item() == 1  # a number of Python: comparing arrays takes longer than a product
+    if not one or alpha.item() != 1:
+        np.multiply(below, np.multiply(scale, alpha), below)
+    np.copyto(below, x if one else np.multiply(scale, x), where=np.greater(x, _ZERO[x.dtype]))
+    np.copyto(out, below)
+    return True
+
+
+_ZERO: Final = {d.numpy: np.zeros((), d.numpy) for d in dt.FLOATS}
+#: Elements from which a choice by numpy's mask mispredicts more branches than it saves calls.
+_FEW: Final = 1024
+#: Expressions that a few of numpy's calls do quicker on small operands; False for what they do not serve.
+_DIRECT: Final[dict[str, Callable[..., bool]]] = {"clamp": _clamp, "elu": _elu}
 
 #: Steps whose results are the same to the bit wherever they are computed.
 _EXACT: Final = frozenset({
@@ -146,10 +166,8 @@ def _made(asked: Asked, changed: Callable[[], None]) -> Kernel:
             waiting.change()
         if target.size > limit:
             return large(*ins, out=out)
-        if direct is None:
+        if direct is None or not direct(*ins, target):
             block(*ins, target, *[empty(shape, b) for b in buffers])
-        else:
-            direct(*ins, target)
         return target
 
     exact = code != "none" and is_exact(compiled.program)

@@ -195,7 +195,9 @@ class _Run:
         if node.plain and node.op.compiled is None:  # a view's, built when it was asked for
             compiled(node.op)
         try:
-            inputs = node.op.compiled.backward(node, grad, self.create) if node.plain else node.backward(grad, self.create)
+            inputs = (
+                node.op.compiled.backward(node, grad, self.create) if node.plain else node.backward(grad, self.create)
+            )
         except Exception as error:
             if not getattr(error, "__notes__", None):
                 error.add_note(
