@@ -89,9 +89,13 @@ class KernelTable:
         """Add a kernel; for dtypes that an earlier one of this table serves too, the later one wins."""
         entry = Registered(fn, None if dtypes is None else frozenset(dtypes), self.source)
         self._entries.setdefault(name, []).insert(0, entry)
+        self.changed()
+        return fn
+
+    def changed(self) -> None:
+        """Tell those who keep kernels to look them up anew."""
         for notify in self.on_change:
             notify()
-        return fn
 
     def kernel(self, name: str, dtypes: Iterable[DType] | None = None) -> Callable[[Kernel], Kernel]:
         """The decorator form of :meth:`register`."""

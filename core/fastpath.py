@@ -25,6 +25,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.errors import is_of_the_call, not_a_tensor
 from flambeau.core.exchange import from_numpy
 from flambeau.core.graph import View, make_view
+from flambeau.core.keys import Key
 from flambeau.core.locks import fork_safe
 from flambeau.core.out import deliver
 from flambeau.core.overrides import ARMED, NOTHING, intercept, met
@@ -53,6 +54,8 @@ def slow(
             return found
     try:
         out = kw.pop("out", None) if kw else None
+        if kw and out is None and (found := _with_keyword(op, args, kw)) is not None:
+            return found
         operands, bound = bind(op, args, params, kw)
         if isinstance(out, Tensor):
             require_no_partial_overlap(op.name, out, operands)
@@ -66,6 +69,20 @@ def slow(
         if is_of_the_call(error, op.name):
             raise error.with_traceback(None)  # noqa: B904  # it keeps the cause that it has
         raise
+
+
+def _with_keyword(op: Op, args: Sequence[Any], kw: dict[str, Any]) -> Any:
+    """The op on tensors of one kind whose operands a keyword such as ``alpha`` changes; None for other calls."""
+    x, y = args if len(args) == 2 else (None, None)
+    if len(kw) != 1 or x.__class__ is not Tensor or y.__class__ is not Tensor or x._key is not y._key:
+        return None
+    ((name, value),) = kw.items()
+    current = state.get()
+    if name not in op.keywords or value.__class__ is not float or current is None or not current.plain:
+        return None
+    operands = [x, y]
+    op.keywords[name](operands, value)
+    return op.function(*operands)
 
 
 def _as_called(
@@ -127,6 +144,8 @@ def _fill(scope: dict[str, Any], op: Op) -> None:
         View=View,
         make_view=make_view,
         infer=op.infer,
+        shortcut=op.shortcut,
+        Key=Key,
         DType=DType,
         tensor_of=dispatch.tensor_of,
         result_dtype=op.dtype.out,

@@ -343,7 +343,12 @@ class View:
     @property
     def params(self) -> dict[str, Any]:
         found = self.made[3]
-        return found if found.__class__ is dict else {self.made[2].schema.params[0].name: found}
+        if found.__class__ is dict:
+            return found
+        op = self.made[2]
+        if op.spelled is not None:
+            found = op.spelled(found, self.in_shape)
+        return {op.schema.params[0].name: found}
 
     @property
     def box(self) -> Box:

@@ -6,7 +6,9 @@ expression, the parent tables. And which device new tensors go to.
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from flambeau.backends.base import Array, Backend, HostArray, Kernel
@@ -31,12 +33,19 @@ def _is_safe(value: Any) -> bool:
     return bool(value == value and value != 0)
 
 
+#: The dtypes of results by the names of their keys.
+_RESULTS: Final[dict[str, Callable[[DType], DType]]] = {
+    "boolean": lambda d: dt.bool_, "index": lambda d: dt.int64, "real": DType.to_real, "paired": DType.to_complex,
+}  # fmt: skip
+
+
 class Key:
     """The dispatch key of a tensor: one object for (level, device, dtype), interned.
 
     ``key.add`` is the kernel that serves ``add`` for it, or None: looked up once, then an attribute.
     ``key.add_`` is the same kernel with ``out`` as its last positional argument.
-    ``boolean``, ``index`` and ``real`` are the keys of the results of comparisons, of argmax, of abs.
+    ``boolean``, ``index``, ``real`` and ``paired`` are the keys of the results of comparisons, of argmax, of abs and
+    of view_as_complex.
     ``stored`` is the dtype that the arrays have; another one than ``dtype`` where the device lacks that
     (:mod:`flambeau.core.stored`).
     """
@@ -48,6 +57,7 @@ class Key:
     truth: bool  # bools held as 0 and 1 in another dtype
     backend: Backend
     array: type
+    zeros: dict[float, Any]  # constants of 0 by their sign
     floats: Cache[Any, Any] | None  # cached 0-d constants, for floating dtypes
     ints: Cache[Any, Any] | None  # None for bools, which numbers promote, and inside levels
     exact_floats: Cache[Any, Any] | None  # the same, of numbers that fit in the dtype: for ops that do not wrap around
@@ -58,6 +68,7 @@ class Key:
         self.stored = backend.stored(dtype, device.number) or dtype
         self.truth = dtype is dt.bool_ and self.stored is not dtype
         self.array = backend.array if level is None else level.payload
+        self.zeros = {}
         numbers = Cache(self.constant, keep=_is_safe, limit=1000)
         exact = Cache(self._exact, keep=_is_safe, limit=1000)
         is_float, is_number = (level is None and dtype.category >= least for least in (dt.FLOATING, dt.INTEGER))
@@ -65,8 +76,8 @@ class Key:
         self.ints, self.exact_ints = (numbers, exact) if is_number else (None, None)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("boolean", "index", "real"):
-            kind = {"boolean": dt.bool_, "index": dt.int64, "real": self.dtype.to_real()}[name]
+        if name in _RESULTS:
+            kind = _RESULTS[name](self.dtype)
             found: Any = self if kind is self.dtype else self.sibling(kind)
         elif name in OPS:
             found = find_kernel(self, OPS[name])
@@ -102,6 +113,14 @@ class Key:
         """The operand that kernels get for a Python number."""
         if self.level is not None:
             return value
+        if value == 0 and value.__class__ in (float, int):  # which `_is_safe` keeps out of the other caches
+            sign = math.copysign(1.0, value)
+            if sign not in self.zeros:
+                self.zeros[sign] = self._constant(value)
+            return self.zeros[sign]
+        return self._constant(value)
+
+    def _constant(self, value: Any) -> Any:
         dt.check_int("the number", value)
         if self.stored is not self.dtype:
             value = self.element(value)
@@ -181,10 +200,9 @@ def writing(kernel: Kernel | None) -> Kernel | None:
     return lambda *arrays: kernel(*arrays[:-1], out=arrays[-1])
 
 
-_FIELDS = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
+_FIELDS = frozenset({"level", "device", "dtype", "stored", "truth", "backend", "array", "zeros", "floats", "ints",
                      "exact_floats", "exact_ints"})  # fmt: skip
-_FIXED = frozenset({"_guarded", "level", "device", "dtype", "stored", "truth", "backend", "array", "floats", "ints",
-                    "exact_floats", "exact_ints", "boolean", "index", "real"})  # fmt: skip
+_FIXED = _FIELDS | {"_guarded", *_RESULTS}
 
 
 def key_for(d: Device, dtype: DType) -> Key:

@@ -31,7 +31,8 @@ Vjp = Callable[..., Any]
 Check = Callable[[str, Sequence[Any]], None]
 #: Whether a Python number must fit in a dtype, for an operand's name and the dtype.
 Exact = Callable[[str, DType], bool]
-#: What an output has: "same", "bool", "index", "real", a dtype, or a function of the compute dtype and the params.
+#: What an output has: "same", "bool", "index", "real", "complex", a dtype, or a function of the
+#: compute dtype and the params.
 ResultDType = str | DType | Callable[[DType, Mapping[str, Any]], DType]
 
 
@@ -39,7 +40,7 @@ class DTypeRule:
     """What an op computes in and gives.
 
     ``compute`` maps the promoted dtype of the operands to the one that the kernel gets. ``result`` is,
-    for each output, "same", "bool", "index" (int64), "real", or a function of the compute dtype and the
+    for each output, "same", "bool", "index" (int64), "real", "complex", or a function of the compute dtype and the
     params. ``accepts`` limits the compute dtypes; ``promotes`` is False where operands keep their own.
     ``check`` raises where operands of mixed dtypes are not to be promoted: it gets the op's name and the operands.
     ``exact`` says for which operands and dtypes a Python number must fit in the compute dtype; elsewhere it wraps.
@@ -78,6 +79,8 @@ class DTypeRule:
             return dt.int64
         if kind == "real":
             return compute.to_real()
+        if kind == "complex":
+            return compute.to_complex()
         if isinstance(kind, str):
             raise ValueError(f"dtype rule {self.name!r}: there is no result {kind!r}")
         return kind if isinstance(kind, DType) else kind(compute, params)
@@ -180,6 +183,7 @@ class Facts(TypedDict, total=False):
     numbers: bool  #: takes numbers alone, too
     negative: Callable[[Sequence[Any]], None]  #: looks at a negative int given for the second operand, and may raise
     keywords: Mapping[str, Callable[[list[Any], Any], None]]  #: more keywords of the public function, such as alpha
+    shortcut: tuple[frozenset[DType], Callable[[Any], Any]]  #: the dtypes of its one operand where it is this function
 
 
 class Fields(Facts, total=False):
@@ -196,6 +200,7 @@ class Op:
 
     functional: Op | None = None  # of an in-place form, the op that it is derived from
     perform: Callable[..., Any] | None = None  # of an in-place form: how it runs
+    spelled: Callable[..., Any] | None = None  # of a view: its one param from what a call gave and the input's shape
 
     def __init__(self, schema: str, family: Family = GENERAL, **fields: Unpack[Fields]):
         self.schema: Schema = parse(schema)
@@ -227,6 +232,7 @@ class Op:
         self.numbers = fields.get("numbers", False)
         self.negative = fields.get("negative")
         self.keywords = fields.get("keywords", {})
+        self.shortcut = fields.get("shortcut")
         self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
         self.gradients = _gradients(self, fields.get("vjp"))
         self.samples: Callable[..., Any] | None = None

@@ -35,7 +35,8 @@ _OWN_NAMES = frozenset(
 )
 #: What fails is said by the uniform path; but where the stack is full it would fail again, twice at each of its levels.
 _FAILED = ("    except RecursionError: raise", "    except Exception: pass")
-_RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real": "key.real"}
+_RESULT_KEY = {"same": "key", "bool": "key.boolean", "index": "key.index", "real": "key.real",
+               "complex": "key.paired"}  # fmt: skip
 
 
 def _signature(op: Op) -> str:
@@ -146,6 +147,8 @@ def source(op: Op) -> str:
     if op.family is VIEW:
         return view_source(op)
     head = f"def {op.name}({_signature(op)}, **kw):"
+    if op.shortcut is not None:
+        return "\n".join([head, *_shortcut_lines(op.schema.operands[0].public), f"    return {_slow_call(op)}"]) + "\n"
     if not has_fast_path(op):
         return f"{head}\n    return {_slow_call(op)}\n"
     op, aliases = _without_collisions(op)
@@ -154,6 +157,17 @@ def source(op: Op) -> str:
         f"{head}\n{aliases}    if kw: return {_slow_call(op)}\n    try:\n{body}\n"
         f"{_FAILED[0]}\n{_FAILED[1]}\n    return {_slow_call(op)}\n"
     )
+
+
+def _shortcut_lines(x: str) -> list[str]:
+    """The case in which an op is another function, or gives its operand itself; an overriding class is asked before."""
+    return [
+        "    try:",
+        f"        key = {x}._key",
+        "        if not kw and key.dtype in shortcut[0] and key.__class__ is Key and key.level is None:",
+        f"            if get().plain: return shortcut[1]({x})",
+        *_FAILED,
+    ]
 
 
 def _without_collisions(op: Op) -> tuple[Op, str]:
@@ -208,15 +222,17 @@ def _fast_lines(op: Op, operands: tuple[Argument, ...], pad: str) -> list[str]:
     """The tensor-tensor case, and for binary elementwise ops the tensor-number case."""
     if _is_one_list(operands):
         return [pad + s for s in _list_lines(op, operands[0])]
-    lead = next(a for a in operands if op.kind_of(a) == "same" and a.type == "Tensor")
+    lead, *others = [a for a in operands if op.kind_of(a) == "same" and a.type == "Tensor"]
     numbers = _takes_numbers(op, operands)
-    lines = [f"key = {lead.public}._key", "state = get()"]
+    either = numbers and lead is not operands[0] and lead.name not in op.tensors and bool(others)
+    model = f"({others[0].public} if {_number(lead.public)} else {lead.public})" if either else lead.public
+    lines = [f"key = {model}._key", "state = get()"]
     conditions = ["state.plain", "key.level is None"]
-    conditions += [_operand_condition(op, a, numbers) for a in operands if a is not lead]
+    conditions += [_operand_condition(op, a, numbers) for a in operands if either or a is not lead]
     given = _param_conditions(op.schema.params)
     binary = op.family is ELEMENTWISE and len(operands) == 2 and not op.kinds and not op.schema.params
     if not binary:
-        call = _call_lines(op, operands, lead if numbers else None)
+        call = _call_lines(op, operands, [a for a in operands if either or a is not lead] if numbers else ())
         return [pad + s for s in (*lines, _if([*conditions, *given]), *("    " + s for s in call))]
     x, y = (a.public for a in operands)
     number = [] if operands[1].name in op.tensors else _number_lines(op, x, y)
@@ -283,8 +299,8 @@ def _list_lines(op: Op, operand: Argument) -> list[str]:
     ]
 
 
-def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = None) -> list[str]:
-    """The kernel call; where a ``lead`` is given, the operands beside it may be numbers."""
+def _call_lines(op: Op, operands: tuple[Argument, ...], numbers: Sequence[Argument] = ()) -> list[str]:
+    """The kernel call; some of the operands may be ``numbers``."""
     lines, arrays, links = [], [], []
     needs_first = any("a0" in _PARAMS[p.type][1] for p in op.schema.params)
     for i, a in enumerate(operands):
@@ -300,7 +316,7 @@ def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = 
             continue
         elif a.type == "Tensor?":
             arrays.append(f"None if {n} is None else {n}._array")
-        elif lead is not None and a is not lead and op.kind_of(a) == "same":
+        elif a in numbers and op.kind_of(a) == "same":
             floats, ints = _constants(op)
             constant = f"key.{floats}[{n}] if {n}.__class__ is float else key.{ints}[{n}] if {n}.__class__ is int"
             lines.append(f"c{i} = {constant} else {n}._array")
@@ -314,7 +330,7 @@ def _call_lines(op: Op, operands: tuple[Argument, ...], lead: Argument | None = 
     lines += made
     if op.check:
         lines.append(f"infer({', '.join([*map(_shape, operands, arrays), *keywords])})")
-    saver = "record" if lead is None and not any(a.is_list for a in operands) else "record_checked"
+    saver = "record" if not numbers and not any(a.is_list for a in operands) else "record_checked"
     record = f"{saver}({', '.join([*(a.public for a in operands), 'params' if made else '{}'])}, out)"
     return lines + _result_lines(op, f"key.{op.name}({', '.join([*arrays, *keywords])})", " and ".join(links), record)
 

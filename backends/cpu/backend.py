@@ -134,4 +134,4 @@ class CpuBackend(Backend):
     def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
         from flambeau.backends.cpu import generated  # expressions are compiled at first need
 
-        return generated.kernel(name, expr, dtypes, out)
+        return generated.kernel(name, expr, dtypes, out, self.kernels.changed)

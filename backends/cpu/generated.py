@@ -1,25 +1,32 @@
 """Kernels generated from scalar expressions: numpy calls on blocks for small operands, machine code for large ones.
 
 Long expressions with functions in them, the special functions above all, are machine code at every size: in numpy they
-are dozens of calls. Their first call loads the compiler.
+are dozens of calls. Their first call loads the compiler. Where every step of an expression is exact, or rounded once as
+IEEE 754 says, a built-in of machine code takes the kernel's place once it was called often
+(:mod:`flambeau.backends.cpu.small` says why then, and only there).
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final
 
 import numpy as np
 
 from flambeau.backends.base import Kernel
-from flambeau.backends.cpu import chunks
+from flambeau.backends.cpu import chunks, small
 from flambeau.backends.cpu.elementwise import TRANSCENDENTAL
 from flambeau.backends.cpu.native.deferred import of_expression, of_expression_at_once
 from flambeau.backends.xp import Array
+from flambeau.core import config
 from flambeau.core import dtype as dt
+from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType
-from flambeau.core.expr import Expr, lower
+from flambeau.core.expr import Expr, Program, lower
 from flambeau.core.expr.arrays import numpy_has, to_numpy
+from flambeau.core.locks import fork_safe
 
 #: Elements up to which numpy computes an expression of few steps and one of many: beyond, machine code gains.
 _SMALL, _SMALLER = 1024, 128
@@ -30,6 +37,8 @@ _EVERYDAY: Final = frozenset({
     "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad", "silu", "silu_grad", "cross_entropy_of_logit",
     "cross_entropy_of_logit_grad", "cross_entropy_of_probability",
 })  # fmt: skip
+#: Calls of a kernel after which a built-in is made.
+CALLS: Final = 500
 
 
 def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
@@ -39,6 +48,27 @@ def _clamp(x: Array, low: Array, high: Array, out: Array) -> None:
 
 #: Expressions that a few of numpy's calls do quicker on small operands.
 _DIRECT: Final[dict[str, Callable[..., None]]] = {"clamp": _clamp}
+
+#: Steps whose results are the same to the bit wherever they are computed.
+_EXACT: Final = frozenset({
+    "input", "constant", "where", "neg", "abs", "sqrt", "floor", "ceil", "trunc", "round", "add", "sub", "mul", "div",
+    "square", "maximum", "minimum", "fmax", "fmin", "lt", "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite",
+    "signbit", "copysign", "bitwise_and", "bitwise_or", "bitwise_xor", "shl_const", "shr_const", "bitcast_int",
+    "bitcast_float", "cast",
+})  # fmt: skip
+
+
+def is_exact(program: Program) -> bool:
+    """Whether a program gives the same bits wherever it is computed."""
+    if any(d in dt.LOW_PRECISION or d.is_complex for d in (*program.inputs, program.out)):
+        return False
+    steps = program.steps
+    return all(s.op in _EXACT and not (s.op == "cast" and _is_lossy(steps[s.args[0]].dtype, s.dtype)) for s in steps)
+
+
+def _is_lossy(source: DType, to: DType) -> bool:
+    """Whether a cast may meet numbers that it has no result for: those of floats that no integer holds."""
+    return source.is_floating_point and to.category == dt.INTEGER
 
 
 def _in_machine_code(name: str, expr: Expr, arity: int) -> Expr:
@@ -52,10 +82,47 @@ def _in_machine_code(name: str, expr: Expr, arity: int) -> Expr:
     return parse(f"{name}({', '.join(operands)})", operands)
 
 
-def kernel(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
-    """A kernel for ``expr``; dtypes of the operands and of the result."""
-    make = _at_once if _is_long(name, expr, dtypes, result) else _by_size
-    return make(name, expr, dtypes, result)
+class _Waiting:
+    """A kernel that waits for its built-in: ``change`` makes it, once, and tells those who keep kernels."""
+
+    def __init__(self, asked: Asked, kernel: Kernel, changed: Callable[[], None]):
+        self.asked, self.kernel, self.changed = asked, kernel, changed
+        self.tick = count(1).__next__
+        self.lock = fork_safe(threading.RLock())
+        self.done = False
+
+    def change(self) -> None:
+        """Put the built-in into the place of the kernel, where one can be made."""
+        from flambeau.backends.llvm import printer  # what small programs do not need
+
+        name, expr, dtypes, result, _ = self.asked
+        with self.lock:
+            if self.done:
+                return
+            self.done = True
+            program = lower(expr, dtypes, result, printer.native)
+            if is_exact(program) and not printer.unserved(program):
+                made = small.built({name: program}, {name: self.kernel})
+                if made:
+                    _kernels[self.asked] = made[name]
+                    self.changed()
+
+
+#: Name, expression, dtypes of the operands and of the result, and the setting that says which machine code there is.
+Asked = tuple[str, Expr, tuple[DType, ...], DType, str]
+_kernels: Final[Cache[Asked, Kernel]] = Cache()
+
+
+def kernel(
+    name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType, changed: Callable[[], None] = lambda: None
+) -> Kernel:
+    """A kernel for ``expr``; dtypes of the operands and of the result. ``changed`` is called when there is a better."""
+    asked: Asked = name, expr, dtypes, result, config.get("cpu_code")
+    found = _kernels.get(asked)
+    if found is None:
+        found = _at_once(name, expr, dtypes, result) if _is_long(name, expr, dtypes, result) else _made(asked, changed)
+        _kernels.remember(asked, found)
+    return found
 
 
 def _is_long(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> bool:
@@ -82,8 +149,9 @@ def _at_once(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) ->
     return of_expression_at_once(name, lambda: _in_machine_code(name, expr, arity), dtypes, result, usual)
 
 
-def _by_size(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> Kernel:
+def _made(asked: Asked, changed: Callable[[], None]) -> Kernel:
     """Numpy's functions for small operands, machine code for large ones."""
+    name, expr, dtypes, result, code = asked
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy
     usual = chunks.nary(compiled, dtype, arity)
@@ -94,7 +162,7 @@ def _by_size(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) ->
     direct = _DIRECT.get(name)
     block, buffers, empty = compiled.block, compiled.buffers, np.empty
 
-    def small(*ins: Array, out: Array | None = None) -> Array:
+    def kernel(*ins: Array, out: Array | None = None) -> Array:
         """Without what the compiled function does for dtypes, for blocks and for numpy's warnings."""
         if len(ins) > arity:  # `out` by position
             *ins, out = ins  # type: ignore[assignment]
@@ -107,12 +175,16 @@ def _by_size(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) ->
         else:
             shape = out.shape
         target = empty(shape, dtype) if out is None else out
+        if waiting is not None and not waiting.done and (target.size > limit or waiting.tick() >= CALLS):
+            waiting.change()
         if target.size > limit:
             return large(*ins, out=out)
-        if direct is None:
-            block(*ins, target, *[empty(shape, b) for b in buffers])
-        else:
+        if direct is not None:
             direct(*ins, target)
+        else:
+            block(*ins, target, *[empty(shape, b) for b in buffers])
         return target
 
-    return small
+    exact = code != "none" and is_exact(compiled.program)
+    waiting = _Waiting(asked, kernel, changed) if exact else None
+    return kernel

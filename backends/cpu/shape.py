@@ -50,13 +50,14 @@ def as_strided(x: Array, *, shape: tuple[int, ...], strides: tuple[int, ...], of
 
 def diagonal(x: Array, *, offset: int, axis1: int, axis2: int) -> Array:
     out = x.diagonal(offset, axis1, axis2)
-    out.flags.writeable = x.flags.writeable
+    if x.flags.writeable:
+        out.flags.writeable = True
     return out
 
 
 def unfold(x: Array, *, axis: int, size: int, step: int) -> Array:
     """Windows of ``size`` every ``step`` elements along ``axis``; each window becomes a last axis."""
-    return storage.as_strided(x, *lay.unfold(*storage.layout(x), axis, size, step), x.dtype)
+    return storage.strided(x, *lay.unfold(x.shape, x.strides, 0, axis, size, step))
 
 
 def cast(x: Array, *, dtype: DType) -> Array:

@@ -10,6 +10,7 @@ the first call on would load the compiler for a program of one line, and a later
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,11 +26,14 @@ from flambeau.core.locks import fork_safe
 
 if TYPE_CHECKING:
     from flambeau.backends.llvm.ir import Function, Value  # lazy for start-up
+    from flambeau.core.expr import Program  # likewise
 
 Array = np.ndarray[Any, Any]
 
-#: Calls of all functions of a dtype together after which built-ins are made.
-CALLS: Final = 2000
+#: Calls of all functions of a dtype together after which built-ins are made, and of a function that is called rarely.
+CALLS, _RARE_CALLS = 2000, 500
+#: Elements from which a call counts for several: a built-in gains more there.
+_BUSY, _WEIGHT = 4096, 7
 #: Elements from which a result is so large that its memory should be kept.
 _LARGE: Final = 16384
 _OPERANDS: Final = ("x", "y", "z")
@@ -40,6 +44,12 @@ _NUMBERS: Final = _COMPARISONS | {
 }  # fmt: skip
 _BITS: Final = {"bitwise_and": "x & y", "bitwise_or": "x | y", "bitwise_xor": "x ^ y", "bitwise_not": "~x"}
 _FLOATS: Final = _NUMBERS | {"div": "x / y", "sqrt": "sqrt(x)"}
+_TRUTH: Final = {
+    "logical_not": "x == 0", "logical_and": "(x != 0) & (y != 0)", "logical_or": "(x != 0) | (y != 0)",
+    "logical_xor": "(x != 0) ^ (y != 0)",
+}  # fmt: skip
+#: Functions with bools as results.
+_CONDITIONS: Final = frozenset({*_COMPARISONS, *_TRUTH})
 #: What built-ins compute, by dtype: expressions whose every step is exact, or rounded once as IEEE 754 says.
 SOURCES: Final[dict[DType, dict[str, str]]] = {
     dt.float32: _FLOATS,
@@ -49,6 +59,13 @@ SOURCES: Final[dict[DType, dict[str, str]]] = {
     dt.bool_: _BITS | {"eq": "x == y", "ne": "x != y", "logical_and": "x & y", "logical_or": "x | y",
                        "logical_not": "~x", "logical_xor": "x ^ y", "where": "where(x, y, z)"},
 }  # fmt: skip
+#: The same for functions that few programs call: each waits for its own calls.
+RARE: Final[dict[DType, dict[str, str]]] = {
+    dt.float32: _TRUTH | {"reciprocal": "1 / x", "copysign": "copysign(x, y)"},
+    dt.float64: _TRUTH | {"reciprocal": "1 / x", "copysign": "copysign(x, y)"},
+    dt.int32: _TRUTH,
+    dt.int64: _TRUTH,
+}
 
 
 def bind(table: KernelTable) -> None:
@@ -56,13 +73,16 @@ def bind(table: KernelTable) -> None:
     if config.get("cpu_code") != "none":
         for dtype, sources in SOURCES.items():
             _Waiting(table, dtype, sources).enter()
+        for dtype, sources in RARE.items():
+            for name, source in sources.items():
+                _Waiting(table, dtype, {name: source}, _RARE_CALLS).enter()
 
 
 class _Waiting:
     """The kernels of a dtype that wait for their built-ins."""
 
-    def __init__(self, table: KernelTable, dtype: DType, sources: dict[str, str]):
-        self.table, self.dtype, self.sources = table, dtype, sources
+    def __init__(self, table: KernelTable, dtype: DType, sources: dict[str, str], calls: int = CALLS):
+        self.table, self.dtype, self.sources, self.calls = table, dtype, sources, calls
         self.before: dict[str, Kernel] = {}
         self.counted: dict[str, Kernel] = {}
         self.tick = count(1).__next__
@@ -84,7 +104,7 @@ class _Waiting:
 
     def _unary(self, native: Kernel) -> Kernel:
         def kernel(x: Array, out: Array | None = None) -> Any:
-            if x.size >= _LARGE or self.tick() >= CALLS:
+            if x.size >= _BUSY or self.tick() >= self.calls:
                 self._look(x)
             return native(x) if out is None else native(x, out=out)
 
@@ -92,7 +112,7 @@ class _Waiting:
 
     def _binary(self, native: Kernel) -> Kernel:
         def kernel(x: Array, y: Array, out: Array | None = None) -> Any:
-            if x.size >= _LARGE or self.tick() >= CALLS:
+            if x.size >= _BUSY or self.tick() >= self.calls:
                 self._look(x)
             return native(x, y) if out is None else native(x, y, out=out)
 
@@ -100,18 +120,20 @@ class _Waiting:
 
     def _ternary(self, native: Kernel) -> Kernel:
         def kernel(x: Array, y: Array, z: Array, out: Array | None = None) -> Any:
-            if x.size >= _LARGE or self.tick() >= CALLS:
+            if x.size >= _BUSY or self.tick() >= self.calls:
                 self._look(x)
             return native(x, y, z) if out is None else native(x, y, z, out=out)
 
         return kernel
 
     def _look(self, x: Array) -> None:
-        """A large result has its memory kept, and for small ones it is time for built-ins."""
-        if x.size >= _LARGE:
-            if not is_here():
-                active()
-        elif not self.done:
+        """A large result has its memory kept; where calls are enough, it is time for built-ins."""
+        if x.size >= _LARGE and not is_here():
+            active()
+        if x.size >= _BUSY:
+            for _ in range(_WEIGHT):
+                self.tick()
+        if not self.done and self.tick() >= self.calls:
             self.change()
 
     def change(self) -> None:
@@ -145,26 +167,37 @@ def _by_position(native: Kernel, arity: int) -> Kernel:
 
 
 def _built(dtype: DType, sources: dict[str, str], before: dict[str, Kernel]) -> dict[str, Kernel]:
-    """The built-ins by name; none where none can be made, which changes nothing but the time."""
+    """The built-ins of a dtype by name; none where none can be made, which changes nothing but the time."""
+    if active() is None:
+        return {}
+    from flambeau.backends.llvm import printer  # what small programs do not need
+    from flambeau.core.expr import lower, parse  # likewise
+
+    programs = {}
+    for name, source in sources.items():
+        operands = _operands(source)
+        inputs = (dt.bool_, dtype, dtype) if name == "where" else (dtype,) * len(operands)
+        result = dt.bool_ if name in _CONDITIONS else dtype
+        programs[name] = lower(parse(source, operands), inputs, result, printer.native)
+    return built(programs, before)
+
+
+def built(programs: Mapping[str, Program], before: Mapping[str, Kernel]) -> dict[str, Kernel]:
+    """Built-ins of some programs by name, each over the kernel before; none where none can be made."""
     target = active()
     if target is None:
         return {}
     from flambeau.backends.llvm import calls, cpython, printer  # what small programs do not need
-    from flambeau.backends.llvm.module import Module
-    from flambeau.core.expr import lower, parse
+    from flambeau.backends.llvm.module import Module  # likewise
 
     if cpython.unsuited():
         return {}
     module, functions = Module(target), {}
-    for name, source in sources.items():
-        operands = _operands(source)
-        inputs = (dt.bool_, dtype, dtype) if name == "where" else (dtype,) * len(operands)
-        result = dt.bool_ if name in _COMPARISONS else dtype
-        program = lower(parse(source, operands), inputs, result, printer.native)
+    for name, program in programs.items():
 
-        def body(f: Function, *values: Value, program: Any = program) -> Value:
+        def body(f: Function, *values: Value, program: Program = program) -> Value:
             return printer.print_program(f, program, values)
 
-        made = calls.elementwise_builtin(module, name, body, inputs, result, zero_dims=True)
+        made = calls.elementwise_builtin(module, name, body, program.inputs, program.out, zero_dims=True)
         functions[made] = before[name]
-    return {f.symbol: built for f, built in zip(functions, calls.builtins(functions), strict=True)}
+    return {f.symbol: found for f, found in zip(functions, calls.builtins(functions), strict=True)}

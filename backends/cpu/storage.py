@@ -103,11 +103,15 @@ def expand(x: Array, shape: tuple[int, ...]) -> Array:
     """A writable view of ``x`` repeated to ``shape`` with strides 0 (``np.broadcast_to`` is read-only and slow)."""
     if x.ndim == 0:  # the gradient of a sum of all
         return np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
-    steps = broadcast_strides(x, shape)
+    return strided(x, shape, broadcast_strides(x, shape))
+
+
+def strided(x: Array, shape: tuple[int, ...], steps: tuple[int, ...], start: int = 0) -> Array:
+    """A writable view of the storage of ``x`` by strides in bytes, from ``start`` bytes behind its first element."""
     if x.flags.c_contiguous:
-        return np.ndarray(shape, x.dtype, x, 0, steps)
+        return np.ndarray(shape, x.dtype, x, start, steps)
     root = owner(x)
     flat = _flat(root)
     if flat is None:
-        return _window(root, address(x), shape, steps, x.dtype)
-    return np.ndarray(shape, x.dtype, flat, address(x) - address(flat), steps)
+        return _window(root, address(x) + start, shape, steps, x.dtype)
+    return np.ndarray(shape, x.dtype, flat, address(x) - address(flat) + start, steps)

@@ -12,6 +12,8 @@ from flambeau.core.dtype import DType
 
 bodies = Bodies()
 _Padded: TypeAlias = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
+#: Complex numbers by the bytes of their parts: names would be read anew at each call.
+_PAIRS: Final = {4: dt.complex64.numpy, 8: dt.complex128.numpy}
 
 
 def bind(table: KernelTable, xp: Namespace) -> None:
@@ -43,7 +45,7 @@ def view_as_real(x: Array) -> Array:
 
 def view_as_complex(x: Array) -> Array:
     """Pairs along the last axis, of size 2 and dense, as complex numbers."""
-    return x.view("c8" if x.itemsize == 4 else "c16")[..., 0]
+    return x.view(_PAIRS[x.itemsize])[..., 0]
 
 
 # -- copies ----------------------------------------------------------------------------------------

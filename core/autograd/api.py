@@ -50,7 +50,7 @@ def _root_gradients(outputs: Sequence[Any], grads: Sequence[Any]) -> list[tuple[
                 "requires_grad=True"
             )
         if grad is None:
-            if out.numel() != 1:
+            if out._array.shape != () and out.numel() != 1:
                 raise GradientError(
                     f"grad can be implicitly created only for scalar outputs, but output {i} has shape "
                     f"{tuple(out.shape)}; give a gradient, or reduce with sum() or mean()"

@@ -60,13 +60,18 @@ def run_backward(
 class _Run:
     """One walk."""
 
-    slice: Any = None  #: the op of slices, where their gradients may be added in place
-    whole: set[Any] | None = None  #: the edges whose gradient a slice has made, so that it is nobody else's
+    __slots__ = (
+        "accumulate", "anomaly", "captured", "create", "grads", "keep_graph", "roots", "slice", "stops", "targets",
+        "waiting", "wanted", "whole",
+    )  # fmt: skip
+    slice: Any  #: the op of slices, where their gradients may be added in place
+    whole: set[Any] | None  #: the edges whose gradient a slice has made, so that it is nobody else's
 
     def __init__(
         self, keep_graph: bool, create: bool, targets: Sequence[Edge] | None, accumulate: bool, anomaly: bool | str
     ):
         self.keep_graph, self.create, self.accumulate, self.anomaly = keep_graph, create, accumulate, anomaly
+        self.slice = self.whole = None
         self.grads: dict[Any, Any] = {}  # node -> gradient, or a list of them for several outputs
         self.waiting: dict[Any, int] = {}
         self.roots: list[Any] = []
@@ -84,7 +89,7 @@ class _Run:
             if grad._box is None:
                 grad._box = Box()  # the caller's: nobody may take it over
             self._deliver(edge, grad)
-        self._walk([n for n in dict.fromkeys(nodes) if not self.waiting.get(n)])
+        self._walk(nodes[:] if len(nodes) == 1 else [n for n in dict.fromkeys(nodes) if not self.waiting.get(n)])
         return [] if self.targets is None else [self.captured.get(t) for t in self.targets]
 
     def _walk(self, ready: list[Any]) -> None:
@@ -190,7 +195,9 @@ class _Run:
         if node.plain and node.op.compiled is None:  # a view's, built when it was asked for
             compiled(node.op)
         try:
-            inputs = node.backward(grad, self.create)
+            inputs = (
+                node.op.compiled.backward(node, grad, self.create) if node.plain else node.backward(grad, self.create)
+            )
         except Exception as error:
             if not getattr(error, "__notes__", None):
                 error.add_note(
@@ -309,7 +316,7 @@ def _saved_history(node: Node) -> bool:
 def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:
     """Take the gradient over when nobody else has it; add to what is there. One thread at a time."""
     with _accumulating:
-        have = tensor.grad
+        have = getattr(tensor, "_grad", None)
         if grad._in_parts or have is not None and have._in_parts:
             if have is None or create or have._in_parts:
                 total = grad if have is None else _plus(have, grad)

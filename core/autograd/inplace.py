@@ -15,7 +15,7 @@ from flambeau.core import dispatch
 from flambeau.core.arguments import bind
 from flambeau.core.blame import explained_op, explaining_code
 from flambeau.core.box import INFERENCE, box_of, mark_written, require_tracked
-from flambeau.core.dtype import COMPLEX, HELD, can_cast
+from flambeau.core.dtype import COMPLEX, HELD, can_cast, holds
 from flambeau.core.errors import DTypeError, GradientError, LevelError, ShapeError, is_of_the_call
 from flambeau.core.graph import PART, Edge, Leaf, Node, Slot, View, carry_keepers, edge_of
 from flambeau.core.graph import node as new_node
@@ -185,8 +185,16 @@ def _add_scaled(op: Op, x: Any, other: Any, alpha: Any) -> bool:
         return False
     if alpha.__class__ is not float and alpha.__class__ is not int:
         return False
-    one = dispatch.tensor_of(key.floats[1.0], key)
-    return direct(OPS["addcmul"], x, (x, other, one, _SCALED[op.name] * alpha), op.name + "_")
+    one, factor = key.floats[1.0], _SCALED[op.name] * alpha
+    if x._node is None and other.__class__ is Tensor and other._key is key and other._array.shape == x._array.shape:
+        state, box, array = get(), x._box, x._array
+        apart = other is x or box is None or other._box is not box
+        quiet = state is not None and state.plain and (other._node is None or not state.grad)
+        if quiet and apart and box is not INFERENCE and _dense(array) and holds(key.dtype, alpha):
+            key.addcmul_(array, other._array, one, _constant(OPS["addcmul"], 3, factor, key), array)
+            mark_written(x, op.name + "_")
+            return True
+    return direct(OPS["addcmul"], x, (x, other, dispatch.tensor_of(one, key), factor), op.name + "_")
 
 
 #: In-place ops that read all of their operands before they write, in torch too.

@@ -21,7 +21,6 @@ from flambeau.core.ops.elementwise import (
     cj,
     div_p,
     elementwise,
-    exp2_p,
     floor_divide_p,
     fmod_p,
     pow_p,
@@ -315,20 +314,16 @@ nextafter_p = binary(
 )
 
 
-def _ldexp(x: Tensor, y: Tensor | Number) -> Tensor:
-    """``input * 2**other`` in the dtype that the two promote to."""
-    return x * exp2_p(y) if isinstance(y, Tensor) else x * 2.0**y
-
-
-ldexp_p: OpFunction[Tensor] = composite(
+ldexp_p: OpFunction[Tensor] = elementwise(
     "ldexp(x: Tensor, y: Tensor) -> Tensor",
-    infer=broadcast,
+    "x * exp2(y)",
     dtype=floating,
     tensors=["x", "y"],
-    batch="aligned",
     vjp=dict(x=lambda g, y: ldexp_p(g, cj(y)), y=lambda g, out: g * cj(out) * math.log(2.0)),
     inplace=True,
-)(_ldexp)
+    public=False,
+    doc="``input * 2**other``",
+)
 
 
 def _power(x: Tensor | Number, y: Tensor | Number) -> Tensor | Number:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack, overload
+from typing import Any, Final, Unpack, overload
 
 from flambeau.backends import layout
 from flambeau.core import dtype as dt
@@ -118,11 +118,16 @@ def _by_square(part: Tensor | Number, x: Tensor | Number, y: Tensor | Number) ->
 
 def _scaled(operands: list[Tensor | Number], alpha: Number) -> None:
     """``alpha`` times the second operand, in the dtype of the result, in which it must fit."""
+    other = operands[1]
+    if alpha.__class__ is float and isinstance(other, Tensor) and isinstance(operands[0], Tensor):
+        key = other._key
+        if operands[0]._key is key and key.dtype.category == dt.FLOATING and dt.holds(key.dtype, alpha):
+            operands[1] = other * alpha
+            return
     target = compute_dtype(OPS["cat"], (operands,))
     check_alpha(alpha, target)
     if alpha == 1 and not isinstance(alpha, complex):
         return
-    other = operands[1]
     if target is dt.bool_:
         operands[1] = other & bool(alpha) if isinstance(other, Tensor) else bool(other and alpha)
     else:
@@ -328,6 +333,7 @@ def _bool_to_int(d: dt.DType) -> dt.DType:
 
 # -- arithmetic --------------------------------------------------------------------------------------
 positive_p = unary("positive", lambda g: g, "x", dtype=numeric, linear=["x"], inplace=True, operator="pos",
+    shortcut=(numeric.accepts, lambda x: x),
     doc="input itself", example="fb.positive(fb.tensor([1.0, -2.0])) -> tensor([ 1., -2.])")
 sign_p = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, 0))", dtype=ordered, inplace=True,
     doc="-1, 0 or 1", example="fb.sign(fb.tensor([-3.0, 0.0, 2.0])) -> tensor([-1.,  0.,  1.])")
@@ -547,7 +553,11 @@ relu_p = unary("relu", lambda g, out: relu_grad_p(g, out), "where(x != x, x, max
 
 # fmt: on
 # -- complex -----------------------------------------------------------------------------------------
-@composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)), aliases=["conj_physical"])
+_REALS: Final = frozenset((*dt.BOOLS, *dt.REALS))
+
+
+@composite("conj(x: Tensor) -> Tensor", infer=_named("conj"), vjp=dict(x=lambda g: cj(g)), aliases=["conj_physical"],
+           shortcut=(_REALS, lambda x: x))  # fmt: skip
 def conj_p(x: Tensor) -> Tensor:
     """The complex conjugate; a real tensor as it is.
 
@@ -586,7 +596,7 @@ def _sgn_vjp(g: Tensor, x: Tensor, out: Tensor) -> Tensor:
 
 
 sgn_p: OpFunction[Tensor] = composite("sgn(x: Tensor) -> Tensor", infer=_named("sgn"), vjp={"x": _sgn_vjp},
-                                      inplace=True)(_sgn)  # fmt: skip
+                                      inplace=True, shortcut=(_REALS, sign_p))(_sgn)  # fmt: skip
 
 
 @public("where", function=False, guard=False)

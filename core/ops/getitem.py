@@ -18,7 +18,6 @@ from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.box import mark_written
-from flambeau.core.cache import Cache
 from flambeau.core.declare import composite
 from flambeau.core.dtype import Number
 from flambeau.core.errors import DTypeError, NumberError, ShapeError
@@ -153,26 +152,28 @@ def _fronted(v: Tensor, axes: Sequence[int]) -> tuple[Tensor, int, tuple[int, ..
     return storage.permute_p(v, order), 0, order
 
 
-#: The full index of ``x[start:stop]``, by its ends and the shape; a tensor, which may change, is not kept.
-_FIRST: Final[Cache[tuple[Any, Any, Shape], Places]] = Cache(
-    lambda key: (sliced(slice(key[0], key[1]), key[2][0]), *WHOLE[key[2][1:]]),
-    keep=lambda key: all(end is None or end.__class__ is int for end in key[:2]),
-)
-#: The full index of ``x[i]``, by the place and the shape.
-_PLACE: Final[Cache[tuple[int, Shape], Places]] = Cache(
-    lambda key: (position(key[0], key[1][0], 0), *WHOLE[key[1][1:]])
-)
+def _spelled(index: int | slice | Places, shape: Shape) -> Places:
+    """The full index of one int or slice; a view is made by these, and keeps what its gradient alone asks for."""
+    if isinstance(index, slice):
+        return (sliced(index, shape[0]), *WHOLE[shape[1:]])
+    return (position(index, shape[0], 0), *WHOLE[shape[1:]]) if isinstance(index, int) else index
+
+
+OPS["basic_index"].spelled = _spelled
+#: The classes of the ends of a slice that does not change afterwards, as a tensor might.
+_ENDS: Final = frozenset({int, type(None)})
 
 
 # -- public functions --------------------------------------------------------------------------------
 @public("__getitem__")
 @view_case(
     OPS["basic_index"],
-    "_FIRST[index.start, index.stop, a0.shape]",
-    when="index.__class__ is slice and index.step is None",
-    call="key.slices(a0, value)",
+    "index",
+    when="index.__class__ is slice and index.step is None and index.start.__class__ in _ENDS "
+    "and index.stop.__class__ in _ENDS",
+    call="key.slices(a0, index)",
 )
-@view_case(OPS["basic_index"], "_PLACE[index, a0.shape]", when="index.__class__ is int")
+@view_case(OPS["basic_index"], "index", when="index.__class__ is int", call="key.slices(a0, (index, ...))")
 def getitem(x: Tensor, index: Index) -> Tensor:
     """``x[index]``: a view for ints, slices, None and Ellipsis, a copy where a mask or integer tensor takes part.
 

@@ -43,7 +43,7 @@ def sizes_of(name: str, size: Sequence[object], label: str = "size") -> Shape:
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
     try:
-        return tuple(operator.index(n) for n in size)  # type: ignore[arg-type]  # TypeError is caught
+        return tuple(map(operator.index, size))  # type: ignore[arg-type]  # TypeError is caught
     except TypeError:
         raise TypeError(f"{name}: {label} must be ints, got {tuple(size)!r}") from None
 
@@ -58,6 +58,8 @@ def tensors_of(tensors: Sequence[Tensor | Sequence[Tensor]]) -> Sequence[Tensor]
 # -- one shape for another ---------------------------------------------------------------------------
 #: Sizes that need no further look: several, none of them negative. A set answers `in` sooner than a Cache.
 _WHOLE: Final[set[tuple[int | Sequence[int], ...]]] = set()
+#: Sizes with one -1 among them, which arrays with a method of their own fill in.
+_OPEN: Final[set[tuple[int | Sequence[int], ...]]] = set()
 
 
 def _whole(old: Shape, sizes: tuple[int | Sequence[int], ...], shape: Sequence[int] | None) -> Shape:
@@ -65,19 +67,23 @@ def _whole(old: Shape, sizes: tuple[int | Sequence[int], ...], shape: Sequence[i
     if shape is None:
         shape = sizes if len(sizes) != 1 or sizes[0].__class__ is int else sizes[0]  # type: ignore[assignment]
     new = tuple(shape)  # type: ignore[arg-type]  # TypeError is caught
-    if min(new, default=0) < 0:
-        return NEW_SHAPE[old, new]
-    if new is sizes and new:  # none at all may come with a shape by name
-        if len(_WHOLE) > 10_000:
-            _WHOLE.clear()
-        _WHOLE.add(new)
-    return new
+    least = min(new, default=0)
+    whole = least >= 0
+    if new is sizes and new and (whole or least == -1 and new.count(-1) == 1):
+        known = _WHOLE if whole else _OPEN  # none at all may come with a shape by name
+        if len(known) > 10_000:
+            known.clear()
+        known.add(new)
+    return new if whole else NEW_SHAPE[old, new]
+
+
+view_p.op.spelled = lambda shape, old: NEW_SHAPE[old, shape]
 
 
 @public()
 @view_case(  # an array's own method makes a view exactly when it has the same base
     view_p.op,
-    "sizes if sizes in _WHOLE else _whole(a0.shape, sizes, shape)",
+    "sizes if sizes in _WHOLE or sizes in _OPEN and key.reshape is not None else _whole(a0.shape, sizes, shape)",
     call="key.view(a0, shape=value) if (native := key.reshape) is None else native(a0, value)",
     unless="native is not None and a.base is not a0 and a.base is not a0.base",
 )
@@ -102,7 +108,12 @@ def reshape(input: Tensor, *sizes: int | Sequence[int], shape: Sequence[int] | N
     return copy
 
 
-@public(function=False, guard="function")
+@public(function=False)
+@view_case(
+    view_p.op,
+    "shape if shape in _WHOLE or shape in _OPEN and key.reshape is not None else _whole(a0.shape, shape, None)",
+    when="dtype is None and size is None",
+)
 def view(
     self: Tensor, *shape: int | Sequence[int] | DType, dtype: DTypeLike | None = None,
     size: Sequence[int] | None = None,
@@ -320,7 +331,15 @@ _REVERSED: Final = [tuple(range(n - 1, -1, -1)) for n in range(65)]  # more dime
 
 
 # -- the order of dimensions -------------------------------------------------------------------------
-@public(guard="function")
+permute_p.op.spelled = lambda axes, shape: _ORDER[axes, shape]
+
+
+@public()
+@view_case(  # a backend's arrays read the order as this does; negative places are counted for the gradient
+    permute_p.op,
+    "order[0] if len(order) == 1 and order[0].__class__ is tuple else order",
+    when="dims is None",
+)
 def permute(input: Tensor, *order: int | Sequence[int], dims: Sequence[int] | None = None) -> Tensor:
     """The dimensions in the order ``dims``; a view.
 

@@ -270,7 +270,7 @@ view_as_complex_p: OpFunction[Tensor] = view_op(
     "view_as_complex(x: Tensor) -> Tensor",
     lambda x: layout.complex_shape(x),
     lambda g: view_as_real_p(g),
-    dtype=DTypeRule("as_complex", result=lambda d, p: d.to_complex(), accepts=(dt.float32, dt.float64), promotes=False),
+    dtype=DTypeRule("as_complex", result="complex", accepts=(dt.float32, dt.float64), promotes=False),
     doc="A last axis of (real, imaginary) as complex numbers.",
 )
 
@@ -392,7 +392,7 @@ def filled(x: Tensor, value: Number) -> bool:
     else:
         known = None if kind is not int else key.exact_ints if value else key.ints
     try:
-        return known is not None and written(x, known[value])
+        return known is not None and written(x, known[value] if value else key.constant(value))
     except NumberError:
         return False
 

@@ -6,16 +6,19 @@ import operator
 from collections.abc import Callable, Sequence
 
 from flambeau.backends import layout
+from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import bounded
 from flambeau.core.creation import full_at
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
+from flambeau.core.fastpath import view_case
 from flambeau.core.graph import View, edge_of, mark_parts
 from flambeau.core.ops import storage
 from flambeau.core.ops.shape import axis_of, sizes_of, unsqueeze
 from flambeau.core.ops.storage import basic_index_p, clone_p
 from flambeau.core.public import public
+from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor
 
 
@@ -354,6 +357,12 @@ def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tenso
 
 # -- diagonals, windows, any strides -----------------------------------------------------------------
 @public()
+@view_case(
+    OPS["diagonal"],
+    "{'offset': offset, 'axis1': AXIS[dim1, a0.ndim], 'axis2': AXIS[dim2, a0.ndim]}",
+    when="offset.__class__ is int and dim1.__class__ is int and dim2.__class__ is int",
+    call="key.diagonal(a0, **value)",
+)
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The elements whose places along ``dim1`` and ``dim2`` differ by ``offset``, as a new last dimension; a view.
 
@@ -369,6 +378,12 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 @public(function=False)
+@view_case(
+    OPS["unfold"],
+    "{'axis': AXIS[dimension, a0.ndim], 'size': size, 'step': step}",
+    when="dimension.__class__ is int and size.__class__ is int and step.__class__ is int and self._array.shape",
+    call="key.unfold(a0, **value)",
+)
 def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of ``size`` every ``step`` along ``dimension``, each in a new last dimension; a view.
 
@@ -413,7 +428,21 @@ def _storage_of(x: Tensor) -> tuple[Tensor, int]:
     return (source.clone(), start) if start else (source, 0)
 
 
+def _strided(size: Shape, stride: Shape, offset: int | None) -> dict[str, Shape | int]:
+    """The params of as_strided; ShapeError for what the function says more of."""
+    if min(size, default=0) < 0 or min(stride, default=0) < 0:
+        raise ShapeError("as_strided: size and stride must not be negative")
+    return {"shape": size, "strides": stride, "offset": 0 if offset is None else offset}
+
+
 @public()
+@view_case(  # of an array that has all of its storage, and no gradient
+    OPS["as_strided"],
+    "_strided(size, stride, storage_offset)",
+    when="size.__class__ is tuple and stride.__class__ is tuple and input._node is None "
+    "and input._array.base is None and (storage_offset is None or storage_offset.__class__ is int)",
+    call="key.as_strided(a0, **value)",
+)
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """A view of the storage under any shape, strides and offset, all counted in elements; ShapeError outside of it.
 
@@ -441,6 +470,7 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
 
 # -- complex numbers ---------------------------------------------------------------------------------
 @public()
+@view_case(OPS["view_as_real"], "{}", when="key.dtype.category == dt.COMPLEX", call="key.view_as_real(a0)")
 def view_as_real(input: Tensor) -> Tensor:
     """A complex tensor of shape (...) as real pairs (real, imaginary) of shape (..., 2); a view.
 
@@ -453,6 +483,13 @@ def view_as_real(input: Tensor) -> Tensor:
 
 
 @public()
+@view_case(  # of pairs that surely stand at even places
+    OPS["view_as_complex"],
+    "{}",
+    when="input._array.base is None and input._array.flags.c_contiguous and input._array.shape[-1] == 2 "
+    "and (key.dtype is dt.float32 or key.dtype is dt.float64)",
+    call="key.view_as_complex(a0)",
+)
 def view_as_complex(input: Tensor) -> Tensor:
     """Pairs (real, imaginary) of shape (..., 2) as complex numbers of shape (...); a view.
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import flambeau as fb
+from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.padding import pad
 
 X = np.arange(24.0).reshape(2, 3, 4)
@@ -415,3 +416,68 @@ def test_borders_of_several_dimensions_recorded_or_not(mode: str, numpys: Any, d
                 np.testing.assert_array_equal(found.detach().cpu().numpy(), expected)
                 assert found.requires_grad is given.requires_grad
                 assert found.is_contiguous()
+
+
+@pytest.mark.parametrize("form", ["reshape", "view"])
+def test_sizes_that_were_wrong_once_are_wrong_again(form: str) -> None:
+    x = fb.ones(8)
+    for _ in range(3):
+        assert getattr(x, form)(2, -1).shape == (2, 4)
+        for sizes in ((2, -2), (-1, -1), (-2,), (3, -1), (0, -1)):
+            with pytest.raises(ShapeError):
+                getattr(x, form)(*sizes)
+        with pytest.raises(TypeError):
+            getattr(x, form)(2.0, -1)
+
+
+def test_gradients_of_views_that_were_given_as_users_write_them() -> None:
+    for made in (
+        lambda v: v.reshape(2, -1)[-1],
+        lambda v: v.view(-1, 2).permute(-1, 0)[0],
+        lambda v: v[2:-1][1:],
+        lambda v: v[-3],
+        lambda v: v.view(4, 2).permute((1, 0))[:1],
+        lambda v: v.as_strided((2, 2), (3, 1), 1),
+        lambda v: v.view(2, 4).diagonal(1, -1, 0),
+        lambda v: v.unfold(-1, 3, 2),
+        lambda v: fb.view_as_real(fb.view_as_complex(v.view(4, 2)) * (1 + 2j)),
+    ):
+        for base in (False, True):  # of a leaf, and of a view in which a value was written
+            x = fb.arange(8.0).requires_grad_()
+            v = (x * 1).view(8) if base else x
+            if base:
+                v[0] = 5.0
+            made(v).sum().backward()
+            zero, step = np.arange(8.0), 0.5
+            expected = []
+            for i in range(8):
+                sums = []
+                for sign in (1, -1):
+                    moved = zero.copy()
+                    moved[i] += sign * step
+                    if base:
+                        moved[0] = 5.0
+                    sums.append(float(made(fb.tensor(moved.astype("f"))).sum().real))
+                expected.append((sums[0] - sums[1]) / (2 * step))
+            np.testing.assert_allclose(x.grad.numpy(), expected, atol=1e-4)
+
+
+def test_views_of_read_only_and_strided_arrays() -> None:
+    x = np.arange(24.0, dtype="f").reshape(4, 6)
+    for a in (x, x.T, x[::2], x[1:, 1:]):
+        t = fb.from_numpy(a)
+        np.testing.assert_array_equal(
+            t.unfold(1, 2, 2).numpy(), np.lib.stride_tricks.sliding_window_view(a, 2, 1)[:, ::2]
+        )
+        np.testing.assert_array_equal(t.diagonal(-1).numpy(), a.diagonal(-1))
+        t.diagonal().zero_()
+        assert not a.diagonal().any()
+
+
+def test_conj_and_positive_of_what_they_do_not_change_are_the_tensor_itself() -> None:
+    x, z = fb.tensor([1.0, -2.0]), fb.tensor([1 + 2j])
+    assert fb.conj(x) is x and x.conj() is x and fb.positive(x) is x and +z is z
+    assert z.conj().tolist() == [1 - 2j]
+    with pytest.raises(DTypeError):
+        fb.positive(fb.tensor([True]))
+    assert fb.vmap(lambda v: v.conj() * 2)(x).tolist() == [2.0, -4.0]

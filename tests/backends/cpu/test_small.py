@@ -1,4 +1,4 @@
-"""Small calls: built-ins take the place of numpy's functions, and compute the same bits."""
+"""Small calls: built-ins take the place of numpy's functions and of generated kernels, and compute the same bits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from flambeau.backends.base import KernelTable
-from flambeau.backends.cpu import small
+from flambeau.backends.cpu import generated, small
 from flambeau.backends.cpu.table import build_table
-from flambeau.backends.llvm import calls
+from flambeau.backends.llvm import calls, printer
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
+from flambeau.core.expr import Expr, applies, lower
+from flambeau.core.expr.arrays import numpy_has
+from flambeau.core.keys import expression
+from flambeau.core.record import ELEMENTWISE, OPS, Op
 
 pytestmark = pytest.mark.skipif(calls.unavailable() is not None, reason="no built-ins here")
 
-CASES = [(dtype, name) for dtype, sources in small.SOURCES.items() for name in sources]
+ALL = {dtype: small.SOURCES[dtype] | small.RARE.get(dtype, {}) for dtype in small.SOURCES}
+CASES = [(dtype, name) for dtype, sources in ALL.items() for name in sources]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def tables() -> tuple[KernelTable, KernelTable]:
         plain = build_table(backend)
         changed = build_table(backend)
     with config.override(cpu_code="host"):
-        for dtype, sources in small.SOURCES.items():
+        for dtype, sources in ALL.items():
             waiting = small._Waiting(changed, dtype, sources)
             waiting.enter()
             waiting.change()
@@ -65,7 +70,7 @@ def _bits(x: np.ndarray[Any, Any]) -> bytes:
 
 def _operands(dtype: DType, name: str, shapes: list[tuple[int, ...]]) -> list[np.ndarray[Any, Any]]:
     kinds = (dt.bool_, dtype, dtype) if name == "where" else (dtype,) * 2
-    arity = len(small._operands(small.SOURCES[dtype][name]))
+    arity = len(small._operands(ALL[dtype][name]))
     return [
         _values(kind, int(np.prod(shape)), i).reshape(shape)
         for i, (kind, shape) in enumerate(zip(kinds[:arity], shapes, strict=False))
@@ -163,6 +168,17 @@ def test_built_ins_come_after_so_many_calls_for_all_functions_of_the_dtype() -> 
             assert built.__self__ is native
 
 
+def test_calls_of_many_elements_count_for_several() -> None:
+    with config.override(cpu_code="host"):
+        table, waiting = _waiting()
+        x = np.ones(10_000, "f4")
+        for _ in range(small.CALLS // 4):
+            kernel = table.find("neg", dt.float32)
+            assert kernel is not None
+            kernel(x)
+        assert waiting.done
+
+
 def test_kernel_that_somebody_registered_meanwhile_stays() -> None:
     def mine(x: Any, y: Any, out: Any = None) -> Any:
         return np.add(x, y, out)
@@ -223,3 +239,83 @@ def test_small_programs_load_no_compiler(times: int, loaded: str, kind: str) -> 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:2] in ([loaded, kind], [loaded, f"{kind}_or_method"])
     assert done.stdout.split()[2:4] == ["2.0", "2.0"]
+
+
+# -- kernels generated from expressions --------------------------------------------------------------
+def _exact_ops() -> list[tuple[DType, str]]:
+    found = []
+    for op in OPS.values():
+        for dtype in (dt.float32, dt.float64, dt.int32, dt.int64):
+            if op.expr is not None and op.family is ELEMENTWISE and op.accepts(dtype) and _exact(op, dtype):
+                found.append((dtype, op.name))
+    return found
+
+
+def _asked(op: Op, dtype: DType) -> tuple[Expr, tuple[DType, ...], DType]:
+    kinds = {"bool": dt.bool_, "index": dt.int64}
+    return (
+        expression(op, dtype),
+        tuple(kinds.get(op.kind_of(a), dtype) for a in op.schema.operands),
+        op.dtype.out(0, dtype, {}),
+    )
+
+
+def _exact(op: Op, dtype: DType) -> bool:
+    expr, dtypes, result = _asked(op, dtype)
+    if not applies(expr, dtypes, result):
+        return False
+    return all(generated.is_exact(lower(expr, dtypes, result, has)) for has in (numpy_has, printer.native))
+
+
+def _changed(name: str, dtype: DType) -> tuple[Any, Any]:
+    """The generated kernel of an op before and after its built-in was made."""
+    expr, dtypes, result = _asked(OPS[name], dtype)
+    with config.override(cpu_code="host"):
+        generated._kernels.clear()
+        before = generated.kernel(name, expr, dtypes, result)
+        for _ in range(generated.CALLS):
+            before(*[np.ones(2, d.numpy) for d in dtypes])
+        return before, generated.kernel(name, expr, dtypes, result)
+
+
+def test_many_expressions_are_exact() -> None:
+    assert {"hardshrink", "lerp", "sign", "leaky_relu", "addcmul"} <= {name for _, name in _exact_ops()}
+
+
+@pytest.mark.parametrize(("dtype", "name"), _exact_ops(), ids=lambda v: getattr(v, "name", v))
+def test_built_in_of_an_expression_has_the_bits_of_numpys_kernel(dtype: DType, name: str) -> None:
+    before, after = _changed(name, dtype)
+    assert after is not before and after.__module__ == "flambeau.backends.llvm"
+    _, dtypes, _ = _asked(OPS[name], dtype)
+    with config.override(cpu_code="none"):
+        for lead, others in (((0,),) * 2, ((1,),) * 2, ((7,),) * 2, ((40_000,),) * 2, ((6, 5), ()), ((), ())):
+            shapes = [lead, *[others] * (len(dtypes) - 1)]
+            ins = [
+                _values(d, int(np.prod(s)), i).reshape(s) for i, (d, s) in enumerate(zip(dtypes, shapes, strict=True))
+            ]
+            expected, found = before(*ins), after(*ins)
+            assert found.dtype == expected.dtype and found.shape == expected.shape
+            assert _bits(found) == _bits(expected)
+            for turned in ([v.T for v in ins], [v[::2] if v.ndim else v for v in ins]):
+                np.testing.assert_array_equal(after(*turned), before(*turned))
+
+
+def test_expressions_that_round_differently_elsewhere_stay_numpys() -> None:
+    before, after = _changed("softplus", dt.float32)
+    assert after is before
+
+
+def test_keys_find_the_built_in_of_an_expression() -> None:
+    code = """
+import os; os.environ['FLAMBEAU_CPU_CODE'] = 'host'
+import sys
+import flambeau as fb
+x = fb.tensor([-2.0, 0.25, 3.0])
+for _ in range(600):
+    y = fb.lerp(x, x + 1, 0.5)
+print(type(x._key.lerp).__name__, y.tolist(), x.lerp_(x + 2, 0.5).tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split(" ", 1) == ["builtin_function_or_method", "[-1.5, 0.75, 3.5] [-1.0, 1.25, 4.0]\n"], (
+        done.stderr
+    )
