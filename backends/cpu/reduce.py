@@ -27,8 +27,8 @@ Axes = tuple[int, ...] | None
 _LARGE: Final = 1 << 20  # elements
 #: What there is machine code for: its module, and from how many elements on that is faster.
 _NATIVE: Final = {
-    **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all"), ("reduce", 1 << 16)),
-    **dict.fromkeys(("var", "std", "vector_norm", "logsumexp"), ("reduce", 1 << 14)),
+    **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all"), ("reduce", 1 << 12)),
+    **dict.fromkeys(("var", "std", "vector_norm", "logsumexp"), ("reduce", 1 << 12)),
     **dict.fromkeys(("argmax", "argmin"), ("args", 1 << 15)),
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ("scan", 1 << 13)),
 }

@@ -29,7 +29,7 @@ class Job:
     def __init__(self, address: int, params: Sequence[Type]):
         self.address = address
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(address)
-        self._pack = struct.Struct("<" + "".join(_CODES[t] + "x" * (8 - t.bytes) for t in params)).pack
+        self.pack = struct.Struct("<" + "".join(_CODES[t] + "x" * (8 - t.bytes) for t in params)).pack
         from flambeau.backends.llvm import quick  # it is a built-in, which is made of what may call jobs
 
         self._once = quick.run_once() if len(params) <= quick.MOST else None
@@ -40,7 +40,7 @@ class Job:
         if chunks == 1 and self._once is not None:
             self._once(self._plan, *values)
             return
-        packed = self._pack(*values)
+        packed = self.pack(*values)
         if chunks == 1:
             self._call(packed, 0, 0)
         elif chunks > 1:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from math import inf
+from math import inf, nan
 from typing import Final
 
 from flambeau.backends.cpu.native.lanes import Lanes, Span, lanes, tree
@@ -20,7 +20,7 @@ from flambeau.backends.llvm.ir import Function, Operand, Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import F64, I64, PTR, Type
+from flambeau.backends.llvm.types import F64, I1, I32, I64, PTR, VOID, Type
 
 Join = Callable[[Function, Value, Value], Value]
 Lift = Callable[[Function, Value, Value | None], Value]
@@ -29,6 +29,8 @@ Lift = Callable[[Function, Value, Value | None], Value]
 _ROWS: Final = 8
 #: The most columns that one chunk has.
 WIDEST: Final = 4096
+#: Bytes by which what lies beyond the caches is asked for ahead: the processor's own looks ahead stop at a page.
+_AHEAD: Final = 4096
 
 
 def wider(f: Function, x: Value, centre: Value | None = None) -> Value:
@@ -64,6 +66,7 @@ class Fold:
         again: the fold of partial results.
         wide: whether it computes in float64 whatever it reads.
         other: what stands where nothing is read.
+        bare: what joins numbers faster and may miss a nan; nans are looked for apart then, two vectors at a time.
         centred: whether there is a number of the result's type for each result, which :attr:`lift` gets.
     """
 
@@ -74,6 +77,7 @@ class Fold:
     wide: bool = True
     other: float = 0.0
     centred: bool = False
+    bare: Join | None = None
 
     def type(self, read: Lanes) -> Type:
         """The type of a result."""
@@ -107,10 +111,10 @@ FOLDS: Final = {
     "spread": Fold("sum", _square, _add, centred=True),
     "sum_exp": Fold("sum", _exp, _add, other=-inf, centred=True),
     "prod": Fold("prod", wider, lambda f, a, b: a * b, 1.0),
-    "max": Fold("max", _same, _max, -inf, False, -inf),
-    "min": Fold("min", _same, _min, inf, False, inf),
-    "max_size": Fold("max", _size, _max, -inf, False),
-    "min_size": Fold("min", _size, _min, inf, False),
+    "max": Fold("max", _same, _max, -inf, False, -inf, bare=Function.maximum),
+    "min": Fold("min", _same, _min, inf, False, inf, bare=Function.minimum),
+    "max_size": Fold("max", _size, _max, -inf, False, bare=Function.maximum),
+    "min_size": Fold("min", _size, _min, inf, False, bare=Function.minimum),
     "any": Fold("max", _not_zero, _max, 0.0, False),
     "all": Fold("min", _not_zero, _min, 1.0, False),
 }
@@ -122,14 +126,36 @@ def joined(f: Function, fold: Fold, acc: Value, found: list[Value]) -> Value:
     return fold.join(f, more if more.type.bits == acc.type.bits else wider(f, more), acc)
 
 
-def fold_span(f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: Variable, centre: Value | None) -> None:
-    """Join what stands next to each other at ``p`` to the lanes of ``acc``."""
+def fold_span(
+    f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: Variable, centre: Value | None, far: bool = False
+) -> None:
+    """Join what stands next to each other at ``p`` to the lanes of ``acc``; ``far`` is memory beyond the caches."""
+    odd = None if fold.bare is None else f.variable(I1.vector(read.count), acc.now.is_nan())
     for group in span.groups():
         found = []
         for i, mask in group:
+            if far and mask is None:
+                _prefetch(f, p + i * read.memory.bytes + _AHEAD)
             x = fold.lift(f, read.load(f, p, i, mask, fold.other), centre)
             found.append(x if mask is None else f.select(mask, x, fold.start))
-        acc.set(joined(f, fold, acc.now, found))
+        if odd is None or fold.bare is None:
+            acc.set(joined(f, fold, acc.now, found))
+        else:
+            bare = fold.bare
+            odd.set(tree([odd.now, *_unordered(found)], lambda a, b: a | b))
+            acc.set(bare(f, tree(found, lambda a, b: bare(f, a, b)), acc.now))
+    if odd is not None:
+        acc.set(f.select(odd.now, nan, acc.now))
+
+
+def _unordered(found: list[Value]) -> list[Value]:
+    """Where there is a nan, by pairs."""
+    return [a.compare("unordered", b) for a, b in zip(found[::2], found[1::2] or found[:1], strict=True)]
+
+
+def _prefetch(f: Function, address: Value) -> None:
+    """Have a line brought to the second cache; one beyond the operand does no harm."""
+    f.intrinsic("llvm.prefetch.p0", VOID, address, *(f.constant(I32, v) for v in (0, 2, 1)))  # to read, later, data
 
 
 def put(f: Function, to: Lanes, x: Value, out: Value, i: Operand, mask: Value | None = None) -> None:
@@ -187,11 +213,12 @@ class Walk:
 
 
 @cache
-def rows(target: Target, source: str, to: str, name: str, cut: bool) -> Job:
+def rows(target: Target, source: str, to: str, name: str, cut: bool, far: bool = False) -> Job:
     """Results of ``source`` numbers that lie next to each other, ``gone`` times ``count`` of them each.
 
     (x, out, centre, results, results of a chunk, inner of two outer dimensions, their strides, gone and its stride,
-    count, most). With ``cut`` the inner outer dimension is pieces of ``most`` of the ``count`` numbers.
+    count, most). With ``cut`` the inner outer dimension is pieces of ``most`` of the ``count`` numbers. ``far`` is for
+    operands that no cache holds.
     """
     f = JobFunction(Module(target), f"fold_rows_{name}_{source}_{to}", [PTR] * 3 + [I64] * 9)
     x, out, centres, total, per, within, s1, s2, gone, step, count, most = f.values
@@ -207,7 +234,7 @@ def rows(target: Target, source: str, to: str, name: str, cut: bool) -> Job:
         if cut:
             span = Span(f, least(f, count - walk.near * most, most), read.count)
         for r in f.range(0, gone):
-            fold_span(f, fold, read, p + r * step, span, acc, centre)
+            fold_span(f, fold, read, p + r * step, span, acc, centre, far)
         put(f, lanes(to), f.reduce(acc.now, lambda a, b: fold.join(f, a, b)), out, o)
         walk.step()
     f.ret()
