@@ -34,6 +34,8 @@ _COSTLY: Final = _TRANSCENDENTAL | {
     "sqrt", "rsqrt", "reciprocal", "sigmoid", "idiv", "floor_divide", "fmod", "remainder", "hypot", "nextafter",
     "gcd", "lcm",
 }  # fmt: skip
+#: Functions that numpy computes one number at a time, but of bools.
+_LOGICAL: Final = frozenset({"logical_not", "logical_and", "logical_or", "logical_xor"})
 _DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
 #: What machine code computes under these names; other names are functions of the language.
 _SOURCES: Final = {
@@ -83,7 +85,7 @@ def _checked(name: str, native: Kernel) -> Kernel:
 def _bind_large(table: KernelTable, dtype: DType) -> None:
     """Replace, for one dtype, the kernels that are worth several threads."""
     names = xp_elementwise.names() - {"where"}
-    for name in names if dtype in dt.LOW_PRECISION else names & _COSTLY:
+    for name in names if dtype in dt.LOW_PRECISION else names & (_COSTLY if dtype is dt.bool_ else _COSTLY | _LOGICAL):
         entry = table.own(name, dtype)
         if entry is None:
             continue
@@ -98,7 +100,7 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
         else:
             wrap, result = chunks.binary if arity == 2 else chunks.unary, _result(entry.fn, dtype)
             made = wrap(entry.fn, result)
-            quick = dtype in dt.FLOATS and dtype.itemsize > 2 and name not in _DIVISIONS
+            quick = dtype in dt.FLOATS and dtype.itemsize > 2 and name not in _DIVISIONS | _LOGICAL
             large = _native(name, dtype, dt.from_numpy(result), arity, made)
             made = wrap(entry.fn, result, large, _NATIVE_QUICK if quick else _NATIVE)
         if name in _DIVISIONS and dtype.category == dt.INTEGER:

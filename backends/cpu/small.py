@@ -34,7 +34,13 @@ CALLS: Final = 2000
 _LARGE: Final = 16384
 _OPERANDS: Final = ("x", "y", "z")
 _COMPARISONS: Final = {"lt": "x < y", "le": "x <= y", "gt": "x > y", "ge": "x >= y", "eq": "x == y", "ne": "x != y"}
-_NUMBERS: Final = _COMPARISONS | {
+_LOGICAL: Final = {
+    "logical_and": "(x != 0) & (y != 0)", "logical_or": "(x != 0) | (y != 0)", "logical_xor": "(x != 0) ^ (y != 0)",
+    "logical_not": "x == 0",
+}  # fmt: skip
+#: Functions whose results are bools.
+_PREDICATES: Final = _COMPARISONS | _LOGICAL
+_NUMBERS: Final = _PREDICATES | {
     "add": "x + y", "sub": "x - y", "mul": "x * y", "neg": "-x", "abs": "abs(x)", "square": "x * x",
     "maximum": "maximum(x, y)", "minimum": "minimum(x, y)", "relu": "maximum(0, x)", "where": "where(x, y, z)",
 }  # fmt: skip
@@ -159,7 +165,7 @@ def _built(dtype: DType, sources: dict[str, str], before: dict[str, Kernel]) -> 
     for name, source in sources.items():
         operands = _operands(source)
         inputs = (dt.bool_, dtype, dtype) if name == "where" else (dtype,) * len(operands)
-        result = dt.bool_ if name in _COMPARISONS else dtype
+        result = dt.bool_ if name in _PREDICATES else dtype
         program = lower(parse(source, operands), inputs, result, printer.native)
 
         def body(f: Function, *values: Value, program: Any = program) -> Value:

@@ -31,7 +31,8 @@ MOST: Final = 64
 _JOB, _COUNT, _KINDS_AT = 0, 8, 16
 _KINDS: Final = (I64, I32, F32, F64)
 #: A call that is written down is a bytes object: the job's address, its chunks, how many arrays come first and how many
-#: words there are in all; then those, of an array the bytes that are left out. Where it begins in the object, and where the words do.
+#: words there are in all; then those, of an array the bytes that are left out. Where it begins in the object, and where
+#: the words do.
 _BYTES: Final = bytes.__basicsize__ - 1
 _WORDS_AT: Final = 32
 
@@ -106,7 +107,8 @@ def _leave_with_error(f: BuiltinFunction) -> None:
 def bound(job: Job, chunks: int, arrays: int, *rest: int | float, skip: int = 0) -> Callable[..., None]:
     """``call(*arrays)``: the job on the addresses of so many arrays, or None for 0, and the other values given here.
 
-    ``skip`` is how many bytes of the first one are left out. Whoever calls sees to what the job reads and writes; arrays of another class, or misaligned, raise TypeError.
+    ``skip`` is how many bytes of the first one are left out. Whoever calls sees to what the job reads and
+    writes; arrays of another class, or misaligned, raise TypeError.
     """
     run = run_bound()
     if run is None or arrays + len(rest) > MOST:

@@ -40,13 +40,6 @@ def _target(name: str) -> Target | None:
     return found
 
 
-@cache
-def _family(module: str) -> dict[str, Kernel]:
-    """The kernels of a module of this package, which is imported when the first is wanted."""
-    found: dict[str, Kernel] = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
-    return found
-
-
 def over(table: KernelTable, name: str, dtypes: Iterable[DType], module: str, least: int, counted: int = 0) -> None:
     """Enter ``KERNELS[name](target, *arrays, **params)`` of a module of this package for ``least`` elements and more.
 
@@ -66,7 +59,8 @@ def _entry(before: Kernel, module: str, name: str, least: int, counted: int) -> 
         size = x.size if counted == 0 else rest[counted - 1].size
         target = active() if size >= least else None
         if target is not None:
-            found = _family(module)[name](target, x, *rest, **params)
+            native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
+            found = native[name](target, x, *rest, **params)
             if found is not None:
                 return found
         return before(x, *rest, **params)
@@ -89,7 +83,8 @@ def _native_only(module: str, name: str, least: int) -> Kernel:
     def kernel(x: Any, *rest: Any, **params: Any) -> Any:
         target = active()
         if target is not None:
-            found = _family(module)[name](target, x, *rest, **params)
+            native = import_module(f"flambeau.backends.cpu.native.{module}").KERNELS
+            found = native[name](target, x, *rest, **params)
             if found is not None:
                 return found
         raise Declined(name)

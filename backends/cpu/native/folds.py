@@ -120,10 +120,10 @@ FOLDS: Final = {
 }
 
 
-def joined(f: Function, fold: Fold, acc: Value, found: list[Value]) -> Value:
+def joined(f: Function, acc: Value, found: list[Value], join: Join) -> Value:
     """What there was with what was found, which is joined by pairs, widened, and joined to it."""
-    more = tree(found, lambda a, b: fold.join(f, a, b))
-    return fold.join(f, more if more.type.bits == acc.type.bits else wider(f, more), acc)
+    more = tree(found, lambda a, b: join(f, a, b))
+    return join(f, more if more.type.bits == acc.type.bits else wider(f, more), acc)
 
 
 def fold_span(
@@ -138,12 +138,9 @@ def fold_span(
                 _prefetch(f, p + i * read.memory.bytes + _AHEAD)
             x = fold.lift(f, read.load(f, p, i, mask, fold.other), centre)
             found.append(x if mask is None else f.select(mask, x, fold.start))
-        if odd is None or fold.bare is None:
-            acc.set(joined(f, fold, acc.now, found))
-        else:
-            bare = fold.bare
+        if odd is not None:
             odd.set(tree([odd.now, *_unordered(found)], lambda a, b: a | b))
-            acc.set(bare(f, tree(found, lambda a, b: bare(f, a, b)), acc.now))
+        acc.set(joined(f, acc.now, found, fold.bare or fold.join))
     if odd is not None:
         acc.set(f.select(odd.now, nan, acc.now))
 
@@ -301,7 +298,7 @@ class _Columns:
             if centre is not None:
                 c = f.load(self.vector, centre, j) if mask is None else f.load_masked(self.vector, centre, j, mask)
             found = [self.fold.lift(f, read.load(f, p, j, mask, self.fold.other), c) for p in rows]
-            f.store(joined(f, self.fold, f.load(self.vector, self.accs, j), found), self.accs, j)
+            f.store(joined(f, f.load(self.vector, self.accs, j), found, self.fold.join), self.accs, j)
 
         self.span.each(body)
 
