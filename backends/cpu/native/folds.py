@@ -20,7 +20,7 @@ from flambeau.backends.llvm.ir import Function, Operand, Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import F64, I1, I32, I64, PTR, VOID, Type
+from flambeau.backends.llvm.types import F64, I1, I64, PTR, Type
 
 Join = Callable[[Function, Value, Value], Value]
 Lift = Callable[[Function, Value, Value | None], Value]
@@ -29,8 +29,6 @@ Lift = Callable[[Function, Value, Value | None], Value]
 _ROWS: Final = 8
 #: The most columns that one chunk has.
 WIDEST: Final = 4096
-#: Bytes by which what lies beyond the caches is asked for ahead: the processor's own looks ahead stop at a page.
-_AHEAD: Final = 4096
 
 
 def wider(f: Function, x: Value, centre: Value | None = None) -> Value:
@@ -126,16 +124,12 @@ def joined(f: Function, acc: Value, found: list[Value], join: Join) -> Value:
     return join(f, more if more.type.bits == acc.type.bits else wider(f, more), acc)
 
 
-def fold_span(
-    f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: Variable, centre: Value | None, far: bool = False
-) -> None:
-    """Join what stands next to each other at ``p`` to the lanes of ``acc``; ``far`` is memory beyond the caches."""
+def fold_span(f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: Variable, centre: Value | None) -> None:
+    """Join what stands next to each other at ``p`` to the lanes of ``acc``."""
     odd = None if fold.bare is None else f.variable(I1.vector(read.count), acc.now.is_nan())
     for group in span.groups():
         found = []
         for i, mask in group:
-            if far and mask is None:
-                _prefetch(f, p + i * read.memory.bytes + _AHEAD)
             x = fold.lift(f, read.load(f, p, i, mask, fold.other), centre)
             found.append(x if mask is None else f.select(mask, x, fold.start))
         if odd is not None:
@@ -148,11 +142,6 @@ def fold_span(
 def _unordered(found: list[Value]) -> list[Value]:
     """Where there is a nan, by pairs."""
     return [a.compare("unordered", b) for a, b in zip(found[::2], found[1::2] or found[:1], strict=True)]
-
-
-def _prefetch(f: Function, address: Value) -> None:
-    """Have a line brought to the second cache; one beyond the operand does no harm."""
-    f.intrinsic("llvm.prefetch.p0", VOID, address, *(f.constant(I32, v) for v in (0, 2, 1)))  # to read, later, data
 
 
 def put(f: Function, to: Lanes, x: Value, out: Value, i: Operand, mask: Value | None = None) -> None:
@@ -210,12 +199,11 @@ class Walk:
 
 
 @cache
-def rows(target: Target, source: str, to: str, name: str, cut: bool, far: bool = False) -> Job:
+def rows(target: Target, source: str, to: str, name: str, cut: bool) -> Job:
     """Results of ``source`` numbers that lie next to each other, ``gone`` times ``count`` of them each.
 
     (x, out, centre, results, results of a chunk, inner of two outer dimensions, their strides, gone and its stride,
-    count, most). With ``cut`` the inner outer dimension is pieces of ``most`` of the ``count`` numbers. ``far`` is for
-    operands that no cache holds.
+    count, most). With ``cut`` the inner outer dimension is pieces of ``most`` of the ``count`` numbers.
     """
     f = JobFunction(Module(target), f"fold_rows_{name}_{source}_{to}", [PTR] * 3 + [I64] * 9)
     x, out, centres, total, per, within, s1, s2, gone, step, count, most = f.values
@@ -231,7 +219,7 @@ def rows(target: Target, source: str, to: str, name: str, cut: bool, far: bool =
         if cut:
             span = Span(f, least(f, count - walk.near * most, most), read.count)
         for r in f.range(0, gone):
-            fold_span(f, fold, read, p + r * step, span, acc, centre, far)
+            fold_span(f, fold, read, p + r * step, span, acc, centre)
         put(f, lanes(to), f.reduce(acc.now, lambda a, b: fold.join(f, a, b)), out, o)
         walk.step()
     f.ret()

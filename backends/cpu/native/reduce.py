@@ -26,8 +26,6 @@ _BLOCK: Final = 512
 _PIECE: Final = 256, 8192
 #: Columns fewer than this are taken several rows at a time.
 _NARROW: Final = 64
-#: Bytes of operands that no cache holds.
-_FAR: Final = 1 << 25
 
 
 class Step(NamedTuple):
@@ -174,8 +172,7 @@ def _first_of_rows(target: Target, name: str, where: Layout, to: str) -> _First:
     total = where.outer * parts
     per = max(1, _CHUNK // (gone * most))
     kind = dtype_named(to if parts == 1 else _result(name, x.dtype)).numpy
-    far = x.size * x.itemsize >= _FAR
-    job = folds.rows(target, dtype_name(x.dtype), dtype_name(kind), name, cut, far)
+    job = folds.rows(target, dtype_name(x.dtype), dtype_name(kind), name, cut)
     call = bound(
         job, -(-total // per), 3, total, per, *two(kept), gone, step, count, most, skip=where.skip
     )  # fmt: skip
