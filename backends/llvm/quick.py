@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from flambeau.backends.llvm.ir import Value
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import host
 from flambeau.backends.llvm.types import F32, F64, I32, I64, PTR, Type
-
-if TYPE_CHECKING:
-    from flambeau.backends.llvm.jobs import Job  # it is built upon this module
 
 Array = np.ndarray[Any, Any]
 
@@ -104,6 +101,16 @@ def _leave_with_error(f: BuiltinFunction) -> None:
 
 
 # -- calls that are written down -------------------------------------------------------------------
+class Job(Protocol):
+    """What is needed of a :class:`flambeau.backends.llvm.jobs.Job`, which is built upon this module."""
+
+    address: int
+    pack: Callable[..., bytes]
+
+    def __call__(self, chunks: int, *values: int | float) -> None:
+        """Run so many chunks."""
+
+
 def bound(job: Job, chunks: int, arrays: int, *rest: int | float, skip: int = 0) -> Callable[..., None]:
     """``call(*arrays)``: the job on the addresses of so many arrays, or None for 0, and the other values given here.
 

@@ -32,13 +32,13 @@ class Step(NamedTuple):
     """A job on (operand, result, centre), and its flat result; each of the centres is used ``repeat`` times."""
 
     call: Callable[..., None]
-    count: int
+    results: int
     dtype: np.dtype[Any]
     repeat: int = 1
 
     def run(self, x: Array, centre: Array | None = None) -> Array:
         """The flat results."""
-        out = np.empty(self.count, self.dtype)
+        out = np.empty(self.results, self.dtype)
         self.call(x, out, centre if centre is None or self.repeat == 1 else centre.repeat(self.repeat))
         return out
 
@@ -54,10 +54,10 @@ class Plan:
 
     def fold(self, name: str, x: Array, to: str = "", centre: Array | None = None) -> Array:
         """The flat results of a fold of an operand, as :func:`fold` gives them."""
-        steps = self._steps.get((name, to), False)
-        if steps is False:
-            steps = self._steps[name, to] = _steps(self.target, name, self.where, to)
-        if not steps:
+        if (name, to) not in self._steps:
+            self._steps[name, to] = _steps(self.target, name, self.where, to)
+        steps = self._steps[name, to]
+        if steps is None:
             return fold(self.target, name, replace(self.where, x=x), to, centre)
         for step in steps:
             x, centre = step.run(x, centre), None
