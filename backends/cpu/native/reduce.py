@@ -92,7 +92,7 @@ def _is_work(target: Target, x: Array, axes: tuple[int, ...]) -> bool:
 
 def _planned(target: Target, x: Array, axis: Axes, keepdims: bool) -> tuple[Plan, Array] | None:
     """The plan of a reduction, and the operand or a copy of it that lies so."""
-    if not x.flags.aligned:
+    if type(x) is not np.ndarray or not x.flags.aligned:
         return None
     axis = None if axis is None else tuple(axis)
     plan = _plan(target, x.shape, x.strides, x.dtype, axis, keepdims)

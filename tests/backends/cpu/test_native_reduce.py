@@ -202,6 +202,7 @@ def test_operands_of_one_shape_share_nothing_but_the_plan() -> None:
     for x in (second, first[::-1], first, np.flip(second)):
         agrees(host(), "sum", x, (1,), False)
     assert REDUCE["sum"](host(), misaligned, axis=(1,)) is None
+    assert REDUCE["sum"](host(), first.view(np.memmap), axis=(1,)) is None
     assert np.array_equal(kept, before)
 
 
