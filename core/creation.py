@@ -33,10 +33,10 @@ def _shape(size: Sequence[Sizes], name: str) -> tuple[int, ...]:
     """A shape from ``f(2, 3)`` or ``f((2, 3))``."""
     given: Any = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size  # ints, if they are
     try:
-        shape = tuple(operator.index(n) for n in given)
+        shape = tuple(map(operator.index, given))
     except TypeError:
         raise TypeError(f"{name}: the size must be ints, got {tuple(given)!r}") from None
-    if any(n < 0 for n in shape):
+    if shape and min(shape) < 0:
         raise ShapeError(f"{name}: a size cannot be negative, got {shape}")
     return shape
 

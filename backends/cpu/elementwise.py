@@ -34,9 +34,11 @@ _COSTLY: Final = TRANSCENDENTAL | {
     "sqrt", "rsqrt", "reciprocal", "sigmoid", "idiv", "floor_divide", "fmod", "remainder", "hypot", "nextafter",
     "copysign", "gcd", "lcm",
 }  # fmt: skip
+#: Functions that numpy computes one number at a time, but of bools.
+_LOGICAL: Final = frozenset({"logical_not", "logical_and", "logical_or", "logical_xor"})
 _DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
 #: Functions that numpy computes slowly in float32 and float64 too.
-_SLOW: Final = _DIVISIONS | {
+_SLOW: Final = _DIVISIONS | _LOGICAL | {
     "logaddexp", "logaddexp2", "hypot", "nextafter", "copysign", "acosh", "sigmoid", "rsqrt", "reciprocal", "sqrt",
 }  # fmt: skip
 _SLOW_DOUBLE: Final = _SLOW | {"sin", "cos", "exp", "exp2", "expm1", "acos", "asin", "cosh", "atan2", "tanh"}
@@ -88,7 +90,7 @@ def _checked(name: str, native: Kernel) -> Kernel:
 def _bind_large(table: KernelTable, dtype: DType) -> None:
     """Replace, for one dtype, the kernels that are worth several threads."""
     names = xp_elementwise.names() - {"where"}
-    for name in names if dtype in dt.LOW_PRECISION else names & _COSTLY:
+    for name in names if dtype in dt.LOW_PRECISION else names & (_COSTLY if dtype is dt.bool_ else _COSTLY | _LOGICAL):
         entry = table.own(name, dtype)
         if entry is None:
             continue

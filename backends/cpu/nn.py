@@ -37,6 +37,8 @@ def bind(table: KernelTable) -> None:
     table.register("batch_norm_sums", batch_norm_sums, dt.FLOATS)
     for name in (*_SOFTMAX, *_NORMS):
         over(table, name, dt.FLOATS, "nn", _LEAST if name in _SOFTMAX else 1)
+    table.register("batch_norm_given", batch_norm_given, (dt.float32, dt.float64))
+    over(table, "batch_norm_given", (dt.float32, dt.float64), "nn", 1)
 
 
 def _over_rows(body: Callable[..., Array], x: Array, *rest: Array | None, normalized_shape: Ints, eps: float) -> Array:
@@ -92,6 +94,21 @@ def batch_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float
 
     in_chunks(work, x.shape[1], x.size // x.shape[1])
     return out, mean, var
+
+
+def batch_norm_given(
+    x: Array, mean: Array, var: Array, weight: Array | None, bias: Array | None, *, eps: float
+) -> Array:
+    """The input (N, C, ...) normalised by given values per channel."""
+    scale = 1 / np.sqrt(var + x.dtype.type(eps))
+    if weight is not None:
+        scale *= weight
+    shape = (-1, *(1,) * (x.ndim - 2))
+    out = np.asarray(x - mean.reshape(shape))
+    out *= scale.reshape(shape)
+    if bias is not None:
+        out += bias.reshape(shape)
+    return out
 
 
 def batch_norm_sums(grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:

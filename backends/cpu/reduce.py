@@ -5,7 +5,7 @@ Threads do not change a result's bits: what they share is cut in a number of pie
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Final
 
 import numpy as np
@@ -27,10 +27,13 @@ Axes = tuple[int, ...] | None
 _LARGE: Final = 1 << 20  # elements
 #: What there is machine code for: its module, and from how many elements on that is faster.
 _NATIVE: Final = {
-    **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all"), ("reduce", 1 << 16)),
-    **dict.fromkeys(("var", "std", "vector_norm", "logsumexp"), ("reduce", 1 << 14)),
+    **dict.fromkeys(("sum", "mean", "max", "min", "any", "all"), ("reduce", 1 << 14)),
+    **dict.fromkeys(("prod", "var", "std", "vector_norm", "logsumexp"), ("reduce", 1 << 12)),
     **dict.fromkeys(("argmax", "argmin"), ("args", 1 << 15)),
 }
+#: Reductions that numpy does quickly over all axes, up to so many elements.
+_QUICK: Final = ("max", "min", "any", "all")
+_FEW: Final = 1 << 16
 #: Elements from which on machine code scans whatever the order of additions, sorts, and values from which it searches.
 _SCANNED: Final = 1 << 13
 _SORTED: Final = 1 << 8
@@ -62,8 +65,31 @@ def bind(table: KernelTable) -> None:
     for name in ("cumsum", "cumprod", "cummax", "cummin"):
         over(table, name, (*dt.FLOATS, dt.int64), "scan", _SCANNED, planned=1)
     over(table, "logcumsumexp", dt.FLOATS, "scan", _SCANNED)
+    quick = {(name, dtype): _own(table, name, dtype) for name in _QUICK for dtype in (dt.float32, dt.float64)}
     for name, (family, least) in _NATIVE.items():
         over(table, name, dt.FLOATS, family, least)
+    for (name, dtype), usual in quick.items():
+        table.register(name, _whole(usual, _own(table, name, dtype)), (dtype,))
+
+
+def _own(table: KernelTable, name: str, dtype: DType) -> Kernel:
+    entry = table.own(name, dtype)
+    assert entry is not None, f"no kernel {name} for {dtype.name}"
+    return entry.fn
+
+
+def _whole(usual: Kernel, other: Kernel) -> Kernel:
+    """``usual`` for few numbers over all axes."""
+
+    @wraps(usual)
+    def kernel(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+        if x.size < _FEW and (axis is None or len(axis) == x.ndim):
+            whole: Array = usual(x, axis=axis, keepdims=keepdims)
+            return whole
+        found: Array = other(x, axis=axis, keepdims=keepdims)
+        return found
+
+    return kernel
 
 
 def _cut(table: KernelTable, name: str, body: Kernel) -> None:

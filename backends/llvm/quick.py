@@ -1,24 +1,37 @@
-"""Jobs of one chunk, called from Python by a built-in: it packs the values itself, a fourth of what ctypes takes."""
+"""Jobs called from Python by built-ins: they pack the values themselves, a fourth of what ctypes takes.
+
+One takes the values of a job of one chunk. The other takes arrays alone: all that is the same for all operands of a
+shape, the number of chunks too, was written down before.
+"""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Final
+from functools import cache, partial
+from typing import Any, Final, Protocol
 
-from flambeau.backends.llvm import cpython
+import numpy as np
+
+from flambeau.backends.llvm import cpython, threads
 from flambeau.backends.llvm.calls import BuiltinFunction, builtins
 from flambeau.backends.llvm.ir import Value
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import host
 from flambeau.backends.llvm.types import F32, F64, I32, I64, PTR, Type
 
+Array = np.ndarray[Any, Any]
+
 #: Values that a job may take to be called so.
 MOST: Final = 64
 #: What a plan has: the job's address, how many values it takes, and of each the number of its type.
 _JOB, _COUNT, _KINDS_AT = 0, 8, 16
 _KINDS: Final = (I64, I32, F32, F64)
+#: A call that is written down is a bytes object: the job's address, its chunks, how many arrays come first and how many
+#: words there are in all; then those, of an array the bytes that are left out. Where it begins in the object, and where
+#: the words do.
+_BYTES: Final = bytes.__basicsize__ - 1
+_WORDS_AT: Final = 32
 
 
 def plan_of(address: int, params: Sequence[Type]) -> int:
@@ -85,3 +98,79 @@ def _real(f: BuiltinFunction, value: Value) -> Value:
 def _leave_with_error(f: BuiltinFunction) -> None:
     with f.when(f.call(f.api("PyErr_Occurred"), result=PTR).ne(0)):
         f.ret(0)
+
+
+# -- calls that are written down -------------------------------------------------------------------
+class Job(Protocol):
+    """What is needed of a :class:`flambeau.backends.llvm.jobs.Job`, which is built upon this module."""
+
+    address: int
+    pack: Callable[..., bytes]
+
+    def __call__(self, chunks: int, *values: int | float) -> None:
+        """Run so many chunks."""
+
+
+def bound(job: Job, chunks: int, arrays: int, *rest: int | float, skip: int = 0) -> Callable[..., None]:
+    """``call(*arrays)``: the job on the addresses of so many arrays, or None for 0, and the other values given here.
+
+    ``skip`` is how many bytes of the first one are left out. Whoever calls sees to what the job reads and
+    writes; arrays of another class, or misaligned, raise TypeError.
+    """
+    run = run_bound()
+    if run is None or arrays + len(rest) > MOST:
+        return partial(_run_slowly, job, chunks, skip, rest)
+    words = job.pack(skip, *(0,) * (arrays - 1), *rest)
+    head = (ctypes.c_int64 * 4)(job.address, chunks, arrays, len(words) // 8)
+    return partial(run, bytes(head) + words)
+
+
+@cache
+def run_bound() -> Callable[..., None] | None:
+    """``run(plan, *arrays)``; None where there is no built-in."""
+    if cpython.unsuited():
+        return None
+    module = Module(host())
+    (made,) = builtins({write_run_bound(module): _refuse_arrays})
+    return made
+
+
+def _run_slowly(job: Job, chunks: int, skip: int, rest: Sequence[int | float], *arrays: Array | None) -> None:
+    first, *others = (0 if x is None else x.__array_interface__["data"][0] for x in arrays)
+    job(chunks, first + skip, *others, *rest)
+
+
+def _refuse_arrays(plan: object, *arrays: object) -> None:
+    """What the built-in does not serve."""
+    raise TypeError(f"the job takes aligned arrays, got {[type(x).__name__ for x in arrays]}")
+
+
+def write_run_bound(module: Module) -> BuiltinFunction:
+    """Pack the addresses of arrays and what is written down, and run the chunks, without the interpreter's lock."""
+    f = BuiltinFunction(module, "run_bound", "(plan, /, *arrays)")
+    f.require(f.count >= 1)
+    given = f.load(PTR, f.arguments)
+    f.require(f.load(PTR, given + cpython.TYPE).eq(f.outside("bytes", id(bytes))))
+    plan = given + _BYTES
+    job, chunks, arrays, words = (f.load(t, plan, i) for i, t in enumerate((PTR, I64, I64, I64)))
+    f.require(f.count.eq(arrays + 1))
+    none = f.outside("none", id(None))
+    packed = f.buffer(8 * MOST, 8)
+    for i in f.range(0, arrays):
+        x, place = f.load(PTR, f.arguments, i + 1), f.variable(I64, 0)
+        with f.when(x.ne(none)):
+            f.require(f.load(PTR, x + cpython.TYPE).eq(f.ndarray()))
+            f.require((f.load(I32, x + cpython.FLAGS) & cpython.ALIGNED).ne(0))
+            place.set(f.data(x).address() + f.load(I64, plan + _WORDS_AT, i))
+        f.store(place.now, packed, i)
+    for i in f.range(arrays, words):
+        f.store(f.load(I64, plan + _WORDS_AT, i), packed, i)
+    with f.when(chunks.eq(1)), f.unlocked():
+        f.call(job, packed, f.constant(I64, 0), f.constant(I64, 0))
+    with f.when(chunks > 1):
+        count = threads.wanted(f, chunks)
+        with f.unlocked():
+            threads.parallel(f, job, packed, chunks, count)
+    f.take(none)
+    f.ret(none)
+    return f

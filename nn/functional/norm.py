@@ -103,7 +103,9 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: expected running_mean and running_var to be given when training=False")
-        return ops.normalised_by(input, running_mean, running_var, weight, bias, eps)
+        one = all(v is None or v.dtype is input.dtype for v in given.values())
+        by = ops.batch_norm_given_p if one else ops.normalised_by
+        return by(input, running_mean, running_var, weight, bias, eps=eps)
     count = input.numel() // max(input.shape[1], 1)
     _check_counts("batch_norm", input, "channel", count)
     out, mean, var = ops.batch_norm_p(input, weight, bias, eps)

@@ -102,9 +102,10 @@ def _scale(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
     if not grads:
         return
     with no_grad():
-        factor = (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
-        if step.update(_scaled(), [grads], [factor.item()], "mul_"):
+        factor = max_norm / (total_norm + 1e-6)
+        if step.update(_scaled(), [grads], [min(factor.item(), 1.0)], "mul_"):  # the first where it is nan
             return
+        factor = factor.clamp(max=1.0)
         for g in grads:
             g.mul_(factor.to(g.device))
 

@@ -55,12 +55,39 @@ def batch_norm(target: Target, source: str, scaled: bool, shifted: bool) -> Job:
         mean, variance = _moments(planes, c, x)
         folds.put(f, read, mean, means, c)
         folds.put(f, read, variance, variances, c)
-        k = planes.row.splat(1.0 / f.apply("sqrt", variance + eps))
-        k = k * f.splat(read.load_one(f, weight, c), read.count) if scaled else k
-        b = f.splat(read.load_one(f, bias, c), read.count) if shifted else None
-        _applied(planes, c, x, out, (planes.row.splat(mean), k, b))
+        affine = weight if scaled else None, bias if shifted else None
+        _normalised(planes, c, (x, out), (mean, variance + eps), affine)
     f.ret()
     return jobs(f)[0]
+
+
+@cache
+def batch_norm_given(target: Target, source: str, scaled: bool, shifted: bool) -> Job:
+    """The same by a mean and a variance that are read."""
+    f, planes, channels = _started(target, "batch_norm_given", source, 6)
+    x, out, weight, bias, means, variances, eps = f.values[:7]
+    read = planes.row.read
+    for c in channels:
+        mean, variance = (folds.wider(f, read.load_one(f, p, c)) for p in (means, variances))
+        affine = weight if scaled else None, bias if shifted else None
+        _normalised(planes, c, (x, out), (mean, variance + eps), affine)
+    f.ret()
+    return jobs(f)[0]
+
+
+def _normalised(
+    planes: Planes,
+    c: Value,
+    ends: tuple[Value, Value],
+    moments: tuple[Value, Value],
+    affine: tuple[Value | None, Value | None],
+) -> None:
+    """Normalise a channel by its mean and its variance, to which eps was added."""
+    f, read, (mean, variance), (weight, bias) = planes.f, planes.row.read, moments, affine
+    k = planes.row.splat(1.0 / f.apply("sqrt", variance))
+    k = k if weight is None else k * f.splat(read.load_one(f, weight, c), read.count)
+    b = None if bias is None else f.splat(read.load_one(f, bias, c), read.count)
+    _applied(planes, c, *ends, (planes.row.splat(mean), k, b))
 
 
 def _moments(planes: Planes, c: Value, x: Value) -> tuple[Value, Value]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from math import inf
+from math import inf, nan
 from typing import Final
 
 from flambeau.backends.cpu.native.lanes import Lanes, Span, lanes, tree
@@ -20,7 +20,7 @@ from flambeau.backends.llvm.ir import Function, Operand, Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import F64, I64, PTR, Type
+from flambeau.backends.llvm.types import F64, I1, I64, PTR, Type
 
 Join = Callable[[Function, Value, Value], Value]
 Lift = Callable[[Function, Value, Value | None], Value]
@@ -64,6 +64,7 @@ class Fold:
         again: the fold of partial results.
         wide: whether it computes in float64 whatever it reads.
         other: what stands where nothing is read.
+        bare: what joins numbers faster and may miss a nan; nans are looked for apart then, two vectors at a time.
         centred: whether there is a number of the result's type for each result, which :attr:`lift` gets.
     """
 
@@ -74,6 +75,7 @@ class Fold:
     wide: bool = True
     other: float = 0.0
     centred: bool = False
+    bare: Join | None = None
 
     def type(self, read: Lanes) -> Type:
         """The type of a result."""
@@ -107,29 +109,39 @@ FOLDS: Final = {
     "spread": Fold("sum", _square, _add, centred=True),
     "sum_exp": Fold("sum", _exp, _add, other=-inf, centred=True),
     "prod": Fold("prod", wider, lambda f, a, b: a * b, 1.0),
-    "max": Fold("max", _same, _max, -inf, False, -inf),
-    "min": Fold("min", _same, _min, inf, False, inf),
-    "max_size": Fold("max", _size, _max, -inf, False),
-    "min_size": Fold("min", _size, _min, inf, False),
+    "max": Fold("max", _same, _max, -inf, False, -inf, bare=Function.maximum),
+    "min": Fold("min", _same, _min, inf, False, inf, bare=Function.minimum),
+    "max_size": Fold("max", _size, _max, -inf, False, bare=Function.maximum),
+    "min_size": Fold("min", _size, _min, inf, False, bare=Function.minimum),
     "any": Fold("max", _not_zero, _max, 0.0, False),
     "all": Fold("min", _not_zero, _min, 1.0, False),
 }
 
 
-def joined(f: Function, fold: Fold, acc: Value, found: list[Value]) -> Value:
+def joined(f: Function, acc: Value, found: list[Value], join: Join) -> Value:
     """What there was with what was found, which is joined by pairs, widened, and joined to it."""
-    more = tree(found, lambda a, b: fold.join(f, a, b))
-    return fold.join(f, more if more.type.bits == acc.type.bits else wider(f, more), acc)
+    more = tree(found, lambda a, b: join(f, a, b))
+    return join(f, more if more.type.bits == acc.type.bits else wider(f, more), acc)
 
 
 def fold_span(f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: Variable, centre: Value | None) -> None:
     """Join what stands next to each other at ``p`` to the lanes of ``acc``."""
+    odd = None if fold.bare is None else f.variable(I1.vector(read.count), acc.now.is_nan())
     for group in span.groups():
         found = []
         for i, mask in group:
             x = fold.lift(f, read.load(f, p, i, mask, fold.other), centre)
             found.append(x if mask is None else f.select(mask, x, fold.start))
-        acc.set(joined(f, fold, acc.now, found))
+        if odd is not None:
+            odd.set(tree([odd.now, *_unordered(found)], lambda a, b: a | b))
+        acc.set(joined(f, acc.now, found, fold.bare or fold.join))
+    if odd is not None:
+        acc.set(f.select(odd.now, nan, acc.now))
+
+
+def _unordered(found: list[Value]) -> list[Value]:
+    """Where there is a nan, by pairs."""
+    return [a.compare("unordered", b) for a, b in zip(found[::2], found[1::2] or found[:1], strict=True)]
 
 
 def put(f: Function, to: Lanes, x: Value, out: Value, i: Operand, mask: Value | None = None) -> None:
@@ -274,7 +286,7 @@ class _Columns:
             if centre is not None:
                 c = f.load(self.vector, centre, j) if mask is None else f.load_masked(self.vector, centre, j, mask)
             found = [self.fold.lift(f, read.load(f, p, j, mask, self.fold.other), c) for p in rows]
-            f.store(joined(f, self.fold, f.load(self.vector, self.accs, j), found), self.accs, j)
+            f.store(joined(f, f.load(self.vector, self.accs, j), found, self.fold.join), self.accs, j)
 
         self.span.each(body)
 

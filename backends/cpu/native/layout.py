@@ -53,10 +53,15 @@ class Layout:
 
     def result(self, flat: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         """Results in the order of ``shape`` as the reduction returns them."""
+        back, shape = self.ends(axes, keepdims)
+        return (flat if back is None else flat.reshape(self.shape).transpose(back)).reshape(shape)
+
+    def ends(self, axes: tuple[int, ...], keepdims: bool) -> tuple[list[int] | None, list[int]]:
+        """How results in the order of ``shape`` are turned, None for not at all, and what shape they have then."""
         back = sorted(range(len(self.order)), key=self.order.__getitem__)
         full = [1 if i in axes else n for i, n in enumerate(self.x.shape)]
         shape = full if keepdims else [n for i, n in enumerate(full) if i not in axes]
-        return flat.reshape(self.shape).transpose(back).reshape(shape)
+        return None if back == sorted(back) else back, shape
 
     def along(self, found: Array) -> Array:
         """What :meth:`result` gave with ``keepdims``, flat again."""
@@ -68,16 +73,22 @@ def layout(x: Array, axes: tuple[int, ...]) -> Layout | None:
 
     None where elements that share memory are reduced or would be copied: a broadcast operand could be huge.
     """
-    for candidate in _copies(x, axes):
-        found = _told(candidate.shape, candidate.strides, x.itemsize, axes)
+    found = told(x, axes)
+    for copied in copies(x, axes) if found is None else ():
+        found = told(copied, axes)
         if found is not None:
-            return Layout(candidate, *found)
-    return None
+            break
+    return found
 
 
-def _copies(x: Array, axes: tuple[int, ...]) -> Iterator[Array]:
-    """The operand, a dense copy, and one with all that stays before all that goes."""
-    yield x
+def told(x: Array, axes: tuple[int, ...]) -> Layout | None:
+    """The layout of a reduction of ``x`` as it lies, if it can be told like this."""
+    found = _told(x.shape, x.strides, x.itemsize, axes)
+    return None if found is None else Layout(x, *found)
+
+
+def copies(x: Array, axes: tuple[int, ...]) -> Iterator[Array]:
+    """A dense copy, and one with all that stays before all that goes; none of what shares memory."""
     if x.nbytes <= x.itemsize + sum((n - 1) * abs(s) for n, s in zip(x.shape, x.strides, strict=True)):
         yield x.copy("K")
         order = [*(i for i in range(x.ndim) if i not in axes), *axes]

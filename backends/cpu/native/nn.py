@@ -173,6 +173,22 @@ def batch_norm(
     return out, mean, var
 
 
+def batch_norm_given(
+    target: Target, x: Array, mean: Array, var: Array, weight: Array | None, bias: Array | None, *, eps: float
+) -> Array | None:
+    """The input normalised by given values per channel."""
+    if x.ndim == 2 or not x.flags.c_contiguous or not fit(target, x, mean, var, weight, bias):
+        return None
+    if not _per_channel(x, mean, var, weight, bias):
+        return None
+    m, v, w, b = (None if p is None else dense(p) for p in (mean, var, weight, bias))
+    batch, number, count, per = _sizes(x)
+    out = np.empty(x.shape, x.dtype)
+    job = channels.batch_norm_given(target, dtype_name(x.dtype), w is not None, b is not None)
+    job(-(-number // per), address(x), address(out), at(w), at(b), at(m), at(v), eps, batch, number, count, per)
+    return out
+
+
 def batch_norm_sums(target: Target, grad: Array, x: Array, mean: Array) -> tuple[Array, Array] | None:
     """Per channel: the sum of ``grad``, and of ``grad * (x - mean)``."""
     if not fit(target, x, grad, mean) or not _per_channel(x, mean) or grad.shape != x.shape:
@@ -196,5 +212,6 @@ KERNELS: Final = {
     "rms_norm": rms_norm,
     "rms_norm_grad": rms_norm_grad,
     "batch_norm": batch_norm,
+    "batch_norm_given": batch_norm_given,
     "batch_norm_sums": batch_norm_sums,
 }

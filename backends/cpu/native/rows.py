@@ -52,7 +52,7 @@ class Row:
                     x = body(i, mask)
                     values.append(x if mask is None else f.select(mask, x, 0.0))
             for acc, values in zip(accs, found, strict=True):
-                acc.set(folds.joined(f, _SUM, acc.now, values))
+                acc.set(folds.joined(f, acc.now, values, _SUM.join))
 
     def ended(self, accs: list[Variable]) -> list[Value]:
         """The sums over the lanes, as float64."""

@@ -279,6 +279,39 @@ def normalised_by(
     )
 
 
+def _given_infer(x: Shape, mean: Shape, var: Shape, weight: Shape | None, bias: Shape | None, *, eps: float) -> Shape:
+    return x
+
+
+def _given_vjp(
+    g: Tensor, needs: Sequence[bool], x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, eps: float
+) -> tuple[Tensor | None, ...]:
+    """One pass for the gradient of x, one for all others."""
+    rstd = rsqrt_p(var + eps)
+    scale = rstd if weight is None else weight * rstd
+    of_x = g * per_channel(scale, x.ndim) if needs[0] else None
+    if not any(needs[1:]):
+        return of_x, None, None, None, None
+    total, dot = batch_norm_sums_p(g, x, mean)
+    of_mean = -scale * total if needs[1] else None
+    of_var = scale * rstd * rstd * dot * -0.5 if needs[2] else None
+    return of_x, of_mean, of_var, dot * rstd, total
+
+
+@composite(
+    "batch_norm_given(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor?, bias: Tensor?, *, eps: float) -> Tensor",
+    infer=_given_infer,
+    dtype=floats,
+    public=False,
+    vjp=_given_vjp,
+)
+def batch_norm_given_p(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float
+) -> Tensor:
+    """The input (N, C, ...) normalised by given values per channel, all of one dtype."""
+    return normalised_by(x, mean, var, weight, bias, eps)
+
+
 def _sums(grad: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     axes = all_but_channel(x.ndim)
     return grad.sum(dim=axes), (grad * (x - per_channel(mean, x.ndim))).sum(dim=axes)

@@ -115,6 +115,11 @@ sample_rows({
         Sample(m(4, 3, 2, 2), m(3), m(3), eps=1e-5), Sample(m(6, 3), None, None, eps=1e-2),
         Sample(m(3, 2, 4), m(2), None, eps=1e-2),
     ],
+    "batch_norm_given": lambda m: [
+        Sample(m(4, 3, 2, 2), m(3), m(3, low=0.5, high=2), m(3), m(3), eps=1e-5),
+        Sample(m(6, 3), m(3), m(3, low=0.5, high=2), None, None, eps=1e-2),
+        Sample(m(2, 2, 40), m(2), m(2, low=0.5, high=2), m(2), None, eps=1e-2),
+    ],
     "batch_norm_sums": lambda m: [(m(4, 3, 2, 2), m(4, 3, 2, 2), m(3)), (m(4, 3), m(4, 3), m(3))],
 })  # fmt: skip
 
@@ -124,6 +129,7 @@ reference("rms_norm", ref.rms_norm, tolerance=20)
 reference("layer_norm_grad", ref.layer_norm_grad, tolerance=1000)
 reference("rms_norm_grad", ref.rms_norm_grad, tolerance=1000)
 reference("batch_norm", ref.batch_norm, tolerance=20)
+reference("batch_norm_given", ref.batch_norm_given, tolerance=20)
 reference("batch_norm_sums", ref.batch_norm_sums, tolerance=20)
 
 

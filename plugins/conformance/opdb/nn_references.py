@@ -159,6 +159,12 @@ def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -
     return np.moveaxis(out.reshape(moved), 0, 1), mean, var
 
 
+def batch_norm_given(x: Array, mean: Array, var: Array, weight: Array | None, bias: Array | None, eps: float) -> Array:
+    scale = (1 if weight is None else weight) / np.sqrt(var + eps)
+    shift = (0 if bias is None else bias) - mean * scale
+    return np.moveaxis(np.moveaxis(x, 1, -1) * scale + shift, -1, 1)
+
+
 def batch_norm_sums(grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     g, v = (np.moveaxis(t, 1, 0).reshape(x.shape[1], -1) for t in (grad, x))
     return g.sum(1), (g * (v - mean[:, None])).sum(1)

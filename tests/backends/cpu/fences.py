@@ -57,7 +57,7 @@ def by_two_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
 
     def call(self: Job, chunks: int, *values: int | float) -> None:
-        packed = self._pack(*values)
+        packed = self.pack(*values)
         one = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(self.address)
 
         def some(thread: int) -> None:

@@ -437,7 +437,7 @@ def test_chunks_depend_on_the_operands_alone() -> None:
         def __call__(self, chunks: int, *values: int) -> None:
             import ctypes
 
-            packed = lines.walk._pack(*values)
+            packed = lines.walk.pack(*values)
             call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(lines.walk.address)
             for chunk in reversed(range(chunks)):
                 call(packed, chunk, 0)

@@ -220,7 +220,7 @@ def test_any_threads_in_any_order_make_the_same_bits(target: Target, monkeypatch
     done: dict[int, int] = {}
 
     def spread(self: Job, chunks: int, *values: int | float, most: int = 1) -> None:
-        packed = self._pack(*values)
+        packed = self.pack(*values)
         call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(self.address)
 
         def some(thread: int) -> None:

@@ -181,6 +181,31 @@ def test_nan_wins_and_the_first_of_equals(target: Target, shape: tuple[int, ...]
     assert np.isnan(REDUCE["max"](target, x, axis=None))
 
 
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_nan_is_found_at_any_place(name: str) -> None:
+    x = of("float32", (3, 200))
+    for i in range(x.size):
+        row, column = divmod(i, 200)
+        with_nan = x.copy()
+        with_nan[row, column] = np.nan
+        found = REDUCE[name](host(), with_nan, axis=(1,))
+        assert found is not None and np.isnan(found).tolist() == [r == row for r in range(3)]
+        assert np.isnan(REDUCE[name](host(), with_nan, axis=None))
+
+
+def test_operands_of_one_shape_share_nothing_but_the_plan() -> None:
+    first, second = of("float32", (70, 90)), of("float32", (70, 90), 1)
+    misaligned = np.zeros(first.nbytes + 1, np.uint8)[1:].view("f4").reshape(70, 90)
+    kept = REDUCE["sum"](host(), first, axis=(1,))
+    assert kept is not None
+    before = kept.copy()
+    for x in (second, first[::-1], first, np.flip(second)):
+        agrees(host(), "sum", x, (1,), False)
+    assert REDUCE["sum"](host(), misaligned, axis=(1,)) is None
+    assert REDUCE["sum"](host(), first.view(np.memmap), axis=(1,)) is None
+    assert np.array_equal(kept, before)
+
+
 @pytest.mark.parametrize("fill", [np.inf, -np.inf, np.nan, -0.0])
 def test_rows_of_one_value(fill: float) -> None:
     x = np.full((40, 70), fill, "f4")

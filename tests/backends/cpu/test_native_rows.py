@@ -144,7 +144,13 @@ def test_batch_normalisation(target: Target, dtype: str) -> None:
         for w, b in ((weight, bias), (None, None)):
             expected = xp_nn.batch_norm(np, exact(x), exact(w), exact(b), eps=1e-5)
             agree(NN["batch_norm"](target, x, w, b, eps=1e-5), expected, dtype)
-        mean = expected[1].astype(x.dtype)
+        mean, var = (v.astype(x.dtype) for v in expected[1:])
+        column = (-1, *[1] * (len(shape) - 2))
+        for w, b in ((weight, bias), (None, bias), (weight, None)):
+            scale = (1 if w is None else exact(w)) / np.sqrt(exact(var) + 1e-5)
+            wanted = (exact(x) - exact(mean).reshape(column)) * scale.reshape(column)
+            wanted = wanted if b is None else wanted + exact(b).reshape(column)
+            agree(NN["batch_norm_given"](target, x, mean, var, w, b, eps=1e-5), wanted, dtype)
         sums = xp_nn.batch_norm_sums(np, exact(grad), exact(x), exact(mean))
         agree(NN["batch_norm_sums"](target, grad, x, mean), sums, dtype)
 

@@ -140,6 +140,9 @@ def test_batch_norm(dtype: DType, shape: tuple[int, ...], affine: bool) -> None:
         assert all(v.dtype == dtype.numpy for v in found)
         for v, e in zip(found, (expected, mean, var), strict=True):
             close(v, e, rtol, rtol)
+        if dtype in (dt.float32, dt.float64):
+            given = kernel("batch_norm_given", dtype)(view, *found[1:], weight, bias, eps=1e-5)
+            close(given, expected, rtol, rtol)
         total, dot = kernel("batch_norm_sums", dtype)(g, view, found[1])
         size = np.abs(exact(grad)).sum(axes).max()
         close(total, exact(grad).sum(axes), rtol, rtol * size)

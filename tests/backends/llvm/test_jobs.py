@@ -66,6 +66,50 @@ def test_values_that_are_wrong_raise() -> None:
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
 def test_the_call_compiles_for_other_systems(target: Target) -> None:
-    module = Module(target)
-    quick.write_run(module)
-    assert compiler_for(target).compile(module.text())
+    for write in (quick.write_run, quick.write_run_bound):
+        module = Module(target)
+        write(module)
+        assert compiler_for(target).compile(module.text())
+
+
+# -- calls that are written down -------------------------------------------------------------------
+def _copies() -> Job:
+    """A job that writes to place ``chunk`` the number there times a factor, and 1 more with a third array."""
+    f = JobFunction(Module(host()), "copies", [PTR, PTR, PTR, F32])
+    x, out, more, factor = f.values
+    f.store(f.load(F64, x, f.chunk) * factor.convert("fpext", F64), out, f.chunk)
+    with f.when(more.address().ne(0)):
+        f.store(f.load(F64, out, f.chunk) + f.load(F64, more), out, f.chunk)
+    f.ret()
+    return jobs(f)[0]
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("chunks", [0, 1, 2, 50])
+def test_a_call_that_is_written_down_serves_any_arrays(
+    chunks: int, built: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not built:
+        monkeypatch.setattr(quick, "run_bound", lambda: None)
+    call = quick.bound(_copies(), chunks, 3, 0.5, skip=16)
+    for seed in range(3):
+        x, out = np.random.default_rng(seed).standard_normal(60), np.zeros(60)
+        call(x, out, None)
+        assert np.array_equal(out[:chunks], x[2 : 2 + chunks] / 2) and not out[chunks:].any()
+        call(x, out, np.array([1.0]))
+        assert np.array_equal(out[:chunks], x[2 : 2 + chunks] / 2 + 1) and not out[chunks:].any()
+
+
+def test_a_call_refuses_what_are_no_arrays() -> None:
+    call = quick.bound(_copies(), 1, 3, 1.0)
+    x, out = np.arange(4.0), np.zeros(4)
+    odd = np.zeros(33, np.uint8)[1:].view(np.float64)
+    wrong: tuple[tuple[object, ...], ...] = (
+        (), (x, out), (x, out, None, None), (x, 3, None), ([1.0], out, None), (odd, out, None),
+    )  # fmt: skip
+    for arguments in wrong:
+        with pytest.raises(TypeError, match="aligned arrays"):
+            call(*arguments)
+    with pytest.raises(TypeError, match="aligned arrays"):
+        quick.run_bound()(3, x, out, None)  # type: ignore[misc]  # there is one here
+    assert not out.any()
