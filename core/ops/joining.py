@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Sequence
+from typing import Final
 
+from flambeau.backends.layout import Shape
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
+from flambeau.core.cache import Cache
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ArgumentError, FormatError, LevelError, ShapeError
 from flambeau.core.graph import disown
@@ -90,6 +93,12 @@ def _tensors(name: str, tensors: object) -> list[Tensor]:
     return list(tensors)
 
 
+#: The shape of tensors joined, by theirs and the axis.
+_JOINED: Final[Cache[tuple[tuple[Shape, ...], int], Shape]] = Cache(
+    lambda key: storage.cat_p.op.infer(key[0], axis=key[1])  # type: ignore[misc]  # every such op has one
+)
+
+
 @public(aliases=("concat", "concatenate"), method=False)
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Tensors one after the other along dimension ``dim``, in their promoted dtype.
@@ -106,7 +115,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -
     kept = items
     if (0,) in shapes:  # torch lets it join anything
         kept = [t for t, shape in zip(items, shapes, strict=True) if shape != (0,)] or items[:1]
-    result = storage.cat_p(kept, axis_of("cat", kept[0], dim))
+    axis = axis_of("cat", kept[0], dim)
+    if out is None and kept is items and _unrecorded(items):
+        _JOINED[tuple(shapes), axis]  # ShapeError where they do not fit
+        return tensor_of(items[0]._key.cat(*[t._array for t in items], axis=axis), items[0]._key)
+    result = storage.cat_p(kept, axis)
     if len(kept) != len(items):
         wanted = result.dtype
         for t in items:
@@ -131,11 +144,17 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None)
                 f"stack: expects tensors of equal shape, but tensor 0 has {first} and tensor {i} {tuple(t.shape)}"
             )
     axis = axis_of("stack", items[0], dim, extra=1)
-    key, state = items[0]._key, get()
-    plain = out is None and state is not None and state.plain and key.level is None
-    if plain and all(t._key is key and (t._node is None or not state.grad) for t in items):  # type: ignore[union-attr]
-        return _stacked(items, key, (*first[:axis], 1, *first[axis:]), axis)
+    if out is None and _unrecorded(items):
+        return _stacked(items, items[0]._key, (*first[:axis], 1, *first[axis:]), axis)
     return cat([unsqueeze(t, axis) for t in items], axis, out=out)
+
+
+def _unrecorded(items: Sequence[Tensor]) -> bool:
+    """Whether the tensors are of one device and dtype, and nobody has to know what is made of them."""
+    key, state = items[0]._key, get()
+    if state is None or not state.plain or key.level is not None or [t._key for t in items].count(key) < len(items):
+        return False
+    return not state.grad or not [t for t in items if t._node is not None]
 
 
 def _stacked(items: Sequence[Tensor], key: Key, shape: tuple[int, ...], axis: int) -> Tensor:
