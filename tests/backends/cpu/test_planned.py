@@ -29,9 +29,11 @@ pytestmark = pytest.mark.skipif(planned.runner() is None, reason="no built-ins c
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plans from the first call on."""
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Plans from the first call on, whatever the environment says of machine code."""
     monkeypatch.setattr(arrays, "CALLS", 0)
+    with config.override(cpu_code="host"):
+        yield
 
 
 @pytest.fixture
