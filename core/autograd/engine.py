@@ -61,7 +61,7 @@ class _Run:
     """One walk."""
 
     __slots__ = (
-        "accumulate", "anomaly", "captured", "create", "grads", "keep_graph", "roots", "slice", "stops", "targets",
+        "__weakref__", "accumulate", "anomaly", "captured", "create", "grads", "keep_graph", "roots", "slice", "stops", "targets",
         "waiting", "wanted", "whole",
     )  # fmt: skip
     slice: Any  #: the op of slices, where their gradients may be added in place
