@@ -61,8 +61,8 @@ class _Run:
     """One walk."""
 
     __slots__ = (
-        "__weakref__", "accumulate", "anomaly", "captured", "create", "grads", "keep_graph", "roots", "slice", "stops", "targets",
-        "waiting", "wanted", "whole",
+        "__weakref__", "accumulate", "anomaly", "captured", "create", "grads", "keep_graph", "roots", "slice", "stops",
+        "targets", "waiting", "wanted", "whole",
     )  # fmt: skip
     slice: Any  #: the op of slices, where their gradients may be added in place
     whole: set[Any] | None  #: the edges whose gradient a slice has made, so that it is nobody else's
