@@ -28,6 +28,7 @@ from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F64, I64, PTR
 
 Array = np.ndarray[Any, Any]
+_INT64: Final = np.dtype(np.int64)
 Mask = Value | None
 
 
@@ -333,8 +334,8 @@ def _operands(
     if weight is not None and weight.shape != (shape.classes,) or classes.dtype.kind not in "iu":
         return None
     w = None if weight is None else dense(weight)
-    numbers = np.ascontiguousarray(classes, np.int64).reshape(classes.shape)  # which makes one of none
-    return dense(x), numbers, w, float(shape.classes if w is None else w.sum(dtype="f8"))
+    numbers = dense(classes) if classes.dtype is _INT64 else np.ascontiguousarray(classes, np.int64)
+    return dense(x), numbers.reshape(classes.shape), w, float(shape.classes if w is None else w.sum(dtype="f8"))
 
 
 def cross_entropy(
@@ -356,12 +357,12 @@ def cross_entropy(
         chunks, address(x), address(classes), 0 if w is None else address(w), address(losses), address(sums),
         smoothing, all_weights, ignore_index, *sizes,
     )  # fmt: skip
-    loss, total, bad = sums.sum(0)
+    loss, total, bad = (sums[0] if chunks == 1 else sums.sum(0)).tolist()
     if bad:
         return None  # whose error is the one that everything else gives
-    if not each:
-        losses[()] = loss / total if reduction == "mean" else loss
-    return losses, np.asarray(total, x.dtype)
+    if not each:  # the mean of nothing is nan
+        losses[()] = loss if reduction == "sum" else loss / total if total else np.divide(loss, total)
+    return losses, np.array(total, x.dtype)
 
 
 def cross_entropy_grad(
@@ -378,9 +379,9 @@ def cross_entropy_grad(
     x, classes, w, all_weights = found
     shape, scale = _shape(x.shape), 0.0
     if not each:
-        scale = float(grad)
+        scale = grad.item()
         if reduction == "mean":
-            scale = scale / float(total) if float(total) else 0.0
+            scale = scale / weights if (weights := total.item()) else 0.0
     kind = Kind(dtype_name(x.dtype), w is not None, smoothing != 0, each)
     out, (chunks, sizes) = np.empty(x.shape, x.dtype), shape.chunks()
     g = dense(grad)
