@@ -19,7 +19,7 @@ _FULL: Final = (dt.float32, dt.float64)
 
 def bind(table: KernelTable) -> None:
     table.register("nll_loss", nll_loss, _FULL)
-    alone(table, ("cross_entropy", "cross_entropy_grad"), _FULL, "losses", _LEAST >> 3)
+    alone(table, ("cross_entropy", "cross_entropy_grad"), _FULL, "losses", _LEAST >> 4)
     alone(table, ("group_norm", "group_norm_grad"), _FULL, "norms", _LEAST)
     alone(table, ("ctc", "ctc_grad"), _FULL, "ctc", 1)
     alone(table, ("resample",), _FULL, "resample", _LEAST)

@@ -32,13 +32,18 @@ class Job:
         self.pack = struct.Struct("<" + "".join(_CODES[t] + "x" * (8 - t.bytes) for t in params)).pack
         from flambeau.backends.llvm import quick  # it is a built-in, which is made of what may call jobs
 
-        self._once = quick.run_once() if len(params) <= quick.MOST else None
+        few = len(params) <= quick.MOST
+        self._once, self._all = (quick.run_once(), quick.run_all()) if few else (None, None)
         self._plan = quick.plan_of(address, params)
 
     def __call__(self, chunks: int, *values: int | float, most: int = 1 << 32) -> None:
         """``most`` is how many threads there is memory for: another thread may raise ``num_threads`` meanwhile."""
         if chunks == 1 and self._once is not None:
             self._once(self._plan, *values)
+            return
+        if chunks > 1 and self._all is not None:
+            threads = pool()
+            self._all(self._plan, threads.spread, chunks, min(threads.ready(), most), *values)
             return
         packed = self.pack(*values)
         if chunks == 1:

@@ -1,7 +1,7 @@
 """Jobs called from Python by built-ins: they pack the values themselves, a fourth of what ctypes takes.
 
-One takes the values of a job of one chunk. The other takes arrays alone: all that is the same for all operands of a
-shape, the number of chunks too, was written down before.
+Two take the values of a job, of one chunk or of several. The other takes arrays alone: all that is the same for all
+operands of a shape, the number of chunks too, was written down before.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ MOST: Final = 64
 #: What a plan has: the job's address, how many values it takes, and of each the number of its type.
 _JOB, _COUNT, _KINDS_AT = 0, 8, 16
 _KINDS: Final = (I64, I32, F32, F64)
+#: Arguments before the values of a job of several chunks.
+_BEFORE: Final = 4
 #: A call that is written down is a bytes object: the job's address, its chunks, how many arrays come first and how many
 #: words there are in all; then those, of an array the bytes that are left out. Where it begins in the object, and where
 #: the words do.
@@ -41,12 +43,23 @@ def plan_of(address: int, params: Sequence[Type]) -> int:
 
 @cache
 def run_once() -> Callable[..., None] | None:
-    """``run(plan, *values)``; None where there is no built-in."""
-    if cpython.unsuited():
-        return None
+    """``run(plan, *values)`` of one chunk; None where there is no built-in."""
+    return None if cpython.unsuited() else _built()[0]
+
+
+@cache
+def run_all() -> Callable[..., None] | None:
+    """``run(plan, spread, chunks, threads, *values)`` of all chunks; None where there is no built-in.
+
+    ``spread`` is the address of the pool's ``parallel_for``.
+    """
+    return None if cpython.unsuited() else _built()[1]
+
+
+@cache
+def _built() -> list[Callable[..., None]]:
     module = Module(host())
-    (made,) = builtins({write_run(module): _refuse})
-    return made
+    return builtins({write_run(module): _refuse, write_run_all(module): _refuse_all})
 
 
 def _refuse(plan: int, *values: object) -> None:
@@ -55,25 +68,49 @@ def _refuse(plan: int, *values: object) -> None:
     raise TypeError(f"the job takes {count} values, got {len(values)}")
 
 
+def _refuse_all(plan: int, spread: int, chunks: int, threads: int, *values: object) -> None:
+    """What the built-in does not serve."""
+    _refuse(plan, *values)
+
+
 def write_run(module: Module) -> BuiltinFunction:
     """Pack the values of a job and run its one chunk, without the interpreter's lock."""
     f = BuiltinFunction(module, "run_once", "(plan, /, *values)")
-    f.require(f.count >= 1)
+    job, packed = _packed(f, 1)
+    with f.unlocked():
+        f.call(job, packed, f.constant(I64, 0), f.constant(I64, 0))
+    return _done(f)
+
+
+def write_run_all(module: Module) -> BuiltinFunction:
+    """Pack the values of a job and run its chunks with the threads, without the interpreter's lock."""
+    f = BuiltinFunction(module, "run_all", "(plan, spread, chunks, threads, /, *values)")
+    job, packed = _packed(f, _BEFORE)
+    spread, chunks, threads = (_whole(f, f.load(PTR, f.arguments, i)) for i in range(1, _BEFORE))
+    with f.unlocked():
+        f.call(spread.pointer(), job, packed, chunks, threads)
+    return _done(f)
+
+
+def _packed(f: BuiltinFunction, before: int) -> tuple[Value, Value]:
+    """The job of the plan, which is the first argument, and its values in memory: those behind so many arguments."""
+    f.require(f.count >= before)
     plan = _whole(f, f.load(PTR, f.arguments)).pointer()
     count = f.load(I64, plan + _COUNT)
-    f.require(f.count.eq(count + 1))
+    f.require(f.count.eq(count + before))
     packed = f.buffer(8 * MOST, 8)
     for i in f.range(0, count):
-        value, kind, place = f.load(PTR, f.arguments, i + 1), f.load(I64, plan + _KINDS_AT, i), packed + i * 8
+        value, kind, place = f.load(PTR, f.arguments, i + before), f.load(I64, plan + _KINDS_AT, i), packed + i * 8
         for t in _KINDS:
             with f.when(kind.eq(_KINDS.index(t))):
                 if t.kind == "float":
                     f.store(_real(f, value).convert("fptrunc", t), place)
                 else:
                     f.store(_whole(f, value).trunc(t), place)
-    job = f.load(PTR, plan + _JOB)
-    with f.unlocked():
-        f.call(job, packed, f.constant(I64, 0), f.constant(I64, 0))
+    return f.load(PTR, plan + _JOB), packed
+
+
+def _done(f: BuiltinFunction) -> BuiltinFunction:
     none = f.outside("none", id(None))
     f.take(none)
     f.ret(none)

@@ -261,6 +261,7 @@ class Pool:
         self._open = ctypes.PYFUNCTYPE(None, pointer, whole)(found["open"])
         self._grow = ctypes.PYFUNCTYPE(None, pointer, whole)(found["grow"])
         self.addresses = found
+        self.spread = found["parallel_for"]
         self._lock = fork_safe(threading.RLock())
         self._asked = 1
         self._spins = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import F64, I64, PTR
 
 Array = np.ndarray[Any, Any]
+_INT64: Final = np.dtype(np.int64)
 Mask = Value | None
 
 
@@ -323,18 +324,28 @@ def _shape(x_shape: tuple[int, ...]) -> _Shape:
     return _Shape(x_shape[0], x_shape[1], prod(x_shape[2:]))
 
 
+@lru_cache(256)
+def _plan(
+    target: Target, back: bool, dtype: np.dtype[Any], x_shape: tuple[int, ...], weighted: bool, smooth: bool, each: bool
+) -> tuple[Job, int, tuple[int, int, int, int]]:
+    """The job of the loss, or of its gradient, how many chunks it has, and the sizes that it wants."""
+    shape, kind = _shape(x_shape), Kind(dtype_name(dtype), weighted, smooth, each)
+    by_rows, by_columns = (backward, backward_columns) if back else (forward, forward_columns)
+    return (by_rows if shape.width == 1 else by_columns)(target, kind), *shape.chunks()
+
+
 def _operands(
     target: Target, x: Array, classes: Array, weight: Array | None, more: tuple[Array, ...] = ()
 ) -> tuple[Array, Array, Array | None, float] | None:
     """All of it dense, and the sum of the weights; None for what is not served."""
     if x.ndim == 0 or not fit(target, x, weight, *more) or x.shape[:1] + x.shape[2:] != classes.shape and x.ndim > 1:
         return None
-    shape = _shape(x.shape)
-    if weight is not None and weight.shape != (shape.classes,) or classes.dtype.kind not in "iu":
+    classes_of_x = x.shape[min(x.ndim, 2) - 1]
+    if weight is not None and weight.shape != (classes_of_x,) or classes.dtype.kind not in "iu":
         return None
     w = None if weight is None else dense(weight)
-    numbers = np.ascontiguousarray(classes, np.int64).reshape(classes.shape)  # which makes one of none
-    return dense(x), numbers, w, float(shape.classes if w is None else w.sum(dtype="f8"))
+    numbers = dense(classes) if classes.dtype is _INT64 else np.ascontiguousarray(classes, np.int64)
+    return dense(x), numbers.reshape(classes.shape), w, float(classes_of_x if w is None else w.sum(dtype="f8"))
 
 
 def cross_entropy(
@@ -346,22 +357,20 @@ def cross_entropy(
     if found is None:
         return None
     x, classes, w, all_weights = found
-    shape, each = _shape(x.shape), reduction == "none"
-    kind = Kind(dtype_name(x.dtype), w is not None, smoothing != 0, each)
+    each = reduction == "none"
     losses = np.empty(classes.shape if each else (), x.dtype)
-    chunks, sizes = shape.chunks()
+    job, chunks, sizes = _plan(target, False, x.dtype, x.shape, w is not None, smoothing != 0, each)
     sums = np.empty((chunks, 3))
-    job = (forward if shape.width == 1 else forward_columns)(target, kind)
     job(
         chunks, address(x), address(classes), 0 if w is None else address(w), address(losses), address(sums),
         smoothing, all_weights, ignore_index, *sizes,
     )  # fmt: skip
-    loss, total, bad = sums.sum(0)
+    loss, total, bad = (sums[0] if chunks == 1 else sums.sum(0)).tolist()
     if bad:
         return None  # whose error is the one that everything else gives
-    if not each:
-        losses[()] = loss / total if reduction == "mean" else loss
-    return losses, np.asarray(total, x.dtype)
+    if not each:  # the mean of nothing is nan
+        losses[()] = loss if reduction == "sum" else loss / total if total else np.divide(loss, total)
+    return losses, np.array(total, x.dtype)
 
 
 def cross_entropy_grad(
@@ -376,15 +385,13 @@ def cross_entropy_grad(
     if found is None:
         return None
     x, classes, w, all_weights = found
-    shape, scale = _shape(x.shape), 0.0
+    scale = 0.0
     if not each:
-        scale = float(grad)
+        scale = grad.item()
         if reduction == "mean":
-            scale = scale / float(total) if float(total) else 0.0
-    kind = Kind(dtype_name(x.dtype), w is not None, smoothing != 0, each)
-    out, (chunks, sizes) = np.empty(x.shape, x.dtype), shape.chunks()
-    g = dense(grad)
-    job = (backward if shape.width == 1 else backward_columns)(target, kind)
+            scale = scale / weights if (weights := total.item()) else 0.0
+    out, g = np.empty(x.shape, x.dtype), dense(grad)
+    job, chunks, sizes = _plan(target, True, x.dtype, x.shape, w is not None, smoothing != 0, each)
     job(
         chunks, address(x), address(classes), 0 if w is None else address(w), address(g), address(out),
         scale, smoothing, all_weights, ignore_index, *sizes,

@@ -50,23 +50,24 @@ def test_any_number_of_values_and_chunks(count: int, chunks: int) -> None:
     assert found.tolist() == [expected + i if i < chunks else -1 for i in range(3)]
 
 
-def test_values_that_are_wrong_raise() -> None:
-    job, found = _sums(2), np.zeros(1, np.int64)
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_values_that_are_wrong_raise(chunks: int) -> None:
+    job, found = _sums(2), np.zeros(2, np.int64)
     place = found.ctypes.data
-    for values in ((place,), (place, 1), (place, 1, 2, 3)):
+    for values in ((), (place,), (place, 1), (place, 1, 2, 3)):
         with pytest.raises((TypeError, struct.error)):
-            job(1, *values)
+            job(chunks, *values)
     for wrong in (None, "1", 2.5, 1 << 70):
         with pytest.raises((TypeError, struct.error, OverflowError)):
-            job(1, place, 1, wrong)
-    assert found.tolist() == [0]
-    job(1, place, np.int64(-3), True)
-    assert found.tolist() == [-2]
+            job(chunks, place, 1, wrong)
+    assert found.tolist() == [0, 0]
+    job(chunks, place, np.int64(-3), True)
+    assert found.tolist() == [-2, 0 if chunks == 1 else -1]
 
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
 def test_the_call_compiles_for_other_systems(target: Target) -> None:
-    for write in (quick.write_run, quick.write_run_bound):
+    for write in (quick.write_run, quick.write_run_all, quick.write_run_bound):
         module = Module(target)
         write(module)
         assert compiler_for(target).compile(module.text())
