@@ -101,11 +101,9 @@ class Groups(Heads):
         (heads, arrays and one) of what each head has of its own, and of rows of numbers, group after group; and
         (groups, arrays) of what groups share.
         """
-        lead, keys = self.lead, self.key.shape[:-2]
-        order = _order(lead, keys)
-        own = self.places(*looking)
-        lines = np.arange(self.count) * self.query.shape[-2]
-        return np.column_stack([own, lines])[order], _places(keys, self.query.itemsize, _layouts(shared))
+        lead, (*keys, _, _), itemsize = self.lead, self.key.shape, self.query.itemsize
+        own = _grouped(lead, tuple(keys), self.query.shape[-2], itemsize, _layouts(looking))
+        return own, _places(tuple(keys), itemsize, _layouts(shared))
 
 
 def groups_of(heads: Heads) -> Groups:
@@ -116,7 +114,13 @@ def groups_of(heads: Heads) -> Groups:
     return Groups(heads.query, key, value, heads.mask, heads.name)
 
 
-@lru_cache(256)
+@lru_cache(64)
+def _grouped(lead: Shape, keys: Shape, rows: int, itemsize: int, arrays: tuple[tuple[Shape, Shape], ...]) -> Array:
+    """Where the matrices of each head begin in some arrays, and its rows of numbers; group after group."""
+    lines = np.arange(prod(lead)) * rows
+    return np.column_stack([_places(lead, itemsize, arrays), lines])[_order(lead, keys)]
+
+
 def _order(lead: Shape, keys: Shape) -> Array:
     """The numbers of the heads, those that share keys next to each other."""
     known = (1,) * (len(lead) - len(keys)) + keys
@@ -138,9 +142,16 @@ def lying_as(x: Array, shape: Shape) -> Array:
     """New memory whose axes follow each other as those of ``x``, but for the last, whose numbers are dense."""
     if x.flags.c_contiguous:
         return np.empty(shape, x.dtype)
-    last = len(shape) - 1
-    order = [*sorted(range(last), key=lambda i: -abs(x.strides[i])), last]
-    return np.empty([shape[i] for i in order], x.dtype).transpose(np.argsort(order))
+    order, back = _axes(x.strides[: len(shape) - 1])
+    return np.empty([shape[i] for i in order], x.dtype).transpose(back)
+
+
+@lru_cache(1024)
+def _axes(strides: Shape) -> tuple[Shape, Shape]:
+    """The axes by these steps, the largest first, and one more; and where each stands there."""
+    last = len(strides)
+    order = (*sorted(range(last), key=lambda i: -abs(strides[i])), last)
+    return order, tuple([order.index(i) for i in range(last + 1)])
 
 
 def row_step(x: Array) -> int:

@@ -35,8 +35,10 @@ _BLOCK: Final = _COLUMNS_TURNED * (_UNCUT + 16)
 _STRIP: Final = 1 << 15
 _SUMS: Final = _COLUMNS_TURNED * 2 * _ROWS
 _WORTH: Final = 1 << 21  # multiplications worth a chunk
-#: Numbers of B up to which it is read where it lies, and up to which it is for so few rows that packing costs more.
-_DIRECT, _DIRECT_FEW, _FEW = 1 << 18, 1 << 20, 64
+#: Numbers of B up to which it is read where it lies, those with rows so many numbers apart that they come into the same
+#: few places of the cache, and those for so few rows that packing costs more.
+_DIRECT, _DIRECT_APART, _DIRECT_FEW = 1 << 19, 1 << 18, 1 << 20
+_APART, _FEW = 1024, 64
 #: Of the rows of A behind a tile's: how many are fetched for each of its tiles, and how many numbers of one.
 _AHEAD_ROWS, _AHEAD = 2, 128
 _LINE: Final = 64  # bytes of a cache line
@@ -69,7 +71,8 @@ def plan(shape: micro.Tile, low: bool, m: int, n: int, k: int, batch: int, turne
     terms = -(-k // (2 * blocks)) * 2
     work = m * n * k
     wanted = max(1, min(64, work // _WORTH))
-    direct = row_major and not low and k * n <= (_DIRECT if m > _FEW else _DIRECT_FEW)
+    most = _DIRECT_FEW if m <= _FEW else _DIRECT_APART if n % _APART == 0 else _DIRECT
+    direct = row_major and not low and k * n <= most
     packs = turned or low
     across = -(-n // (_COLUMNS_TURNED if packs else _COLUMNS))
     height = _ROWS_DIRECT if direct else _ROWS
