@@ -59,7 +59,8 @@ def slow(
         operands, bound = bind(op, args, params, kw)
         if isinstance(out, Tensor):
             require_no_partial_overlap(op.name, out, operands)
-        result = dispatch.call(op, operands, bound)
+        run = dispatch.call if out is None else partial(state.uncast, dispatch.call)
+        result = run(op, operands, bound)
         return deliver(op.name, result, out)
     except Exception as error:
         if met(error, args, kw or {}, explaining_code):

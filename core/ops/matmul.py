@@ -13,6 +13,7 @@ from typing import Final
 
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
+from flambeau.core.autocast import autocasting
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
@@ -60,7 +61,9 @@ def _product_jvp(tangents: Sequence[Tensor | None], primals: Sequence[Tensor], o
 
 
 matmul_p: OpFunction[Tensor] = op(
-    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=_ALIKE, jvp=_product_jvp, public=False,
+    "matmul(x: Tensor, y: Tensor) -> Tensor",
+    autocast="low",
+    infer=_product_shape, dtype=_ALIKE, jvp=_product_jvp, public=False,
     vjp=dict(x=lambda g, y: matmul_p(g, adjoint(y)), y=_product_vjp_y),
     doc="Products of matrices in the last two dimensions, the others broadcast.",
 )  # fmt: skip
@@ -146,7 +149,7 @@ def _linear_vjp_weight(g: Tensor, x: Tensor) -> Tensor:
 
 @composite(
     "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor",
-    infer=_linear_shape, check=True, dtype=_ALIKE, public=False,
+    autocast="low", infer=_linear_shape, check=True, dtype=_ALIKE, public=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
 def linear_p(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -221,6 +224,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(guard=False)
+@autocasting("same|low")
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of a matrix (n, k) and a vector (k,).
 
@@ -234,6 +238,7 @@ def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(guard=False)
+@autocasting("same|widest")
 def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The sum of the products of the elements of two vectors.
 
@@ -247,6 +252,7 @@ def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public()
+@autocasting("same|widest")
 def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """:func:`dot` with the conjugate of ``input``.
 
@@ -257,6 +263,7 @@ def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public()
+@autocasting("inside|widest")
 def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over the last dimensions of both; the other dimensions of each follow one another.
 
