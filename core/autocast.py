@@ -10,9 +10,11 @@ Which op computes in what: https://docs.pytorch.org/docs/stable/amp.html#autocas
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Final, TypeVar
+
+import numpy as np
 
 from flambeau.backends.base import BackendUnavailableError
 from flambeau.core import dispatch, registry
@@ -171,6 +173,22 @@ def _cast(x: Tensor, to: DType) -> Tensor:
     return made
 
 
+def cast_floats(value: Any, device_type: str, dtype: DType) -> Any:  # Any: arguments, or nestings of them
+    """The floats of a device among arguments in a dtype; those of float64 stay as they are."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if _casts(value, device_type) else value
+    if isinstance(value, (str, bytes, np.ndarray)):
+        return value
+    if isinstance(value, Mapping):
+        return {cast_floats(k, device_type, dtype): cast_floats(v, device_type, dtype) for k, v in value.items()}
+    if isinstance(value, Iterable):
+        cast = (cast_floats(v, device_type, dtype) for v in value)
+        if hasattr(value, "_make"):  # a named tuple
+            return value._make(cast)
+        return type(value)(cast) if isinstance(value, (list, tuple)) else cast  # type: ignore[call-arg]
+    return value
+
+
 def on_host(t: Tensor) -> bool:
     """Whether a tensor is where PyTorch has its list for the CPU; for other devices it has that of CUDA."""
     return t._key.backend.has("shares_host")
@@ -284,6 +302,13 @@ def leave() -> None:
 
 
 # -- devices and dtypes ----------------------------------------------------------------------------------
+#: The types of devices that programs for PyTorch name, there or not, and its dtypes for them.
+_NAMED: Final = {
+    "cpu": dt.bfloat16, "cuda": dt.float16, "hpu": dt.bfloat16, "ipu": dt.float16, "maia": dt.bfloat16,
+    "mps": dt.float16, "mtia": dt.float16, "xla": dt.bfloat16, "xpu": dt.float16,
+}  # fmt: skip
+
+
 def type_of(what: str, name: object) -> str:
     """A type of device, aliases resolved; ValueError for what is no text. ``what`` is said to be wrong."""
     if not isinstance(name, str):
@@ -292,8 +317,8 @@ def type_of(what: str, name: object) -> str:
 
 
 def is_available(device_type: str) -> bool:
-    """Whether there is a backend, or a plugin with one, for a type of device."""
-    return device_type in registry.known_types()
+    """Whether a type of device is PyTorch's, or there is a backend, or a plugin with one, for it."""
+    return device_type in _NAMED or device_type in registry.known_types()
 
 
 def require_available(what: str, device_type: str) -> None:
@@ -330,13 +355,15 @@ def absent(device_type: str) -> str | None:
 
 
 def default_dtype(device_type: str) -> DType:
-    """The dtype to compute in where none was given: float16 on CUDA and MPS, as in PyTorch, elsewhere bfloat16.
+    """The dtype to compute in where none was given: PyTorch's where it names the type of device, else bfloat16.
 
     A device that has no bfloat16 but float16 gets that.
     """
+    if device_type in _NAMED:
+        return _NAMED[device_type]
     backend = registry.backends.get(device_type)
     lacks = backend is not None and not backend.supports(dt.bfloat16) and backend.supports(dt.float16)
-    return dt.float16 if device_type in ("cuda", "mps") or lacks else dt.bfloat16
+    return dt.float16 if lacks else dt.bfloat16
 
 
 __all__ = ["Autocast", "autocasting", "enter", "leave", "set_to", "setting"]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
 from flambeau.core import autocast as state
 from flambeau.core.blame import users_level
-from flambeau.core.dtype import DType, float64
-from flambeau.core.tensor import Tensor
+from flambeau.core.dtype import DType
 
 __all__ = ["autocast", "autocast_decorator", "custom_bwd", "custom_fwd", "is_autocast_available"]
 
@@ -106,24 +103,6 @@ def is_autocast_available(device_type: str) -> bool:
 
 
 # -- functions with a backward of their own ----------------------------------------------------------------
-def _cast(value: Any, device_type: str, dtype: DType) -> Any:
-    """The floats of a device among arguments in a dtype; float64 stays."""
-    if isinstance(value, Tensor):
-        casts = value.is_floating_point() and value.device.type == device_type and value.dtype is not float64
-        return value.to(dtype) if casts else value
-    if isinstance(value, (str, bytes, np.ndarray)):
-        return value
-    if isinstance(value, Mapping):
-        return {_cast(k, device_type, dtype): _cast(v, device_type, dtype) for k, v in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_make"):
-        return value._make(_cast(v, device_type, dtype) for v in value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_cast(v, device_type, dtype) for v in value)
-    if isinstance(value, Iterable):
-        return (_cast(v, device_type, dtype) for v in value)
-    return value
-
-
 def custom_fwd(fwd: Any = None, *, device_type: str, cast_inputs: DType | None = None) -> Any:
     """Decorate ``forward`` of a :class:`flambeau.autograd.Function` that is to run under autocast.
 
@@ -157,7 +136,8 @@ def custom_fwd(fwd: Any = None, *, device_type: str, cast_inputs: DType | None =
         if not on or cast_inputs is None:
             return fwd(ctx, *args, **kwargs)
         with autocast(where, enabled=False):
-            return fwd(ctx, *_cast(args, where, cast_inputs), **_cast(kwargs, where, cast_inputs))
+            args, kwargs = state.cast_floats((args, kwargs), where, cast_inputs)
+            return fwd(ctx, *args, **kwargs)
 
     return forward
 

@@ -52,7 +52,7 @@ def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -
 
 
 def get_autocast_dtype(device_type: str) -> DType:
-    """The dtype to which autocast casts on a type of device: what was set, or bfloat16, on CUDA and MPS float16.
+    """The dtype to which autocast casts on a type of device: what was set, or PyTorch's for it, else bfloat16.
 
     >>> fb.get_autocast_dtype("cpu")
     flambeau.bfloat16
@@ -162,8 +162,8 @@ def set_autocast_xla_enabled(enabled: bool) -> None:
 
 
 def get_autocast_xla_dtype() -> DType:
-    """What autocast would cast to on xla."""
-    return state.setting().dtype("xla")
+    """``get_autocast_dtype("xla")``."""
+    return get_autocast_dtype("xla")
 
 
 def set_autocast_xla_dtype(dtype: DType) -> None:
@@ -182,8 +182,8 @@ def set_autocast_ipu_enabled(enabled: bool) -> None:
 
 
 def get_autocast_ipu_dtype() -> DType:
-    """What autocast would cast to on ipu."""
-    return state.setting().dtype("ipu")
+    """``get_autocast_dtype("ipu")``."""
+    return get_autocast_dtype("ipu")
 
 
 def set_autocast_ipu_dtype(dtype: DType) -> None:

@@ -136,6 +136,16 @@ F.batch_norm(low_line, w.clone(), w.clone(), w, w, training=True); F.grid_sample
 F.grid_sample(low_image, w_grid, align_corners=False); F.affine_grid(theta, (2, 3, 4, 4), align_corners=False)
 F.ctc_loss(ctc_in, ctc_to, fours, twos)
 """
+#: Layers with parameters of float32.
+MODULES = """
+T.nn.LSTM(3, 4)(b); T.nn.GRU(3, 4)(b); T.nn.RNN(3, 4)(b); T.nn.LSTMCell(3, 4)(x); T.nn.GRUCell(3, 4)(x)
+T.nn.RNNCell(3, 4)(x); T.nn.LSTM(3, 4, proj_size=2)(b); T.nn.GRU(3, 4, num_layers=2, bidirectional=True)(b)
+T.nn.MultiheadAttention(3, 1)(b, b, b); T.nn.MultiheadAttention(3, 1)(b, b, b, need_weights=False)
+T.nn.TransformerEncoderLayer(3, 1, 4)(b); T.nn.TransformerDecoderLayer(3, 1, 4)(b, b); T.nn.Linear(3, 2)(x)
+T.nn.Bilinear(3, 3, 2)(x, y); T.nn.Conv2d(3, 2, 3)(image); T.nn.ConvTranspose2d(3, 2, 3)(image); T.nn.PReLU()(x)
+T.nn.BatchNorm2d(3)(image); T.nn.BatchNorm2d(3).eval()(image); T.nn.LayerNorm(3)(x); T.nn.GroupNorm(3, 3)(image)
+T.nn.InstanceNorm2d(3, affine=True)(image); T.nn.Embedding(3, 2)(classes); T.nn.CrossEntropyLoss()(x, classes)
+"""
 #: And of these, what it runs in float32 alone.
 HOST_FLOAT32 = """
 T.linalg.det(x); T.linalg.slogdet(x); T.logdet(x); T.det(x); T.linalg.solve_triangular(x, y, upper=True)
@@ -224,7 +234,7 @@ def case(text: str, where: Callable[[Any], str], lower: bool) -> Case:
 
 
 CASES: dict[str, Case] = {}
-for _group in (*GROUPS, HOST, HOST_FLOAT32):
+for _group in (*GROUPS, HOST, MODULES, HOST_FLOAT32):
     for _text in texts(_group):
         for _lower in (False, True) if _group is not HOST_FLOAT32 else (False,):
             _of = "lower" if _lower else "float32"

@@ -249,7 +249,7 @@ def _gru_gates(gates: Tensor, recurrent: Tensor, hidden: int) -> tuple[Tensor, T
 
 @composite(
     "gru_layer(gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?) -> Tensor",
-    autocast="low",
+    autocast="same|low",
     infer=_infer("gru_layer", 3),
     dtype=floats,
     check=True,
