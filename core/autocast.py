@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, Final, TypeVar
 
@@ -203,6 +204,8 @@ REFUSED: Final = {
 
 
 # -- functions in Python -------------------------------------------------------------------------------
+#: The names of functions with a word, and the words.
+FUNCTIONS: Final[dict[str, tuple[str, str]]] = {}
 _waiting: Final[list[tuple[FunctionType, str, tuple[str, str], int | None]]] = []
 _armed: list[bool] = []
 
@@ -218,7 +221,7 @@ def autocasting(text: str, first: int | None = None) -> Callable[[F], F]:
 
     def declare(fn: F) -> F:
         words = autocast_words(fn.__name__, text)
-        fn.autocast = words  # type: ignore[attr-defined]
+        FUNCTIONS[fn.__name__] = words
         body = inspect.unwrap(fn)
         if not isinstance(body, FunctionType):
             raise TypeError(f"autocasting: {fn!r} is no function")
@@ -258,12 +261,12 @@ def _call_python(
     casts: Autocast = state.casts
     given = (*args, *kwargs.values())
     lead = casts._lead(_tensors(given))
-    word = "same" if lead is None else words[not on_host(lead)]
+    word = "same" if lead is None or kwargs.get("out") is not None else words[not on_host(lead)]
     if word == "inside" or lead is None:
         return body(*args, **kwargs)
     if word == "first":
         return casts._as_first(lambda a: uncast(body, *a[0], **a[1]), lead, (args, kwargs))
-    if word != "same" and kwargs.get("out") is None:
+    if word != "same":
         cast = casts.casting(word, name, lead, _tensors(given))
         args, kwargs = cast(args), cast(kwargs)
     return uncast(body, *args, **kwargs)
@@ -301,6 +304,17 @@ def leave() -> None:
     set_to(setting().outer or _NONE)
 
 
+@contextmanager
+def under(chosen: Autocast | None) -> Iterator[None]:
+    """A block under what was set elsewhere, or nothing; its casts are its own."""
+    before = current().autocast
+    put(current().replace(autocast=None if chosen is None else chosen.but(nesting=1, cache={}, outer=None)))
+    try:
+        yield
+    finally:
+        put(current().replace(autocast=before))
+
+
 # -- devices and dtypes ----------------------------------------------------------------------------------
 #: The types of devices that programs for PyTorch name, there or not, and its dtypes for them.
 _NAMED: Final = {
@@ -318,7 +332,7 @@ def type_of(what: str, name: object) -> str:
 
 def is_available(device_type: str) -> bool:
     """Whether a type of device is PyTorch's, or there is a backend, or a plugin with one, for it."""
-    return device_type in _NAMED or device_type in registry.known_types()
+    return device_type in _NAMED or device_type in registry.backends or device_type in registry.known_types()
 
 
 def require_available(what: str, device_type: str) -> None:
@@ -366,4 +380,4 @@ def default_dtype(device_type: str) -> DType:
     return dt.float16 if lacks else dt.bfloat16
 
 
-__all__ = ["Autocast", "autocasting", "enter", "leave", "set_to", "setting"]
+__all__ = ["Autocast", "autocasting", "enter", "leave", "set_to", "setting", "under"]

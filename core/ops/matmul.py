@@ -23,6 +23,7 @@ from flambeau.core.out import deliver
 from flambeau.core.overrides import is_tensor_like
 from flambeau.core.public import public
 from flambeau.core.record import alike, numeric
+from flambeau.core.state import uncast
 from flambeau.core.tensor import Tensor
 
 _ALIKE: Final = numeric.but(check=alike())
@@ -79,7 +80,7 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     tensor([3, 7])
     """
     if out is not None:
-        return deliver("matmul", matmul(input, other), out)
+        return deliver("matmul", uncast(matmul, input, other), out)
     try:
         left, right = input._array.ndim, other._array.ndim
     except AttributeError:
@@ -190,6 +191,7 @@ def _same_dtype(name: str, x: Tensor, y: Tensor) -> None:
 
 
 @public(guard=False)
+@autocasting("low")
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices, (n, k) and (k, m).
 
@@ -205,6 +207,7 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(guard=False)
+@autocasting("low")
 def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The products of two equally long batches of matrices, (b, n, k) and (b, k, m).
 

@@ -314,6 +314,7 @@ def renorm_(self: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 
 @public(method=False)
+@autocasting("same|float32")
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norm distances of all pairs of rows of a matrix, those of the first row first.
 

@@ -103,8 +103,8 @@ F.pad(volume, (1, 1, 1, 1, 1, 1), mode='reflect'); F.pixel_shuffle(volume.reshap
 F.channel_shuffle(signal.reshape(1, 4, 1, 2), 2)
 """
 LOSSES = """
-F.mse_loss(x, y); F.l1_loss(x, y); F.smooth_l1_loss(x, y); F.huber_loss(x, y); F.mse_loss(low, w33)
-F.l1_loss(low, w33); F.cross_entropy(x, classes); F.cross_entropy(x, classes, weight=w); F.cross_entropy(x, y)
+F.mse_loss(x, y); F.l1_loss(x, y); F.smooth_l1_loss(x, y); F.huber_loss(x, y)
+F.cross_entropy(x, classes); F.cross_entropy(x, classes, weight=w); F.cross_entropy(x, y)
 F.cross_entropy(x, classes, reduction='none'); F.cross_entropy(x, classes, label_smoothing=0.1)
 F.nll_loss(x, classes); F.nll_loss(image, T.zeros(2, 8, 8, dtype=T.int64, device=x.device)); F.kl_div(x, y)
 F.kl_div(x, y, reduction='batchmean'); F.binary_cross_entropy_with_logits(x, y)
@@ -118,6 +118,20 @@ LAYERS = """
 F.embedding(classes, x); F.embedding_bag(classes.view(1, 3), x); F.scaled_dot_product_attention(heads, heads, heads)
 F.scaled_dot_product_attention(heads, heads, heads, is_causal=True)
 F.scaled_dot_product_attention(low_heads, low_heads, w_heads)
+"""
+#: Of tensors of both dtypes: those called w are of float32, those called low of the lower dtype.
+MIXED = """
+low @ w33; T.mm(w33, low); T.bmm(b, low_b); T.mv(low, w); T.addmm(w33, low, w33); T.addmm(low, w33, w33)
+F.linear(low, w33, w); T.baddbmm(b, low_b, b); T.einsum('ij,jk->ik', low, w33); T.linalg.vecdot(low, w33)
+T.cat([low, w33]); T.stack([w33, low]); low + w33; low * w33
+T.where(x > 1, low, w33); T.maximum(low, w33); T.atan2(low, w33); T.addcmul(w33, low, low); T.addcmul(low, low, low)
+T.cdist(low, w33); T.dist(low, w33); low ** w33; F.conv2d(low_image, k2, w4); F.prelu(low, w)
+F.cosine_similarity(low, w33); F.pairwise_distance(low, w33); F.mse_loss(low, w33)
+F.smooth_l1_loss(low, w33); F.huber_loss(low, w33); F.kl_div(low, w33)
+F.cross_entropy(low, w33); F.cross_entropy(low, classes, weight=w); F.nll_loss(low, classes, weight=w)
+F.poisson_nll_loss(low, w33); F.soft_margin_loss(low, w33); F.hinge_embedding_loss(low, w33)
+F.triplet_margin_loss(low, w33, low); F.cosine_embedding_loss(low, w33, w); F.bilinear(low, w33, one_b, w1)
+F.scaled_dot_product_attention(low_heads, w_heads, low_heads); T.cross(low, w33, dim=1)
 """
 #: Of these PyTorch has words for the CPU alone, or its accelerator without values does not run them.
 HOST = """
@@ -138,6 +152,8 @@ F.ctc_loss(ctc_in, ctc_to, fours, twos)
 """
 #: Layers with parameters of float32.
 MODULES = """
+T.nn.RNNCell(3, 4, nonlinearity='relu')(x); F.max_pool3d_with_indices(volume, 2); F.max_pool2d_with_indices(image, 2)
+F.adaptive_max_pool3d_with_indices(volume, 2)
 T.nn.LSTM(3, 4)(b); T.nn.GRU(3, 4)(b); T.nn.RNN(3, 4)(b); T.nn.LSTMCell(3, 4)(x); T.nn.GRUCell(3, 4)(x)
 T.nn.RNNCell(3, 4)(x); T.nn.LSTM(3, 4, proj_size=2)(b); T.nn.GRU(3, 4, num_layers=2, bidirectional=True)(b)
 T.nn.MultiheadAttention(3, 1)(b, b, b); T.nn.MultiheadAttention(3, 1)(b, b, b, need_weights=False)
@@ -153,7 +169,7 @@ T.linalg.lu_factor(x); T.linalg.norm(x, 'nuc'); T.linalg.matrix_norm(x, 2); T.no
 T.linalg.ldl_factor(spd); T.fft.ihfft2(line); T.fft.hfft2(line)
 F.interpolate(image, size=(4, 4), mode='bilinear', antialias=True); T.pdist(x)
 """
-GROUPS = (PRODUCTS, ELEMENTWISE, REDUCTIONS, SHAPE, ACTIVATIONS, NORMS, IMAGES, LOSSES, LAYERS)
+GROUPS = (MIXED, PRODUCTS, ELEMENTWISE, REDUCTIONS, SHAPE, ACTIVATIONS, NORMS, IMAGES, LOSSES, LAYERS)
 
 
 def texts(group: str) -> list[str]:
@@ -177,7 +193,7 @@ class Inputs(dict[str, Any]):
             self[name] = of(_values(shape), dtype)
         self["spd"] = of(np.eye(3, dtype=np.float32) * 4 + 0.25, dtype)
         self |= {"w": of(_values((3,))), "w33": of(_values((3, 3))), "low": of(_values((3, 3)), low)}
-        for name in ("line", "image", "heads"):
+        for name in ("b", "line", "image", "heads"):
             self[f"low_{name}"] = of(_values(SHAPES[name]), low)
         self["w_heads"], self["w_grid"] = of(_values(SHAPES["heads"])), of(_values(SHAPES["grid"]))
 
@@ -236,7 +252,7 @@ def case(text: str, where: Callable[[Any], str], lower: bool) -> Case:
 CASES: dict[str, Case] = {}
 for _group in (*GROUPS, HOST, MODULES, HOST_FLOAT32):
     for _text in texts(_group):
-        for _lower in (False, True) if _group is not HOST_FLOAT32 else (False,):
+        for _lower in (False,) if _group in (MIXED, HOST_FLOAT32) else (False, True):
             _of = "lower" if _lower else "float32"
             CASES[f"host {_of}: {_text}"] = case(_text, lambda T: "cpu", _lower)
             if _group in GROUPS:
