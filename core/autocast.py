@@ -25,7 +25,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError
 from flambeau.core.graph import Leaf
-from flambeau.core.overrides import exchange_code
+from flambeau.core.overrides import NOTHING, exchange_code
 from flambeau.core.record import OPS, Op, autocast_words
 from flambeau.core.state import State, current, get, put, uncast, without_casts
 from flambeau.core.tensor import Tensor
@@ -65,6 +65,30 @@ class Autocast:
         return self.dtypes.get(device_type) or default_dtype(device_type)
 
     # -- calls ---------------------------------------------------------------------------------------
+    def from_outside(self, op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
+        """The call of an op's public function, by that with autocast off, which has a fast path; or NOTHING.
+
+        NOTHING where layers look on, or the op's body is to open: such calls are bound first.
+        """
+        state = current()
+        if state.layers:
+            return NOTHING
+        words = op.autocast
+        if words != _SAME and kw.get("out") is None:
+            lead = self._lead(_tensors(args))
+            word = "same" if lead is None else words[not on_host(lead)]
+            if word == "inside":
+                return NOTHING
+            if word == "first":
+                return self._as_first(lambda a: uncast(op.function, *a, *params.values(), **kw), lead, args)
+            if word != "same":
+                args = self.casting(word, op.title, lead, _tensors(args))(args)
+        try:
+            put(without_casts(state))
+            return op.function(*args, *params.values(), **kw)
+        finally:
+            put(state)
+
     def call(self, op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> Any:
         """Run an op on cast operands, with autocast off, as the word on its record says."""
         words = op.autocast
@@ -170,7 +194,7 @@ def _casts(t: Tensor, where: str) -> bool:
 
 
 def _cast(x: Tensor, to: DType) -> Tensor:
-    made: Tensor = uncast(dispatch.call, OPS["cast"], (x,), {"dtype": to})
+    made: Tensor = uncast(OPS["cast"].function, x, to)
     return made
 
 
@@ -186,7 +210,7 @@ def cast_floats(value: Any, device_type: str, dtype: DType) -> Any:  # Any: argu
         cast = (cast_floats(v, device_type, dtype) for v in value)
         if hasattr(value, "_make"):  # a named tuple
             return value._make(cast)
-        return type(value)(cast) if isinstance(value, (list, tuple)) else cast  # type: ignore[call-arg]
+        return type(value)(cast) if isinstance(value, (list, tuple)) else cast
     return value
 
 

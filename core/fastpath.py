@@ -52,6 +52,10 @@ def slow(
         found = intercept(told or op.function, *_as_called(op, args, params, kw))
         if found is not NOTHING:
             return found
+    if (casts := state.current().casts) is not None:
+        found = casts.from_outside(op, args, params, kw or {})
+        if found is not NOTHING:
+            return found
     try:
         out = kw.pop("out", None) if kw else None
         if kw and out is None and (found := _with_keyword(op, args, kw)) is not None:

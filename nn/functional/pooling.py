@@ -64,7 +64,6 @@ def max_pool_nd(
 
 
 @family
-@autocasting("float32|same", first=3)
 def max_pool_nd_with_indices(
     n: int, input: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, dilation: Sizes = 1,
     ceil_mode: bool = False, return_indices: bool = True,
