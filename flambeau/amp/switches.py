@@ -44,7 +44,8 @@ def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -
     if isinstance(device_type, bool):
         if enabled is not None:
             raise TypeError("set_autocast_enabled: device_type must be a text such as 'cpu', got a bool")
-        return set_autocast_enabled("cuda", device_type)
+        set_autocast_enabled("cuda", device_type)
+        return
     if not isinstance(enabled, bool):
         raise TypeError(f"set_autocast_enabled: enabled must be a bool, got {enabled!r}")
     now, where = state.setting(), state.type_of("set_autocast_enabled", device_type)

@@ -22,17 +22,22 @@ WITHIN = {
 
 def test_every_word_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
     met: set[str] = set()
-    call, call_python = autocast.Autocast.call, autocast._call_python
+    call, outside, call_python = autocast.Autocast.call, autocast.Autocast.from_outside, autocast._call_python
 
     def seen(self: Any, op: Op, args: Sequence[Any], params: dict[str, Any], state: Any) -> Any:
         met.add(op.name)
         return call(self, op, args, params, state)
+
+    def seen_outside(self: Any, op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
+        met.add(op.name)
+        return outside(self, op, args, params, kw)
 
     def seen_python(state: Any, name: str, *rest: Any) -> Any:
         met.add(f"function {name}")
         return call_python(state, name, *rest)
 
     monkeypatch.setattr(autocast.Autocast, "call", seen)
+    monkeypatch.setattr(autocast.Autocast, "from_outside", seen_outside)
     monkeypatch.setattr(autocast, "_call_python", seen_python)
     for name, case in CASES.items():
         if " float32: " in name:
