@@ -80,7 +80,8 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     tensor([3, 7])
     """
     if out is not None:
-        return deliver("matmul", uncast(matmul, input, other), out)
+        found: Tensor = uncast(matmul, input, other)
+        return deliver("matmul", found, out)
     try:
         left, right = input._array.ndim, other._array.ndim
     except AttributeError:
