@@ -26,6 +26,7 @@ from flambeau.core.memory_format import Layout, MemoryFormat
 from flambeau.core.out import deliver
 from flambeau.core.overrides import ARMED, NOTHING, intercept, make_overridable, met
 from flambeau.core.record import REQUIRED, Op
+from flambeau.core.state import uncast
 from flambeau.core.tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -326,9 +327,13 @@ def explaining(
                 options = Options(name, fn, thorough)
             if kwargs:
                 args, out = rename(args, kwargs) if rename else (args, None)
+                if out is not None:
+                    found = uncast(fn, *args, **kwargs)
+                    options.check(args, kwargs)
+                    return deliver(name, found, out)
                 found = fn(*args, **kwargs)
                 options.check(args, kwargs)
-                return found if out is None else deliver(name, found, out)
+                return found
             found = fn(*args)
             if len(args) > options.first:
                 options.check(args, kwargs)

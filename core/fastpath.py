@@ -52,6 +52,10 @@ def slow(
         found = intercept(told or op.function, *_as_called(op, args, params, kw))
         if found is not NOTHING:
             return found
+    if (casts := state.current().casts) is not None:
+        found = casts.from_outside(op, args, params, kw or {})
+        if found is not NOTHING:
+            return found
     try:
         out = kw.pop("out", None) if kw else None
         if kw and out is None and (found := _with_keyword(op, args, kw)) is not None:
@@ -59,7 +63,8 @@ def slow(
         operands, bound = bind(op, args, params, kw)
         if isinstance(out, Tensor):
             require_no_partial_overlap(op.name, out, operands)
-        result = dispatch.call(op, operands, bound)
+        run = dispatch.call if out is None else partial(state.uncast, dispatch.call)
+        result = run(op, operands, bound)
         return deliver(op.name, result, out)
     except Exception as error:
         if met(error, args, kw or {}, explaining_code):

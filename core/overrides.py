@@ -482,15 +482,26 @@ def make_overridable(fn: F, told: Function | None = None, by: str = "classes") -
 
 def _exchange(fn: FunctionType, told: Function) -> None:
     """Put code into a function that asks, and then calls what the function was."""
+
+    def asking(body: Function) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+        def ask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            found = intercept(told, args, kwargs)
+            return body(*args, **kwargs) if found is NOTHING else found
+
+        return ask
+
+    exchange_code(fn, asking)
+
+
+def exchange_code(
+    fn: FunctionType, asking: Callable[[Function], Callable[[tuple[Any, ...], dict[str, Any]], Any]]
+) -> None:
+    """Put other code into a function: ``asking`` gets what it was, and gives what is called with args and kwargs."""
     import inspect  # at first need: few programs do
 
     body = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
     body.__kwdefaults__, body.__qualname__ = fn.__kwdefaults__, fn.__qualname__
-
-    def ask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        found = intercept(told, args, kwargs)
-        return body(*args, **kwargs) if found is NOTHING else found
-
+    ask = asking(body)
     if not hasattr(fn, "__wrapped__") and not hasattr(fn, "__signature__"):
         fn.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
     names = fn.__code__.co_freevars  # the new code must have as many

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE
 from flambeau.core import dtype as dt
@@ -123,6 +123,21 @@ def alike(what: str = "the tensors") -> Check:
     return check
 
 
+#: What autocast does with the floats among an op's operands: nothing, nothing but that a body opens with it still on,
+#: cast them to its dtype, to float32, to the widest dtype among them, to that of the first, or refuse the call.
+AUTOCAST: Final = frozenset({"same", "inside", "low", "float32", "widest", "first", "raises"})
+
+
+def autocast_words(name: str, text: str) -> tuple[str, str]:
+    """What autocast does with an op on the host and on accelerators, where PyTorch has a list for each: one word of
+    AUTOCAST for both, or two with a bar between."""
+    words = text.split("|")
+    if not 1 <= len(words) <= 2 or not AUTOCAST.issuperset(words):
+        known = ", ".join(sorted(AUTOCAST))
+        raise ValueError(f"op {name!r}: autocast={text!r} must be one of {known}, or two with a bar between")
+    return words[0], words[-1]
+
+
 class Family:
     """A kind of op whose members share a shape rule, a batching rule, a forward rule and a fast path."""
 
@@ -184,6 +199,7 @@ class Facts(TypedDict, total=False):
     negative: Callable[[Sequence[Any]], None]  #: looks at a negative int given for the second operand, and may raise
     keywords: Mapping[str, Callable[[list[Any], Any], None]]  #: more keywords of the public function, such as alpha
     shortcut: tuple[frozenset[DType], Callable[[Any], Any]]  #: the dtypes of its one operand where it is this function
+    autocast: str  #: what autocast does with its floats, in a word of :func:`autocast_words`
 
 
 class Fields(Facts, total=False):
@@ -233,6 +249,7 @@ class Op:
         self.negative = fields.get("negative")
         self.keywords = fields.get("keywords", {})
         self.shortcut = fields.get("shortcut")
+        self.autocast = autocast_words(self.name, fields.get("autocast", "same"))
         self.settings: tuple[str, ...] = ()  # the operands whose vjp is None: they have no gradient, and need none
         self.gradients = _gradients(self, fields.get("vjp"))
         self.samples: Callable[..., Any] | None = None

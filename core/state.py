@@ -24,8 +24,8 @@ class State:
     """One thread's modes. ``plain`` is True when nothing watches: no layer, level, watcher or saved-value hook."""
 
     __slots__ = (
-        "__weakref__", "anomaly", "box", "grad", "inference", "layers", "levels", "modes", "origin", "overriding",
-        "plain", "saved_hooks", "skips", "twin", "watchers",
+        "__weakref__", "anomaly", "autocast", "box", "casts", "grad", "inference", "layers", "levels", "modes",
+        "origin", "overriding", "plain", "quiet", "saved_hooks", "skips", "twin", "watchers",
     )  # fmt: skip
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
@@ -41,15 +41,21 @@ class State:
     skips: bool  # whether the next call is not to be overridden
     saved_hooks: tuple[Any, ...]  # innermost last: a pair (pack, unpack), or the text of the error where they are off
     anomaly: bool | Literal["places"]  # "places": remember where ops were called, do not look for nan
+    autocast: Any  # what was set of autocast, or None; its class stands above
+    casts: Any  # the same where it is on for a type of device, else None: what calls of ops go through
+    quiet: State | None  # the same with autocast off, once somebody asked
 
     def __init__(self, **values: Any):
         self.grad, self.inference, self.anomaly, self.twin, self.origin = True, False, False, None, None
         self.layers = self.levels = self.watchers = self.saved_hooks = self.modes = ()
         self.overriding, self.skips = 0, False
+        self.autocast = self.quiet = None
         for name, value in values.items():
             setattr(self, name, value)
         self.box = INFERENCE if self.inference else None
-        watched = self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or self.skips or _slow
+        self.casts = None if self.autocast is None or not self.autocast.types else self.autocast
+        watched: Any = self.layers or self.levels or self.watchers or self.saved_hooks or self.anomaly or self.skips
+        watched = watched or self.casts or _slow
         self.plain = not (watched or values.get("modes") and values.get("overriding", 0) < 2)
 
     def replace(self, **changes: Any) -> State:
@@ -57,7 +63,7 @@ class State:
         return State(**(values | changes))
 
 
-_OWN = frozenset({"__weakref__", "box", "origin", "plain", "twin"})  # what a state has for itself
+_OWN = frozenset({"__weakref__", "box", "casts", "origin", "plain", "quiet", "twin"})  # what a state has for itself
 _slow: bool | None = None  # the setting `debug_slow_path`, which turns every fast path off, once it is read
 _state: ContextVar[State | None] = ContextVar("flambeau_state", default=None)
 get = _state.get
@@ -169,6 +175,27 @@ def with_grad(state: State, grad: bool) -> State:
         twin = state.twin = state.replace(grad=grad)
         twin.origin = weakref.ref(state)
     return twin
+
+
+def without_casts(state: State) -> State:
+    """``state`` with autocast off for all types of devices."""
+    if state.casts is None:
+        return state
+    if state.quiet is None:
+        state.quiet = state.replace(autocast=state.casts.off())
+    return state.quiet
+
+
+def uncast(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # Any: what ``fn`` takes and gives
+    """Call ``fn`` with autocast off."""
+    state = get()
+    if state is None or state.casts is None:
+        return fn(*args, **kwargs)
+    try:
+        put(without_casts(state))
+        return fn(*args, **kwargs)
+    finally:
+        put(state)
 
 
 class no_grad(_Scope):

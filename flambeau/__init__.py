@@ -91,6 +91,7 @@ _LAZY = frozenset(
     {
         "__config__",
         "accelerator",
+        "amp",
         "array_api",
         "autograd",
         "backends",
@@ -136,6 +137,14 @@ _SPARSE = (
     "dsmm", "hsmm", "hspmm", "saddmm", "smm", "sparse_bsc_tensor", "sparse_bsr_tensor", "sparse_compressed_tensor",
     "sparse_coo_tensor", "sparse_csc_tensor", "sparse_csr_tensor", "spmm", "sspaddmm",
 )  # fmt: skip
+_AUTOCAST = (
+    "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "get_autocast_cpu_dtype",
+    "get_autocast_dtype", "get_autocast_gpu_dtype", "get_autocast_ipu_dtype", "get_autocast_xla_dtype",
+    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled", "is_autocast_ipu_enabled",
+    "is_autocast_xla_enabled", "set_autocast_cache_enabled", "set_autocast_cpu_dtype", "set_autocast_cpu_enabled",
+    "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype", "set_autocast_ipu_dtype",
+    "set_autocast_ipu_enabled", "set_autocast_xla_dtype", "set_autocast_xla_enabled",
+)  # fmt: skip
 _ELSEWHERE = (
     {
         "save": "flambeau.utils.serialization",
@@ -149,6 +158,8 @@ _ELSEWHERE = (
         "while_loop": "flambeau.eager",
         "thread_safe_generator": "flambeau.random",
     }
+    | dict.fromkeys(_AUTOCAST, "flambeau.amp.switches")
+    | dict.fromkeys(("GradScaler", "autocast"), "flambeau.amp")
     | dict.fromkeys(_OLD_TENSORS, "flambeau.core.typed")
     | dict.fromkeys(_OLD_STORAGES, "flambeau.core.storage_methods")
     | dict.fromkeys((*_UNHELD, "chalf"), "flambeau.core.dtype")

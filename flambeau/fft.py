@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from flambeau.core import dtype as _dt
+from flambeau.core.autocast import autocasting as _autocasting
 from flambeau.core.blame import explain_imported as _explain_imported
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
@@ -104,12 +105,14 @@ def _at_least_one(name: str, dims: Sequence[int]) -> None:
         raise ArgumentError(f"{name}: must transform at least one dimension")
 
 
+@_autocasting("float32|same")
 def _one(name: str, x: Tensor, n: int | None, dim: int, norm: str | None, inverse: bool) -> Tensor:
     norm = _norm(name, norm)
     axis = _axis_of(name, x, dim)
     return _fourier.transform(_resized(name, _as_complex(name, x), axis, n), axis, inverse, norm)
 
 
+@_autocasting("float32|same")
 def _several(name: str, x: Tensor, s: Sequence[int] | None, dim: Dims, norm: str | None, inverse: bool) -> Tensor:
     need_tensors(name, input=x)
     norm = _norm(name, norm)
@@ -122,6 +125,7 @@ def _several(name: str, x: Tensor, s: Sequence[int] | None, dim: Dims, norm: str
     return made
 
 
+@_autocasting("float32|same")
 def _real_to_half(
     name: str, x: Tensor, s: Sequence[int] | None, dim: Dims, norm: str | None, hermitian: bool = False
 ) -> Tensor:
@@ -140,6 +144,7 @@ def _real_to_half(
     return made
 
 
+@_autocasting("float32|same")
 def _half_to_real(
     name: str, x: Tensor, s: Sequence[int] | None, dim: Dims, norm: str | None, hermitian: bool = False
 ) -> Tensor:

@@ -13,6 +13,7 @@ from flambeau.core.creation import empty
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
+from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
 from flambeau.nn import init
 from flambeau.nn.functional import recurrent
@@ -166,7 +167,7 @@ class RNNBase(Module, Generic[S]):
                 f"{type(self).__name__}: expected input to be 2D or 3D, got {input.ndim}D of shape {tuple(input.shape)}"
             )
         weight = getattr(self, "weight_ih_l0", None)  # subclasses may compute it
-        if weight is not None and input.dtype is not weight.dtype:
+        if weight is not None and input.dtype is not weight.dtype and current().casts is None:  # autocast casts both
             raise ValueError(
                 f"{type(self).__name__}: input dtype ({input.dtype.name}) does not match weight dtype "
                 f"({weight.dtype.name}); input.to(dtype) changes it"

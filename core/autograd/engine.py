@@ -21,7 +21,7 @@ from flambeau.core.graph import node as new_node
 from flambeau.core.keys import Key
 from flambeau.core.locks import fork_safe
 from flambeau.core.record import OPS
-from flambeau.core.state import current, get, put, with_grad
+from flambeau.core.state import current, get, put, with_grad, without_casts
 from flambeau.core.tape.compile import Packed, compiled
 from flambeau.core.tensor import Tensor
 
@@ -35,12 +35,15 @@ def run_backward(
     """Send the gradients of ``roots`` (edge, gradient) down the graph.
 
     With ``targets`` (edges) only what leads to them runs; their gradients are returned, and added to
-    the leaves only where ``accumulate``. Without, every leaf accumulates. Inside a transform the
+    the leaves only where ``accumulate``. Without, every leaf accumulates. Autocast is off: what it cast in the forward
+    has the dtypes that the gradients need. Inside a transform the
     engine drops the saved edges instead of switching grad mode off, which would blind the outer levels.
     """
     state = current()
     # The twin state is cached, and with levels present the mode stays: see above.
-    inside = with_grad(state, True) if create_graph else state if state.levels else with_grad(state, False)
+    inside = without_casts(state)
+    if create_graph or not state.levels:
+        inside = with_grad(inside, create_graph)
     outer, callbacks.waiting = callbacks.waiting, []
     try:
         if inside is not state:

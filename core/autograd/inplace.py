@@ -23,7 +23,7 @@ from flambeau.core.keys import Key
 from flambeau.core.out import overlaps_itself, require_apart
 from flambeau.core.overrides import ARMED, NOTHING, intercept, met
 from flambeau.core.record import ELEMENTWISE, OPS, Op
-from flambeau.core.state import State, current, get, put
+from flambeau.core.state import State, current, get, put, uncast
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor
@@ -163,6 +163,8 @@ def in_place(op: Op, args: Sequence[Any], params: Mapping[str, Any], kw: Mapping
                     return operands[0]
             finally:
                 put(state)
+        if state.casts is not None:  # autocast casts nothing for a write in place
+            return uncast(lambda: write(op, operands, bound, current()))
         return write(op, operands, bound, state)
     except Exception as error:
         if met(error, args, kw or {}, explaining_code):

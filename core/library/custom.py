@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any, Final, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from flambeau.core import state
+from flambeau.core.autocast import cast_floats, type_of
 from flambeau.core.autograd.function import Function
 from flambeau.core.declare import declare
 from flambeau.core.dispatch import call
@@ -52,6 +53,7 @@ class CustomOp(Generic[P, R]):
         self._kernels: dict[str, Callable[..., Any]] = {}
         self._disabled: set[str] = set()
         self._dispatch: dict[type, Callable[..., Any]] = {}
+        self._cast_to: dict[str, DType] = {}  # under autocast, by type of device
         self._function: type[Function] | None = None
         self._backward: Callable[..., Any] | None = None
         self._setup: Callable[..., None] | None = None
@@ -79,7 +81,8 @@ class CustomOp(Generic[P, R]):
         outputs = "Tensor" if count == 1 else "(" + ", ".join(["Tensor"] * count) + ")"
         record = Op(
             f"{name}({', '.join([*operands, *(['*'] if params else []), *params])}) -> {outputs}",
-            body=self._run, batch="loop", public=False, upcast=False, kinds=dict.fromkeys(self._operands, "any"),
+            body=self._run, batch="loop", public=False, upcast=False, autocast="inside",
+            kinds=dict.fromkeys(self._operands, "any"),
             doc=inspect.getdoc(fn) or "" if fn is not None else "",
         )  # fmt: skip
         if self.name in _registered:
@@ -107,6 +110,12 @@ class CustomOp(Generic[P, R]):
             _faking.reset(token)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        casts = state.current().casts
+        if casts is not None and (on := casts.types & self._cast_to.keys()):
+            cast: Any = (args, kwargs)
+            for where in on:
+                cast = cast_floats(cast, where, self._cast_to[where])
+            return state.uncast(self, *cast[0], **cast[1])  # type: ignore[no-any-return]  # what it is without
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = dict(bound.arguments)
@@ -197,9 +206,10 @@ class CustomOp(Generic[P, R]):
         return decorate if fn is None else decorate(fn)
 
     def register_autocast(self, device_type: str, cast_inputs: DType) -> None:
-        """The dtype that floats would be cast to under autocast, which flambeau has not yet; checked, then dropped."""
+        """Under autocast on a type of device, cast the floats to a dtype and run the op with autocast off."""
         if not isinstance(device_type, str) or not isinstance(cast_inputs, DType):
             raise ValueError(f"{self.name}.register_autocast: expected a device type and a dtype")
+        self._cast_to[type_of(f"{self.name}.register_autocast", device_type)] = cast_inputs
 
     @contextmanager
     def set_kernel_enabled(self, device_type: str, enabled: bool = True) -> Iterator[None]:

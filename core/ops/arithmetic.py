@@ -158,7 +158,7 @@ def _category(v: Tensor | Number) -> int:
 addcmul_p = elementwise(
     "addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * tensor1 * tensor2",
-    dtype=numeric.but(check=_check_value, exact=must_fit),
+    autocast="same|widest", dtype=numeric.but(check=_check_value, exact=must_fit),
     tensors=["x", "tensor1", "tensor2"],
     vjp=dict(
         x=lambda g: g,
@@ -172,6 +172,7 @@ addcmul_p = elementwise(
 addcdiv_p = elementwise(
     "addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: Tensor = 1) -> Tensor",
     "x + value * (tensor1 / tensor2)",
+    autocast="same|widest",
     dtype=DTypeRule("quotient", accepts=dt.FLOATS + dt.COMPLEXES, check=_no_whole_quotient, exact=must_fit),
     tensors=["x", "tensor1", "tensor2"],
     vjp=dict(

@@ -10,6 +10,7 @@ import numpy as np
 
 from flambeau.core import creation, exchange
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError, need_tensors
@@ -39,6 +40,7 @@ def from_parts(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tens
 
 
 @public(method=False)
+@autocasting("float32|same")
 def polar(abs: Tensor, angle: Tensor, *, out: Tensor | None = None) -> Tensor:
     """A complex tensor from absolute values and angles in radians.
 

@@ -63,6 +63,7 @@ def _cholesky_vjp(g: Tensor, out: Tensor, upper: bool) -> Tensor:
 
 cholesky_p = op(
     "cholesky(x: Tensor, *, upper: bool = False) -> Tensor",
+    autocast="float32|same",
     infer=square("cholesky"), dtype=matrices, batch="same", vjp=dict(x=_cholesky_vjp), public=False,
 )  # fmt: skip
 
@@ -112,6 +113,7 @@ def _real_part(x: Tensor) -> Tensor:
 
 qr_p = several(
     "qr(x: Tensor, *, mode: str = 'reduced') -> (q: Tensor, r: Tensor)",
+    autocast="float32|same",
     infer=rectangular("qr", _qr_shape), dtype=matrices, batch="same", vjp=dict(x=_qr_vjp), public=False,
 )  # fmt: skip
 
@@ -127,6 +129,7 @@ def _eigh_vjp(g: Sequence[Tensor], values: Tensor, vectors: Tensor) -> Tensor:
 
 eigh_p = several(
     "eigh(x: Tensor, *, upper: bool = False) -> (values: Tensor, vectors: Tensor)",
+    autocast="float32|same",
     infer=square("eigh", lambda x: (x[:-1], x)), dtype=matrices.but(result=("real", "same")), batch="same",
     vjp=dict(x=_eigh_vjp), public=False,
 )  # fmt: skip
@@ -144,7 +147,9 @@ def _eig_vjp(g: Sequence[Tensor], values: Tensor, vectors: Tensor) -> Tensor:
 
 
 eig_p = several(
-    "eig(x: Tensor) -> (values: Tensor, vectors: Tensor)", infer=square("eig", lambda x: (x[:-1], x)),
+    "eig(x: Tensor) -> (values: Tensor, vectors: Tensor)",
+    autocast="float32|same",
+    infer=square("eig", lambda x: (x[:-1], x)),
     dtype=matrices.but(result=lambda d, params: d.to_complex()), batch="same", vjp=dict(x=_eig_vjp), public=False,
 )  # fmt: skip
 
@@ -183,7 +188,9 @@ def _svd_vjp(g: Sequence[Tensor], u: Tensor, s: Tensor, vh: Tensor, full: bool) 
 
 
 svd_p = several(
-    "svd(x: Tensor, *, full: bool = False) -> (u: Tensor, s: Tensor, vh: Tensor)", infer=rectangular("svd", _svd_shape),
+    "svd(x: Tensor, *, full: bool = False) -> (u: Tensor, s: Tensor, vh: Tensor)",
+    autocast="float32|same",
+    infer=rectangular("svd", _svd_shape),
     dtype=matrices.but(result=("same", "real", "same")), batch="same", vjp=dict(x=_svd_vjp), public=False,
 )  # fmt: skip
 
@@ -194,7 +201,9 @@ def _svdvals_vjp(g: Tensor, x: Tensor) -> Tensor:
 
 
 svdvals_p = op(
-    "svdvals(x: Tensor) -> Tensor", infer=rectangular("svdvals", lambda x: (*x[:-2], min(x[-2:]))),
+    "svdvals(x: Tensor) -> Tensor",
+    autocast="float32|same",
+    infer=rectangular("svdvals", lambda x: (*x[:-2], min(x[-2:]))),
     dtype=matrices.but(result="real"), batch="same", vjp=dict(x=_svdvals_vjp), public=False,
     doc="The singular values of each matrix, from the largest down.",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from math import prod
 from types import EllipsisType
 from typing import Any, TypeAlias, overload
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops.matmul import matmul_p
 from flambeau.core.ops.shape import axis_of, reshape, sizes_of, tensors_of
@@ -33,6 +34,7 @@ def einsum(equation: str, *operands: Tensor | Sequence[Tensor]) -> Tensor: ...
 @overload
 def einsum(equation: Tensor, *operands: Tensor | Sequence[int | EllipsisType]) -> Tensor: ...
 @public(method=False)
+@autocasting("inside|low")
 def einsum(equation: str | Tensor, *operands: Tensor | Sequence[Tensor] | Sequence[int | EllipsisType]) -> Tensor:
     """Sums of products by labels: "ij,jk->ik", with "..." for further dimensions that broadcast.
 
@@ -241,6 +243,7 @@ def _folded(x: Tensor, axis: int) -> Tensor:
 
 
 @public(method=False, more={"axes": "dims"})
+@autocasting("inside|widest")
 def tensordot(
     a: Tensor, b: Tensor, dims: int | Tensor | Sequence[int | Sequence[int]] = 2, *, out: Tensor | None = None
 ) -> Tensor:

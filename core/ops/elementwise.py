@@ -188,9 +188,10 @@ abs_p = unary("abs", lambda g, x: g * sgn_p(x), "abs(x)", dtype=numeric.but(resu
     doc="the distance from zero; of complex numbers the modulus, a real number",
     example="fb.abs(fb.tensor([-1.5, 2.0])) -> tensor([1.5000, 2.0000])")
 exp_p = unary("exp", lambda g, out: g * cj(out), "exp(x)",
+    autocast="same|float32",
     doc="e to the power of input", example="fb.exp(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 2.7183])")
 log_p = unary("log", lambda g, x: g / cj(x), "log(x)",
-    doc="the natural logarithm; nan below zero, -inf at zero",
+    autocast="same|float32", doc="the natural logarithm; nan below zero, -inf at zero",
     example="fb.log(fb.tensor([1.0, 10.0])) -> tensor([0.0000, 2.3026])")
 sqrt_p = unary("sqrt", lambda g, out: g / (2 * cj(out)), "sqrt(x)",
     doc="the square root; nan below zero", example="fb.sqrt(fb.tensor([4.0, 2.0])) -> tensor([2.0000, 1.4142])")
@@ -250,7 +251,9 @@ def _whole_power(operands: Sequence[Tensor | Number]) -> None:
 
 _EXACT_POWER = numeric.but(
     exact=lambda name, dtype: name == "y" and (dtype.category == dt.INTEGER or dtype in dt.LOW_PRECISION))
-pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)", dtype=_EXACT_POWER, keywords={"exponent": _renamed}, operator="pow",
+pow_p = binary("pow", _pow_x, _pow_y, "pow(x, y)",
+    autocast="same|float32",
+    dtype=_EXACT_POWER, keywords={"exponent": _renamed}, operator="pow",
     negative=_whole_power,
     doc="input to the power of other", example="fb.pow(fb.tensor([1.0, 2.0, 3.0]), 2) -> tensor([1., 4., 9.])")
 maximum_p = binary("maximum", lambda g, x, y: _tied(g, x < y, x == y), lambda g, x, y: _tied(g, y < x, x == y),
@@ -338,10 +341,13 @@ positive_p = unary("positive", lambda g: g, "x", dtype=numeric, linear=["x"], in
 sign_p = unary("sign", zero, "where(x > 0, 1, where(x < 0, -1, 0))", dtype=ordered, inplace=True,
     doc="-1, 0 or 1", example="fb.sign(fb.tensor([-3.0, 0.0, 2.0])) -> tensor([-1.,  0.,  1.])")
 reciprocal_p = unary("reciprocal", lambda g, out: -g * cj(out * out), "1 / x",
+    autocast="same|float32",
     doc="1 / input", example="fb.reciprocal(fb.tensor([2.0, 4.0])) -> tensor([0.5000, 0.2500])")
 rsqrt_p = unary("rsqrt", lambda g, x, out: -0.5 * g * cj(out / x), "1 / sqrt(x)",
+    autocast="same|float32",
     doc="1 / sqrt(input)", example="fb.rsqrt(fb.tensor([4.0, 16.0])) -> tensor([0.5000, 0.2500])")
-square_p = unary("square", lambda g, x: g * cj(2 * x), "x * x", dtype=numeric.but(compute=_bool_to_int),
+square_p = unary("square", lambda g, x: g * cj(2 * x), "x * x",
+    autocast="same|float32", dtype=numeric.but(compute=_bool_to_int),
     doc="input * input", example="fb.square(fb.tensor([3.0, -4.0])) -> tensor([ 9., 16.])")
 remainder_p = binary("remainder", lambda g: g, lambda g, x, y: -g * idiv_p(x, y), "x - (x // y) * y",
     dtype=_DIVIDED, operator="mod",
@@ -399,12 +405,16 @@ _LN2, _LN10 = math.log(2.0), math.log(10.0)
 exp2_p = unary("exp2", lambda g, out: g * cj(out) * _LN2,
     doc="2 to the power of input", example="fb.exp2(fb.tensor([0.0, 3.0])) -> tensor([1., 8.])")
 expm1_p = unary("expm1", lambda g, out: g * cj(out + 1),
+    autocast="same|float32",
     doc="exp(input) - 1, accurate near 0", example="fb.expm1(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.7183])")
 log2_p = unary("log2", lambda g, x: g / (cj(x) * _LN2),
+    autocast="same|float32",
     doc="the logarithm to base 2", example="fb.log2(fb.tensor([1.0, 8.0])) -> tensor([0., 3.])")
 log10_p = unary("log10", lambda g, x: g / (cj(x) * _LN10),
+    autocast="same|float32",
     doc="the logarithm to base 10", example="fb.log10(fb.tensor([1.0, 2.0])) -> tensor([0.0000, 0.3010])")
 log1p_p = unary("log1p", lambda g, x: g / cj(1 + x),
+    autocast="same|float32",
     doc="log(1 + input), accurate near 0", example="fb.log1p(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.6931])")
 logaddexp_p = binary("logaddexp", lambda g, x, y: g * sigmoid_p(x - y), lambda g, x, y: g * sigmoid_p(y - x),
     dtype=FLOATS,
@@ -415,21 +425,24 @@ logaddexp2_p = binary("logaddexp2", lambda g, x, y: g * sigmoid_p((x - y) * _LN2
     tensors=["x", "y"], doc="log2(2**input + 2**other) without overflow on the way",
     example="fb.logaddexp2(fb.tensor([1000.0]), fb.tensor([1000.0])) -> tensor([1001.])")
 tan_p = unary("tan", lambda g, out: g * cj(1 + out * out),
+    autocast="same|float32",
     doc="the tangent of an angle in radians", example="fb.tan(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.5574])")
-asin_p = unary("asin", lambda g, x: g * cj(rsqrt_p(1 - x * x)), aliases=["arcsin"],
+asin_p = unary("asin", lambda g, x: g * cj(rsqrt_p(1 - x * x)), autocast="same|float32", aliases=["arcsin"],
     doc="the angle in [-π/2, π/2] with this sine", example="fb.asin(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.5708])")
-acos_p = unary("acos", lambda g, x: -g * cj(rsqrt_p(1 - x * x)), aliases=["arccos"],
+acos_p = unary("acos", lambda g, x: -g * cj(rsqrt_p(1 - x * x)), autocast="same|float32", aliases=["arccos"],
     doc="the angle in [0, π] with this cosine", example="fb.acos(fb.tensor([0.0, 1.0])) -> tensor([1.5708, 0.0000])")
 atan_p = unary("atan", lambda g, x: g / cj(1 + x * x), aliases=["arctan"],
     doc="the angle in (-π/2, π/2) with this tangent",
     example="fb.atan(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.7854])")
 atan2_p = binary("atan2", lambda g, x, y: g * _by_square(y, x, y), lambda g, x, y: -g * _by_square(x, x, y),
-    dtype=real_floating, aliases=["arctan2"],
+    autocast="same|widest", dtype=real_floating, aliases=["arctan2"],
     doc="the angle of the point (other, input), in [-π, π]",
     example="fb.atan2(fb.tensor([1.0, 1.0]), fb.tensor([1.0, -1.0])) -> tensor([0.7854, 2.3562])")
 sinh_p = unary("sinh", lambda g, x: g * cj(cosh_p(x)),
+    autocast="same|float32",
     doc="the hyperbolic sine", example="fb.sinh(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 1.1752])")
 cosh_p: OpFunction[Tensor] = unary("cosh", lambda g, x: g * cj(sinh_p(x)),
+    autocast="same|float32",
     doc="the hyperbolic cosine", example="fb.cosh(fb.tensor([0.0, 1.0])) -> tensor([1.0000, 1.5431])")
 tanh_p = unary("tanh", lambda g, out: g * cj(1 - out * out),
     doc="the hyperbolic tangent", example="fb.tanh(fb.tensor([0.0, 1.0])) -> tensor([0.0000, 0.7616])")
@@ -473,7 +486,9 @@ def _erfinv_vjp(g: Tensor, x: Tensor) -> Tensor:
     return g * exp_p(square_p(erfinv_p(x))) * (_SQRT_PI / 2)
 
 
-erfinv_p = unary("erfinv", _erfinv_vjp, dtype=real_floating, inplace=True, doc="the inverse of erf, on (-1, 1)",
+erfinv_p = unary("erfinv", _erfinv_vjp,
+    autocast="same|float32",
+    dtype=real_floating, inplace=True, doc="the inverse of erf, on (-1, 1)",
     example="fb.erfinv(fb.tensor([0.0, 0.5])) -> tensor([0.0000, 0.4769])")
 digamma_p = unary("digamma", lambda g, x: g * trigamma_p(x), dtype=real_floating, inplace=True,
     doc="the derivative of lgamma", example="fb.digamma(fb.tensor([1.0, 2.0])) -> tensor([-0.5772,  0.4228])")

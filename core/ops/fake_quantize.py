@@ -7,6 +7,7 @@ arXiv:1712.05877. The gradient passes where a value was within the range, as if 
 from __future__ import annotations
 
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.shape import axis_of
@@ -15,6 +16,7 @@ from flambeau.core.tensor import Tensor
 
 
 @public(method=False)
+@autocasting("float32|same")
 def fake_quantize_per_tensor_affine(
     input: Tensor, scale: float | Tensor, zero_point: int | Tensor, quant_min: int, quant_max: int
 ) -> Tensor:

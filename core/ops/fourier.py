@@ -111,7 +111,7 @@ def _c2c(x: Tensor, *, inverse: bool, norm: str) -> Tensor:
 
 fft_c2c_p: OpFunction[Tensor] = composite(
     "fft_c2c(x: Tensor, *, inverse: bool, norm: str) -> Tensor",
-    infer=unchanged, dtype=_COMPLEX, batch="same", linear=["x"], public=False,
+    autocast="float32|same", infer=unchanged, dtype=_COMPLEX, batch="same", linear=["x"], public=False,
     vjp=dict(x=lambda g, inverse, norm: fft_c2c_p(g, not inverse, ADJOINT[norm])),
 )(_c2c)  # fmt: skip
 
@@ -134,6 +134,7 @@ def _r2c(x: Tensor, *, norm: str) -> Tensor:
 
 fft_r2c_p: OpFunction[Tensor] = composite(
     "fft_r2c(x: Tensor, *, norm: str) -> Tensor",
+    autocast="float32|same",
     infer=lambda x, *, norm: (*x[:-1], x[-1] // 2 + 1), dtype=_TO_COMPLEX, batch="same", linear=["x"], public=False,
     vjp=dict(x=lambda g, x_shape, norm: fft_c2r_p(g * _weights(g, x_shape[-1], 0.5), x_shape[-1], ADJOINT[norm])),
 )(_r2c)  # fmt: skip
@@ -147,6 +148,7 @@ def _c2r(x: Tensor, *, n: int, norm: str) -> Tensor:
 
 fft_c2r_p: OpFunction[Tensor] = composite(
     "fft_c2r(x: Tensor, *, n: int, norm: str) -> Tensor",
+    autocast="float32|same",
     infer=lambda x, *, n, norm: (*x[:-1], n), dtype=_TO_REAL, batch="same", linear=["x"], public=False,
     vjp=dict(x=lambda g, n, norm: (lambda half: half * _weights(half, n, 2.0))(fft_r2c_p(g, ADJOINT[norm]))),
 )(_c2r)  # fmt: skip

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops import variance
@@ -224,6 +225,7 @@ def matrix_rank(
 
 
 @public(method=False, out=True)
+@autocasting("low")
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The sum of products of the conjugate of x with y along ``dim``; the other dimensions broadcast.
 
@@ -244,6 +246,7 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 
 
 @public()
+@autocasting("same|float32")
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of the difference.
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from flambeau.backends import layout
 from flambeau.backends.layout import Shape
+from flambeau.core.autocast import autocasting
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
 from flambeau.core.ops.elementwise import cj
@@ -22,6 +23,7 @@ from flambeau.core.out import deliver
 from flambeau.core.overrides import is_tensor_like
 from flambeau.core.public import public
 from flambeau.core.record import alike, numeric
+from flambeau.core.state import uncast
 from flambeau.core.tensor import Tensor
 
 _ALIKE: Final = numeric.but(check=alike())
@@ -60,7 +62,9 @@ def _product_jvp(tangents: Sequence[Tensor | None], primals: Sequence[Tensor], o
 
 
 matmul_p: OpFunction[Tensor] = op(
-    "matmul(x: Tensor, y: Tensor) -> Tensor", infer=_product_shape, dtype=_ALIKE, jvp=_product_jvp, public=False,
+    "matmul(x: Tensor, y: Tensor) -> Tensor",
+    autocast="low",
+    infer=_product_shape, dtype=_ALIKE, jvp=_product_jvp, public=False,
     vjp=dict(x=lambda g, y: matmul_p(g, adjoint(y)), y=_product_vjp_y),
     doc="Products of matrices in the last two dimensions, the others broadcast.",
 )  # fmt: skip
@@ -76,7 +80,8 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     tensor([3, 7])
     """
     if out is not None:
-        return deliver("matmul", matmul(input, other), out)
+        found: Tensor = uncast(matmul, input, other)
+        return deliver("matmul", found, out)
     try:
         left, right = input._array.ndim, other._array.ndim
     except AttributeError:
@@ -146,7 +151,7 @@ def _linear_vjp_weight(g: Tensor, x: Tensor) -> Tensor:
 
 @composite(
     "linear(x: Tensor, weight: Tensor, bias: Tensor? = None) -> Tensor",
-    infer=_linear_shape, check=True, dtype=_ALIKE, public=False,
+    autocast="low", infer=_linear_shape, check=True, dtype=_ALIKE, public=False,
     vjp=dict(x=lambda g, weight: matmul(g, cj(weight)), weight=_linear_vjp_weight, bias=lambda g: g),
 )  # fmt: skip
 def linear_p(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -187,6 +192,7 @@ def _same_dtype(name: str, x: Tensor, y: Tensor) -> None:
 
 
 @public(guard=False)
+@autocasting("low")
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices, (n, k) and (k, m).
 
@@ -202,6 +208,7 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(guard=False)
+@autocasting("low")
 def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The products of two equally long batches of matrices, (b, n, k) and (b, k, m).
 
@@ -221,6 +228,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(guard=False)
+@autocasting("same|low")
 def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of a matrix (n, k) and a vector (k,).
 
@@ -234,6 +242,7 @@ def mv(input: Tensor, vec: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public(guard=False)
+@autocasting("same|widest")
 def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The sum of the products of the elements of two vectors.
 
@@ -247,6 +256,7 @@ def dot(input: Tensor, tensor: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public()
+@autocasting("same|widest")
 def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """:func:`dot` with the conjugate of ``input``.
 
@@ -257,6 +267,7 @@ def vdot(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @public()
+@autocasting("inside|widest")
 def inner(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Sums of products over the last dimensions of both; the other dimensions of each follow one another.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.checked import lu_factor_ex
 from flambeau.core.ops.linalg import matrix_norm, vector_norm
@@ -20,6 +21,7 @@ from flambeau.core.tensor import Tensor
 
 
 @public("lu", out=True)
+@autocasting("float32|same")
 def _lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]:
     """:func:`flambeau.linalg.lu_factor`; with ``get_infos`` its ``info`` too, as :func:`flambeau.linalg.lu_factor_ex`.
 
@@ -59,6 +61,7 @@ def _lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
 
 
 @public(out=True)
+@autocasting("float32|same")
 def triangular_solve(
     b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> TriangularSolution[Tensor]:

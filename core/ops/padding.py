@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.from_data import check_fits
@@ -47,6 +48,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise ArgumentError(f"pad: mode must be 'constant', {', '.join(map(repr, _BORDERS))}, got {mode!r}")
     if value:  # PyTorch takes a 0, which says nothing
         raise ArgumentError(f"pad: mode {mode!r} doesn't take a value, got value={value}")
+    precise = mode == "replicate" or mode == "reflect" and len(pairs) < 3
+    return (_precise if precise else _with_borders)(input, pairs, first, mode)
+
+
+def _with_borders(input: Tensor, pairs: Sequence[tuple[int, int]], first: int, mode: str) -> Tensor:
     if _is_simple(input, pairs, first, mode):
         return _at_once(input, pairs, first, mode)
     out = input
@@ -92,6 +98,11 @@ def _at_once(x: Tensor, pairs: Sequence[tuple[int, int]], first: int, mode: str)
             key.setitem(out, part, index=tuple(index))
         index[axis] = slice(0, whole[axis], 1)
     return tensor_of(out, key)
+
+
+@autocasting("float32|same")
+def _precise(input: Tensor, pairs: Sequence[tuple[int, int]], first: int, mode: str) -> Tensor:
+    return _with_borders(input, pairs, first, mode)
 
 
 def _bordered(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Literal
 from flambeau.backends.layout import Shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
@@ -95,6 +96,7 @@ def _plus(
     factors: tuple[str, str],
     ranks: tuple[int, int],
     example: str,
+    autocast: str,
     inplace: bool | Literal["function"] = True,
     dtype: DTypeRule = _PLUS,
     **vjp: Callable[..., Tensor],
@@ -119,7 +121,7 @@ def _plus(
         kinds = {"beta": "any", "alpha": "any"}  # the operands alone make the dtype
         return composite(
             schema, infer=infer, check=True, dtype=dtype, kinds=kinds, inplace=inplace, vjp=rules, doc=doc,
-            example=example,
+            example=example, autocast=autocast,
         )(body)  # fmt: skip
 
     return decorate
@@ -137,7 +139,7 @@ def _exact(name: str, x: Tensor, **factors: Tensor | Number) -> None:
 
 @_plus(
     "addmm", _matrix_shape, ("mat1", "mat2"), (2, 2),
-    "fb.addmm(fb.ones(2), fb.ones(2, 3), fb.ones(3, 2)) -> tensor([[4., 4.],\n        [4., 4.]])",
+    "fb.addmm(fb.ones(2), fb.ones(2, 3), fb.ones(3, 2)) -> tensor([[4., 4.],\n        [4., 4.]])", "low",
     mat1=lambda g, mat2, alpha: _scaled(matmul_p(g, adjoint(mat2)), cj(alpha)),
     mat2=lambda g, mat1, alpha: _scaled(matmul_p(adjoint(mat1), g), cj(alpha)),
 )  # fmt: skip
@@ -148,7 +150,7 @@ def addmm_p(mat1: Tensor, mat2: Tensor) -> Tensor:
 
 @_plus(
     "baddbmm", _batch_shape, ("batch1", "batch2"), (3, 3),
-    "fb.baddbmm(fb.ones(1, 1, 1), fb.ones(1, 1, 2), fb.ones(1, 2, 1)) -> tensor([[[3.]]])",
+    "fb.baddbmm(fb.ones(1, 1, 1), fb.ones(1, 1, 2), fb.ones(1, 2, 1)) -> tensor([[[3.]]])", "low",
     batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
     batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
 )  # fmt: skip
@@ -159,7 +161,7 @@ def baddbmm_p(batch1: Tensor, batch2: Tensor) -> Tensor:
 
 @_plus(
     "addbmm", lambda a, b: (shape := _batch_shape(a, b)) and shape[1:], ("batch1", "batch2"), (3, 3),
-    "fb.addbmm(fb.ones(1, 1), fb.ones(2, 1, 2), fb.ones(2, 2, 1)) -> tensor([[5.]])",
+    "fb.addbmm(fb.ones(1, 1), fb.ones(2, 1, 2), fb.ones(2, 2, 1)) -> tensor([[5.]])", "low",
     batch1=lambda g, batch2, alpha: _scaled(matmul_p(g, adjoint(batch2)), cj(alpha)),
     batch2=lambda g, batch1, alpha: _scaled(matmul_p(adjoint(batch1), g), cj(alpha)),
 )  # fmt: skip
@@ -172,7 +174,7 @@ def addbmm_p(batch1: Tensor, batch2: Tensor) -> Tensor:
 
 @_plus(
     "addmv", _vector_shape, ("mat", "vec"), (2, 1),
-    "fb.addmv(fb.ones(2), fb.ones(2, 3), fb.ones(3)) -> tensor([4., 4.])", inplace="function",
+    "fb.addmv(fb.ones(2), fb.ones(2, 3), fb.ones(3)) -> tensor([4., 4.])", "same|low", inplace="function",
     mat=lambda g, vec, alpha: _scaled(outer(g, cj(vec)), cj(alpha)),
     vec=lambda g, mat, alpha: _scaled(matmul(adjoint(mat), g), cj(alpha)),
 )  # fmt: skip
@@ -184,6 +186,7 @@ def addmv_p(mat: Tensor, vec: Tensor) -> Tensor:
 @_plus(
     "addr", lambda a, b: (*a, *b), ("vec1", "vec2"), (1, 1),
     "fb.addr(fb.zeros(2, 2), fb.tensor([1.0, 2.0]), fb.tensor([3.0, 4.0])) -> tensor([[3., 4.],\n        [6., 8.]])",
+    "same|low",
     dtype=same,
     vec1=lambda g, vec2, alpha: _scaled(matmul(g, cj(vec2)), cj(alpha)),
     vec2=lambda g, vec1, alpha: _scaled(matmul(cj(vec1), g), cj(alpha)),
@@ -195,6 +198,7 @@ def addr_p(vec1: Tensor, vec2: Tensor) -> Tensor:
 
 # -- what products make ------------------------------------------------------------------------------
 @public()
+@autocasting("float32|same")
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix.
 
@@ -243,6 +247,7 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 
 
 @public(out=True)
+@autocasting("same|widest")
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """:func:`linalg_cross` along ``dim``, by default the first dimension of size 3.
 
@@ -284,6 +289,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     return result
 
 
+@autocasting("low")
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of several matrices in the order that takes the fewest multiplications.
 
@@ -335,6 +341,7 @@ def _chain(items: Sequence[Tensor], splits: dict[tuple[int, int], int], i: int, 
 
 
 @public(method=False, out=True)
+@autocasting("low")
 def chain_matmul(*matrices: Tensor | Sequence[Tensor]) -> Tensor:
     """:func:`multi_dot` of the arguments.
 
@@ -346,6 +353,7 @@ def chain_matmul(*matrices: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 @public(method=False)
+@autocasting("same")
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector's elements as columns, from the highest (from 0 if ``increasing``).
 
@@ -428,6 +436,7 @@ def _distances_vjp(
 
 @composite(
     "cdist(x: Tensor, y: Tensor, *, p: float, mode: str) -> Tensor",
+    autocast="float32",
     infer=_distances_shape,
     check=True,
     dtype=real_floating.but(check=alike("x1 and x2")),

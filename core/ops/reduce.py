@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar, Unpack
 from flambeau.backends.layout import Shape, reduced_shape
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.dtype import DTypeLike
 from flambeau.core.errors import DTypeError, ShapeError
@@ -89,7 +90,9 @@ def as_rows(x: Tensor, axis: Axes) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
 
 # -- primitives --------------------------------------------------------------------------------------
 REDUCE.infer = reduced
-sum_p = op("sum(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE, dtype=accumulating,
+sum_p = op("sum(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", REDUCE,
+    autocast="same|float32",
+    dtype=accumulating,
          public=False, vjp=dict(x=lambda g, x_shape, axis, keepdims: restore(g, x_shape, axis, keepdims)), linear=["x"],
          doc="The sum of elements; integers in int64.")  # fmt: skip
 
@@ -204,7 +207,10 @@ def _prod_vjp(g: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
 
 
 @reduction(
-    "prod(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor", dtype=accumulating, vjp=dict(x=_prod_vjp)
+    "prod(x: Tensor, *, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    autocast="float32",
+    dtype=accumulating,
+    vjp=dict(x=_prod_vjp),
 )
 def prod_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """The product of elements; integers in int64. Halves are multiplied until one element is left."""
@@ -227,7 +233,10 @@ def _logsumexp_vjp(g: Tensor, x: Tensor, out: Tensor, axis: Axes, keepdims: bool
 
 
 @reduction(
-    "logsumexp(x: Tensor, *, axis: Axes, keepdims: bool = False) -> Tensor", dtype=floating, vjp=dict(x=_logsumexp_vjp)
+    "logsumexp(x: Tensor, *, axis: Axes, keepdims: bool = False) -> Tensor",
+    autocast="same|float32",
+    dtype=floating,
+    vjp=dict(x=_logsumexp_vjp),
 )
 def logsumexp_p(x: Tensor, *, axis: Axes, keepdims: bool) -> Tensor:
     """log(sum(exp(x))) without overflow; -inf for no elements."""
@@ -295,6 +304,7 @@ def prod(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType
 
 
 @public(out=True)
+@autocasting("same")
 def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
     """The sum over ``dim`` with nan counted as zero.
 
@@ -307,6 +317,7 @@ def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTy
 
 
 @public(out=True)
+@autocasting("same")
 def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
     """The mean over ``dim`` of the elements that are not nan; nan where there are none. DTypeError for integers.
 

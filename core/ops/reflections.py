@@ -7,6 +7,7 @@ Source: G. Golub and C. Van Loan, "Matrix Computations", 5.1. All is made of pro
 from __future__ import annotations
 
 from flambeau.core import creation
+from flambeau.core.autocast import autocasting
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import cj, where
 from flambeau.core.ops.joining import cat
@@ -20,6 +21,7 @@ from flambeau.core.tensor import Tensor
 
 
 @public(out=True)
+@autocasting("float32|same")
 def geqrf(input: Tensor) -> Reflections[Tensor]:
     """The QR decomposition of (..., m, n) as reflections: R in the upper triangle, below it their vectors, and tau.
 
@@ -90,6 +92,7 @@ def _reflected(x: Tensor, vectors: list[Tensor], tau: Tensor) -> Tensor:
 
 
 @public("orgqr", out=True)
+@autocasting("float32|same")
 def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     """The first n columns (..., m, n) of the product of the reflections that :func:`geqrf` gives, Q of its QR.
 
@@ -106,6 +109,7 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
 
 
 @public(out=True)
+@autocasting("float32|same")
 def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
     """The whole Q of reflections times ``other``, or ``other`` times it; ``transpose``: its mH.
 

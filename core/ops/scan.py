@@ -134,7 +134,13 @@ def _cumsum_vjp(g: Tensor, axis: int) -> Tensor:
     return backwards(cumsum_p(backwards(g, axis), axis), axis)
 
 
-@_scan("cumsum(x: Tensor, *, axis: Axis) -> Tensor", dtype=accumulating, linear=["x"], vjp=dict(x=_cumsum_vjp))
+@_scan(
+    "cumsum(x: Tensor, *, axis: Axis) -> Tensor",
+    autocast="same|float32",
+    dtype=accumulating,
+    linear=["x"],
+    vjp=dict(x=_cumsum_vjp),
+)
 def cumsum_p(x: Tensor, *, axis: int) -> Tensor:
     """The sum of the elements so far along an axis."""
     return doubling(x, x.shape[axis], lambda x, by: x + shifted(x, axis, by, 0))
@@ -142,6 +148,7 @@ def cumsum_p(x: Tensor, *, axis: int) -> Tensor:
 
 @_scan(
     "cumprod(x: Tensor, *, axis: Axis) -> Tensor",
+    autocast="same|float32",
     dtype=accumulating,
     vjp=dict(x=lambda g, x, out, axis: _cumprod_vjp(g, x, out, axis)),
 )

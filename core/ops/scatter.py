@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.autograd.inplace import in_place
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
@@ -92,6 +93,7 @@ def scatter_(
 
 
 @public(out=True)
+@autocasting("same|widest")
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor | Number) -> Tensor:
     """A copy of ``input`` with ``src`` added where ``index`` points along ``dim``.
 

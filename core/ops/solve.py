@@ -9,6 +9,7 @@ from typing import Final
 from flambeau.backends.base import LinAlgError
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.declare import composite
 from flambeau.core.errors import ArgumentError, ShapeError
 from flambeau.core.ops.decompose import (
@@ -97,6 +98,7 @@ def _cholesky_solve_jvp(
 
 @composite(
     "cholesky_solve(b: Tensor, factor: Tensor, *, upper: bool = False) -> Tensor",
+    autocast="float32|same",
     infer=lambda b, factor, **p: system("cholesky_solve")(factor, b),
     check=True,
     dtype=matrices.but(check=alike("B and L")),
@@ -164,6 +166,7 @@ def lu(A: Tensor, *, pivot: bool = True) -> LUParts[Tensor]:
     return made
 
 
+@autocasting("float32|same")
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
     """X with A @ X == B from :func:`lu_factor` of A; A.mH @ X == B if ``adjoint``, X @ A == B if not ``left``.
 
@@ -253,6 +256,7 @@ def tolerances(x: Tensor, largest: Tensor, rtol: float | Tensor, atol: float | T
 
 @composite(
     "pinv(x: Tensor, *, rtol: float, atol: float, hermitian: bool) -> Tensor",
+    autocast="float32|same",
     dtype=matrices,
     public=False,
     vjp=dict(x=_pinv_vjp),
@@ -279,6 +283,7 @@ def _of_kept(values: Tensor, u: Tensor, vh: Tensor, keep: Tensor) -> Tensor:
 
 @composite(
     "pinv_within(x: Tensor, tolerance: Tensor, *, hermitian: bool) -> Tensor",
+    autocast="float32|same",
     dtype=matrices,
     public=False,
     vjp=dict(x=_pinv_vjp, tolerance=None),
@@ -340,6 +345,7 @@ def _check_rank(A: Tensor) -> None:
             raise LinAlgError("lstsq: a matrix of A has not full rank, which driver 'gels' needs; 'gelsy' does not")
 
 
+@autocasting("float32|same")
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares[Tensor]:
     """The X of least norm that minimises the norm of A @ X - B, by the singular values of A.
 

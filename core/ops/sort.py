@@ -15,6 +15,7 @@ from flambeau.backends.layout import Shape
 from flambeau.core import creation, from_data
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import normal_axis
+from flambeau.core.autocast import autocasting
 from flambeau.core.declare import OpFunction, composite, op
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
 from flambeau.core.ops import reduce, storage
@@ -322,6 +323,7 @@ _ROUNDED: Final = {"lower": floor_p, "higher": ceil_p, "nearest": round_half_eve
 
 
 @public(out=True)
+@autocasting("float32|same")
 def quantile(
     input: Tensor, q: float | Tensor, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
@@ -338,6 +340,7 @@ def quantile(
 
 
 @public(out=True)
+@autocasting("float32|same")
 def nanquantile(
     input: Tensor, q: float | Tensor, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:

@@ -8,6 +8,7 @@ import operator
 from typing import Final
 
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.creation import arange, full_like, ones_like
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.dispatch import compute_dtype, expression_functions
@@ -123,6 +124,7 @@ def _reciprocal(x: Tensor) -> Tensor:
 
 
 @public(inplace=True)
+@autocasting("same")
 def mvlgamma(input: Tensor, p: int, *, out: Tensor | None = None) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension ``p``, for input > (p - 1) / 2.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.autograd.inplace import readable
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
@@ -289,6 +290,7 @@ def _slope(f: Tensor, axis: int, step: Number | Tensor, edge_order: int) -> Tens
 
 # -- norms and distances -----------------------------------------------------------------------------
 @public(out=True)
+@autocasting("same|float32")
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """``input`` whose slices along ``dim`` are scaled down to the p-norm ``maxnorm`` where theirs is larger.
 
@@ -312,6 +314,7 @@ def renorm_(self: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 
 @public(method=False)
+@autocasting("same|float32")
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norm distances of all pairs of rows of a matrix, those of the first row first.
 

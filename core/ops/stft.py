@@ -7,6 +7,7 @@ import operator
 
 from flambeau.core import creation
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError, need_tensors, warn_user
 from flambeau.core.ops import fourier, padding
 from flambeau.core.ops.shape import reshape, transpose, unsqueeze
@@ -43,6 +44,7 @@ def _taper(name: str, window: Tensor | None, n_fft: int, win: int, like: Tensor)
 
 
 @public()
+@autocasting("float32|same")
 def stft(
     input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None,
     window: Tensor | None = None, center: bool = True, pad_mode: str = "reflect", normalized: bool = False,

@@ -55,6 +55,7 @@ def _solve_vjp(g: Tensor, needs: Sequence[bool], a: Tensor, out: Tensor) -> tupl
 
 solve_p = op(
     "solve(a: Tensor, b: Tensor) -> Tensor",
+    autocast="float32|same",
     infer=system("solve"),
     dtype=matrices.but(check=alike("A and B")),
     batch="aligned",
@@ -86,6 +87,7 @@ solve_triangular_p = op(
 
 inv_p = op(
     "inv(x: Tensor) -> Tensor",
+    autocast="float32|same",
     infer=square("inv"),
     dtype=matrices,
     batch="same",

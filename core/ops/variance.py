@@ -112,6 +112,7 @@ def _normed(x: Shape, *, ord: float, axis: Axes, keepdims: bool) -> Shape:
 
 @reduction(
     "vector_norm(x: Tensor, *, ord: float = 2, axis: Axes = None, keepdims: bool = False) -> Tensor",
+    autocast="same|float32",
     infer=_normed,
     check=True,
     dtype=_MOMENT,

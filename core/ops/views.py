@@ -9,6 +9,7 @@ from flambeau.backends import layout
 from flambeau.backends.layout import Shape
 from flambeau.core import dtype as dt
 from flambeau.core.arguments import bounded
+from flambeau.core.autocast import autocasting
 from flambeau.core.creation import full_at
 from flambeau.core.dtype import Number
 from flambeau.core.errors import ArgumentError, DTypeError, ShapeError
@@ -490,6 +491,7 @@ def view_as_real(input: Tensor) -> Tensor:
     "and (key.dtype is dt.float32 or key.dtype is dt.float64)",
     call="key.view_as_complex(a0)",
 )
+@autocasting("float32|same")
 def view_as_complex(input: Tensor) -> Tensor:
     """Pairs (real, imaginary) of shape (..., 2) as complex numbers of shape (...); a view.
 

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
 
 from flambeau.core.accelerator import current_accelerator
+from flambeau.core.autocast import under
 from flambeau.core.autograd.api import backward as run_backward
 from flambeau.core.autograd.function import Function
 from flambeau.core.blame import checking, explain_functions, users_level
@@ -20,7 +21,7 @@ from flambeau.core.errors import GradientError
 from flambeau.core.generator import default_generator, fork_rng
 from flambeau.core.keys import Key
 from flambeau.core.record import Op
-from flambeau.core.state import enable_grad, no_grad, watch
+from flambeau.core.state import current, enable_grad, no_grad, watch
 from flambeau.core.tape.modes import saved_tensors_hooks
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
@@ -256,7 +257,7 @@ class CheckpointFunction(Function):
     def forward(ctx: Any, run_function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:
         """What the function gives."""
         ctx.run_function, ctx.arguments = run_function, args
-        ctx.rng = default_generator.state if preserve_rng_state else None
+        ctx.rng, ctx.autocast = default_generator.state if preserve_rng_state else None, current().autocast
         with no_grad():
             return run_function(*args)
 
@@ -265,7 +266,7 @@ class CheckpointFunction(Function):
         """The gradients of the arguments, by a second run."""
         wanted = zip(ctx.arguments, ctx.needs_input_grad[2:], strict=True)
         arguments = [a.detach().requires_grad_(w) if isinstance(a, Tensor) and w else a for a, w in wanted]
-        with _same_numbers(ctx.rng), enable_grad():
+        with _same_numbers(ctx.rng), under(ctx.autocast), enable_grad():
             outputs = ctx.run_function(*arguments)
         found = outputs if isinstance(outputs, tuple) else (outputs,)
         pairs = [(o, g) for o, g in zip(found, grads, strict=True) if isinstance(o, Tensor) and o.requires_grad]
@@ -298,6 +299,7 @@ class _Frame:
         debug: bool,
     ):  # fmt: skip
         self.call, self.again, self.rng, self.check, self.stop, self.debug = call, again, rng, check, stop, debug
+        self.autocast = current().autocast
         self.kept: list[tuple[tuple[int, ...], DType]] = []  # shape and dtype of each
         self.values: dict[int, Tensor] = {}
         self.ops: list[str] = []  # of the first run, to be shown
@@ -334,6 +336,7 @@ class _Frame:
         with (
             contextlib.suppress(_Enough),
             _same_numbers(self.rng),
+            under(self.autocast),
             self.noting(ops),
             self.again,
             enable_grad(),

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.matmul import linear_p
@@ -24,6 +25,7 @@ def additive(mask: Tensor, like: Tensor) -> Tensor:
     return mask if mask.dtype is like.dtype else mask.to(like.dtype)
 
 
+@autocasting("low")
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,

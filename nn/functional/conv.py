@@ -9,6 +9,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import conv as ops
 from flambeau.core.ops.storage import view_p
@@ -109,6 +110,7 @@ def _check_bias(name: str, bias: Tensor, channels: int, input: Tensor) -> None:
 
 
 @family
+@autocasting("low")
 def conv_transpose_nd(
     n: int, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes = 0,
     output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,

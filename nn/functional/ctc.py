@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.creation import arange
 from flambeau.core.dtype import INTEGER, int64
 from flambeau.core.errors import DTypeError, ShapeError
@@ -51,6 +52,7 @@ def _padded_targets(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
     return targets.to(int64)[at.clamp(max=max(targets.numel() - 1, 0))].reshape(batch, longest)
 
 
+@autocasting("float32|same")
 def ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths, blank: int = 0,
     reduction: str = "mean", zero_infinity: bool = False,

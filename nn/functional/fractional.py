@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.creation import arange
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
@@ -104,6 +105,7 @@ def fractional_max_pool3d_with_indices(
     return fractional_max_pool(3, input, kernel_size, output_size, output_ratio, _random_samples)
 
 
+@autocasting("float32|same")
 def fractional_max_pool2d(
     input: Tensor, kernel_size: Sizes, output_size: Sizes | None = None, output_ratio: Ratio | None = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -119,6 +121,7 @@ def fractional_max_pool2d(
     return pair if return_indices else pair[0]
 
 
+@autocasting("float32|same")
 def fractional_max_pool3d(
     input: Tensor, kernel_size: Sizes, output_size: Sizes | None = None, output_ratio: Ratio | None = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,

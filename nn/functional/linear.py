@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.creation import arange, ones_like, zeros
 from flambeau.core.dtype import int64
 from flambeau.core.errors import ShapeError
@@ -21,6 +22,7 @@ class _Linear(Protocol):
 linear: _Linear = linear_p  # itself: a call more would cost time
 
 
+@autocasting("inside|widest")
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input1ᵀ weight[o] input2 + bias[o] for each o: (..., A), (..., B), (O, A, B) to (..., O).
 

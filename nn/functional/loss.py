@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.blame import users_level
 from flambeau.core.creation import full_like
 from flambeau.core.errors import DTypeError, ShapeError, not_a_tensor
@@ -73,6 +74,7 @@ def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
 
 
 @quick
+@autocasting("float32")
 def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -88,6 +90,7 @@ def mse_loss(
 
 
 @quick
+@autocasting("float32")
 def l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -105,6 +108,7 @@ def l1_loss(
     return _weighted(abs_p(input - target), weight, how)
 
 
+@autocasting("float32")
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
@@ -124,6 +128,7 @@ def smooth_l1_loss(
     return reduced(ops.huber_error_p(input, target, beta), how) / beta
 
 
+@autocasting("float32")
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -143,6 +148,7 @@ def huber_loss(
 
 
 # -- classes -----------------------------------------------------------------------------------------
+@autocasting("float32")
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
@@ -160,6 +166,7 @@ def nll_loss(
     return out
 
 
+@autocasting("float32")
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
@@ -222,6 +229,7 @@ def _check_same(name: str, input: Tensor, target: Tensor) -> None:
         )
 
 
+@autocasting("float32|raises")
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -242,6 +250,7 @@ def binary_cross_entropy(
     return reduced(losses if weight is None else losses * weight, how)
 
 
+@autocasting("float32")
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
@@ -260,6 +269,7 @@ def binary_cross_entropy_with_logits(
 
 
 # -- distributions -----------------------------------------------------------------------------------
+@autocasting("float32")
 def kl_div(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", log_target: bool = False,
@@ -281,6 +291,7 @@ def kl_div(
     return reduced(losses, how)
 
 
+@autocasting("float32")
 def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
     eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.creation import arange
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import where
@@ -15,6 +16,7 @@ from flambeau.nn.functional.activation import logsigmoid, softplus
 from flambeau.nn.functional.loss import reduced, reduction_of
 
 
+@autocasting("float32")
 def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
@@ -30,6 +32,7 @@ def hinge_embedding_loss(
     return reduced(where(target == -1, 0.0, input) + apart, how)
 
 
+@autocasting("float32")
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -49,6 +52,7 @@ def margin_ranking_loss(
     return reduced((-target * (input1 - input2) + float(margin)).clamp(min=0), how)
 
 
+@autocasting("float32")
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -72,6 +76,7 @@ def _rows(name: str, input: Tensor) -> Tensor:
     return input if input.ndim == 2 else input.reshape(1, input.numel())
 
 
+@autocasting("float32")
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
@@ -102,6 +107,7 @@ def multi_margin_loss(
     return reduced(losses.reshape(tuple(target.shape)), how)
 
 
+@autocasting("float32")
 def multilabel_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -149,6 +155,7 @@ def multilabel_soft_margin_loss(
 
 
 # -- distances ---------------------------------------------------------------------------------------
+@autocasting("same|float32")
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The scalar product along ``dim`` over the lengths, each of which counts as at least ``eps``.
 
@@ -180,6 +187,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
 
 
+@autocasting("float32")
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -203,6 +211,7 @@ def cosine_embedding_loss(
     return reduced(losses, how)
 
 
+@autocasting("float32")
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
     swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",

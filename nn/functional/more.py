@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.blame import users_level
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.statistics import pdist as pdist
@@ -122,6 +123,7 @@ def native_channel_shuffle(input: Tensor, groups: int) -> Tensor:
 
 
 # -- products and distances ------------------------------------------------------------------------------
+@autocasting("low")
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """Convolution of (T, N, C) with a weight (K, C, O): :func:`conv1d` with the time first.
 

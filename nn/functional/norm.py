@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from flambeau.core import dtype as dt
+from flambeau.core.autocast import autocasting
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import norm as ops
 from flambeau.core.ops.nn.rules import low_with_float32, per_channel
@@ -80,6 +81,7 @@ def _of_nothing(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Te
 
 
 @keeps_format
+@autocasting("first")
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -118,6 +120,7 @@ def batch_norm(
     return out
 
 
+@autocasting("first")
 def instance_norm(
     input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
     bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,

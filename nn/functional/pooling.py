@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, overload
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.dtype import int64
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.nn import pool as ops
@@ -46,6 +47,7 @@ def _max_pool(
 
 
 @family
+@autocasting("float32|same", first=3)
 def max_pool_nd(
     n: int, input: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, dilation: Sizes = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -83,6 +85,7 @@ max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = max_
 
 
 @family
+@autocasting("float32|same", first=3)
 def avg_pool_nd(
     n: int, input: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None, *, out: Tensor | None = None,
@@ -138,6 +141,7 @@ def _output_size(value: OutputSizes, input: Tensor, n: int, name: str) -> tuple[
 
 
 @family
+@autocasting("float32|same", first=3)
 def adaptive_avg_pool_nd(n: int, input: Tensor, output_size: OutputSizes) -> Tensor:
     """Means of ``output_size`` windows that cover (N, C, {axes}) evenly; None keeps a size.
 
@@ -168,6 +172,7 @@ def _adaptive_max_pool(n: int, input: Tensor, output_size: OutputSizes) -> Pair:
 
 
 @family
+@autocasting("float32|same", first=3)
 def adaptive_max_pool_nd(
     n: int, input: Tensor, output_size: OutputSizes, return_indices: bool = False
 ) -> Any:  # Any: a tensor, or a pair with return_indices
@@ -181,6 +186,7 @@ def adaptive_max_pool_nd(
 
 
 @family
+@autocasting("float32|same", first=3)
 def adaptive_max_pool_nd_with_indices(
     n: int, input: Tensor, output_size: OutputSizes, return_indices: bool = False
 ) -> Pair:
@@ -222,6 +228,7 @@ lp_pool1d, lp_pool2d, lp_pool3d = lp_pool_nd
 
 # -- unpooling ---------------------------------------------------------------------------------------
 @family
+@autocasting("float32|same")
 def max_unpool_nd(
     n: int, input: Tensor, indices: Tensor, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
     output_size: Sequence[int] | None = None,

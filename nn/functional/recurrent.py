@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.ops.elementwise import sigmoid_p, tanh_p
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import recurrent as ops
+from flambeau.core.out import in_dtype
 from flambeau.core.state import current, is_grad_enabled
 from flambeau.core.tensor import Tensor
 from flambeau.nn.functional.dropout import dropout
@@ -58,11 +60,12 @@ def lstm_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor
 
 
 def _fused(record: str, x: Tensor, *others: Tensor) -> bool:
-    """Whether the backend has a kernel for a record, for tensors that no layer and no transform looks at."""
-    key = x._key
+    """Whether the backend has a kernel for a record, for tensors that no layer, transform or autocast looks at."""
+    key, state = x._key, current()
     return (
         key.level is None
-        and not current().layers
+        and not state.layers
+        and state.casts is None
         and all(t._key is key for t in others)
         and getattr(key, record) is not None
     )
@@ -78,7 +81,8 @@ def _lstm_sequence(x: Tensor, states: Sequence[Tensor], weights: Weights) -> lis
 def gru_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor]:
     """Reset, update and candidate gates."""
     w_ih, w_hh, b_ih, b_hh, _ = weights
-    return [ops.gru_layer_p(linear(x, w_ih, b_ih), states[0], w_hh, b_hh)]
+    out = ops.gru_layer_p(linear(x, w_ih, b_ih), states[0], w_hh, b_hh)
+    return [in_dtype(out, states[0].dtype)]  # as the states have it, where autocast made the gates of another
 
 
 # -- all layers ----------------------------------------------------------------------------------------
@@ -128,6 +132,7 @@ def _gates(input: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | 
     return linear(input, w_ih, b_ih) + linear(h, w_hh, b_hh)
 
 
+@autocasting("inside|low")
 def rnn_tanh_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -139,6 +144,7 @@ def rnn_tanh_cell(
     return tanh_p(_gates(input, hx, w_ih, w_hh, b_ih, b_hh))
 
 
+@autocasting("inside|low")
 def rnn_relu_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -156,6 +162,7 @@ def _lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     return sigmoid_p(o) * tanh_p(c), c
 
 
+@autocasting("inside|low")
 def lstm_cell(
     input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,
@@ -173,6 +180,7 @@ def lstm_cell(
     return _lstm_step(_gates(input, h, w_ih, w_hh, b_ih, b_hh), c)
 
 
+@autocasting("inside|low")
 def gru_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from flambeau.core.arguments import bounded
+from flambeau.core.autocast import autocasting
 from flambeau.core.creation import linspace
 from flambeau.core.dtype import FLOATING, LOW_PRECISION, int64, uint8
 from flambeau.core.errors import DTypeError, ShapeError
@@ -99,9 +100,18 @@ def interpolate(
     out, factors = _resampled_sizes(input, n, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
         return adaptive_avg_pool(input, out)
+    return _interpolated(input, out, factors, mode, bool(align_corners), antialias)
+
+
+@autocasting("same|float32")
+def _interpolated(
+    input: Tensor, out: tuple[int, ...], factors: Sequence[float | None], mode: str, align_corners: bool,
+    antialias: bool,
+) -> Tensor:  # fmt: skip
+    n = len(out)
     if served(resample_p, input):
         axes = zip(input.shape[2:], out, factors, strict=True)
-        return resample_p(input, tuple(_taps(*v, mode, bool(align_corners), antialias) for v in axes))
+        return resample_p(input, tuple(_taps(*v, mode, align_corners, antialias) for v in axes))
     if mode in ("nearest", "nearest-exact"):
         for i in range(n):
             input = _nearest(input, 2 + i, out[i], factors[i], 0.5 if mode == "nearest-exact" else 0.0)
@@ -110,7 +120,7 @@ def interpolate(
         raise DTypeError(f"interpolate: mode {mode!r} takes floating tensors and uint8, got {input.dtype.name}")
     x = input.float() if input.dtype is uint8 else input
     for i in range(n) if input.dtype is not uint8 else reversed(range(n)):
-        x = resample(x, 2 + i, out[i], factors[i], mode, bool(align_corners), antialias, input.dtype is uint8)
+        x = resample(x, 2 + i, out[i], factors[i], mode, align_corners, antialias, input.dtype is uint8)
         if input.dtype is uint8:  # torch rounds after each axis, the last one first
             x = (x + 0.5).floor().clamp(0, 255)
     return x.to(input.dtype)
@@ -262,6 +272,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     return (base @ theta.transpose(1, 2)).reshape(size[0], *size[2:], n)
 
 
+@autocasting("float32|widest")
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:

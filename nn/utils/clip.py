@@ -110,6 +110,14 @@ def _scale(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
             g.mul_(factor.to(g.device))
 
 
+def scale_gradients(grads: list[Tensor], factor: float) -> None:
+    """Multiply gradients by a number in place, where the device can in one call."""
+    if step.update(_scaled(), [grads], [factor], "mul_"):
+        return
+    for g in grads:
+        g.mul_(factor)
+
+
 def clip_grad_norm_(
     parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
     foreach: bool | None = None,

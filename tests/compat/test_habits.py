@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from typing import Any
 
 import pytest
 
 import flambeau as fb
-from flambeau.compat import amp, vision
+from flambeau.compat import vision
 from flambeau.compat.torch import _jit_internal, _torch, _utils, compiler, distributed, jit, onnx, serialization
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.backends import cudnn
@@ -42,43 +41,6 @@ def test_jit_isinstance_looks_into_containers() -> None:
 def test_a_boolean_dispatches() -> None:
     chosen = _jit_internal.boolean_dispatch("flag", 1, False, lambda x, flag: "yes", lambda x, flag=False: "no")
     assert [chosen(1), chosen(1, True), chosen(1, flag=True), chosen(1, False)] == ["no", "yes", "yes", "no"]
-
-
-def test_mixed_precision_warns_once_and_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(amp, "_warned", set())
-    with pytest.warns(UserWarning, match="autocast is enabled, but flambeau has no mixed precision yet"):
-        block = amp.autocast("cpu", dtype=fb.bfloat16)
-    with block:
-        assert (fb.ones(2, 2) @ fb.ones(2, 2)).dtype is fb.float32 and not _torch.is_autocast_enabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert amp.autocast("cpu")(lambda x: x + 1)(1) == 2
-        scaler = amp.GradScaler(enabled=False)
-    x = fb.ones(1)
-    assert scaler.scale(x) is x and not scaler.is_enabled() and scaler.get_scale() == 1
-    with pytest.raises(ValueError, match="device_type must be a text"):
-        amp.autocast(True)  # type: ignore[arg-type]
-
-
-def test_custom_functions_stay_as_they_are_without_mixed_precision() -> None:
-    class Doubled(fb.autograd.Function):
-        @staticmethod
-        @amp.custom_fwd(device_type="cuda", cast_inputs=fb.float16)
-        def forward(ctx: Any, x: fb.Tensor) -> fb.Tensor:
-            seen.append(x.dtype)
-            return x * 2
-
-        @staticmethod
-        @amp.custom_bwd(device_type="cuda")
-        def backward(ctx: Any, g: fb.Tensor) -> fb.Tensor:
-            return g * 2
-
-    seen: list[Any] = []
-    x = fb.ones(2, requires_grad=True)
-    Doubled.apply(x).sum().backward()
-    assert x.grad is not None and x.grad.tolist() == [2, 2] and seen == [fb.float32]
-    assert amp.custom_fwd(abs, device_type="cpu") is abs and amp.custom_bwd(abs, device_type="cpu") is abs
-    assert not any(amp.is_autocast_available(kind) for kind in ("cpu", "cuda", "opencl"))
 
 
 def test_distributed_and_exporters_are_not_there() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.declare import OpFunction
 from flambeau.core.errors import DTypeError, ShapeError
 from flambeau.core.ops.elementwise import abs_p, elementwise, exp_p, minimum_p, sigmoid_p, tanh_p, where
@@ -22,8 +23,10 @@ _DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)  # of the standard normal distributio
 _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
-def _record(schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = floats) -> OpFunction[Tensor]:
-    return elementwise(schema, expr, vjp, dtype=dtype, public=False, inplace=False)
+def _record(
+    schema: str, expr: str, vjp: Mapping[str, Vjp | None], dtype: DTypeRule = floats, autocast: str = "same"
+) -> OpFunction[Tensor]:
+    return elementwise(schema, expr, vjp, dtype=dtype, public=False, inplace=False, autocast=autocast)
 
 
 def activation(name: str, expr: str, slope: str, bend: Callable[[Tensor], Tensor]) -> OpFunction[Tensor]:
@@ -93,6 +96,7 @@ softplus_p = _record(
         beta=None,
         threshold=None,
     ),
+    autocast="same|float32",
 )
 logsigmoid_p = _record(
     "logsigmoid(x: Tensor) -> Tensor",
@@ -166,6 +170,7 @@ threshold_p = _record(
 
 
 @public()
+@autocasting("low")
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """leaky_relu with a slope that is learnt: one, or one per channel (axis 1).
 

@@ -104,6 +104,7 @@ def _attention_vjp(
 @composite(
     "attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor?, *, causal: bool, scale: float)"
     " -> (out: Tensor, lse: Tensor)",
+    autocast="low",
     infer=_attention_infer,
     dtype=one_float,
     check=True,

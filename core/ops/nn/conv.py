@@ -89,6 +89,7 @@ _OPTIONS = "stride: Ints, padding: Ints, dilation: Ints, groups: int"
 
 @composite(
     f"conv(x: Tensor, weight: Tensor, bias: Tensor?, *, {_OPTIONS}) -> Tensor",
+    autocast="low",
     infer=_conv_infer,
     dtype=products,
     check=True,

@@ -25,6 +25,7 @@ _gradient = gradient_of(_ctc, _OPERANDS, ("log_probs",), ("blank",))
 
 @composite(
     "ctc(log_probs: Tensor, labels: Tensor, seen: Tensor, wanted: Tensor, *, blank: int) -> Tensor",
+    autocast="float32|same",
     infer=lambda log_probs, labels, seen, wanted, **p: tuple(seen),
     dtype=floats,
     kinds={"labels": "index", "seen": "index", "wanted": "index"},

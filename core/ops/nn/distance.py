@@ -29,6 +29,7 @@ def _pdist(x: Tensor, *, p: float) -> Tensor:
 
 @composite(
     "pdist(x: Tensor, *, p: float) -> Tensor",
+    autocast="same|float32",
     infer=lambda x, **params: (x[0] * (x[0] - 1) // 2,),
     dtype=floats,
     public=False,

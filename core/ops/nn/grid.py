@@ -43,6 +43,7 @@ def _infer(x: Shape, grid: Shape, **p: object) -> Shape:
 
 @composite(
     "grid_sample(x: Tensor, grid: Tensor, *, mode: str, padding: str, corner: bool) -> Tensor",
+    autocast="float32|widest",
     infer=_infer,
     dtype=floats,
     public=False,

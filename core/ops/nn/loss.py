@@ -146,6 +146,7 @@ def _weights(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
 
 @composite(
     f"nll_loss(x: Tensor, target: Tensor, weight: Tensor?, *, {_NLL}) -> (out: Tensor, total: Tensor)",
+    autocast="float32",
     infer=_nll_infer,
     dtype=floats,
     kinds={"target": "index"},
@@ -293,6 +294,7 @@ def _cross_entropy_vjp(
 
 @composite(
     f"cross_entropy(x: Tensor, target: Tensor, weight: Tensor?, *, {_CROSS}) -> (out: Tensor, total: Tensor)",
+    autocast="float32",
     infer=_nll_infer,
     dtype=floats,
     kinds={"target": "index"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from flambeau.core.autocast import autocasting
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import ShapeError
 from flambeau.core.ops.elementwise import elementwise, rsqrt_p
@@ -63,6 +64,7 @@ def _standard(x: Tensor, axes: Shape, eps: float) -> tuple[Tensor, Tensor]:
 
 @composite(
     "layer_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, normalized_shape: Ints, eps: float) -> Tensor",
+    autocast="first|float32",
     infer=_normalised_infer("layer_norm"),
     dtype=normalised,
     check=True,
@@ -106,6 +108,7 @@ def _by_rms(x: Tensor, axes: Shape, eps: float) -> tuple[Tensor, Tensor]:
 
 @composite(
     "rms_norm(x: Tensor, weight: Tensor?, *, normalized_shape: Ints, eps: float) -> Tensor",
+    autocast="first|float32",
     infer=_normalised_infer("rms_norm"),
     dtype=floats,
     check=True,
@@ -152,6 +155,7 @@ def _group_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, groups
 
 @composite(
     "group_norm(x: Tensor, weight: Tensor?, bias: Tensor?, *, groups: int, eps: float) -> Tensor",
+    autocast="first|float32",
     infer=lambda x, weight, bias, **p: x,
     dtype=normalised,
     public=False,
@@ -162,6 +166,7 @@ def group_norm_p(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, group
     return _group_norm(x, weight, bias, groups=groups, eps=eps)
 
 
+@autocasting("first|float32")
 def group_norm(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """The same: one op where the device has it, else layer_norm of the groups."""
     if served(group_norm_p, x):

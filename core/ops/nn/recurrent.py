@@ -71,6 +71,7 @@ def _lstm_gates(gates: Tensor, hidden: int) -> Gates:
 
 @composite(
     "lstm_layer(gates: Tensor, h0: Tensor, c0: Tensor, weight: Tensor) -> (out: Tensor, cells: Tensor)",
+    autocast="low",
     infer=_infer("lstm_layer", 4),
     dtype=floats,
     check=True,
@@ -192,6 +193,7 @@ def _with_kept(
 @composite(
     "lstm_sequence(x: Tensor, h0: Tensor, c0: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor?, *, keep: bool)"
     " -> (out: Tensor, cells: Tensor, kept: Tensor)",
+    autocast="low",
     infer=_sequence_infer,
     dtype=floats,
     check=True,
@@ -247,6 +249,7 @@ def _gru_gates(gates: Tensor, recurrent: Tensor, hidden: int) -> tuple[Tensor, T
 
 @composite(
     "gru_layer(gates: Tensor, h0: Tensor, weight: Tensor, bias: Tensor?) -> Tensor",
+    autocast="same|low",
     infer=_infer("gru_layer", 3),
     dtype=floats,
     check=True,
@@ -301,6 +304,7 @@ gru_layer_grad_p: OpFunction[tuple[Tensor, ...]] = composite(
 # -- plain -------------------------------------------------------------------------------------------
 @composite(
     "rnn_layer(gates: Tensor, h0: Tensor, weight: Tensor, *, nonlinearity: str) -> Tensor",
+    autocast="low",
     infer=_infer("rnn_layer", 1),
     dtype=floats,
     check=True,

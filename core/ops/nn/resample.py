@@ -80,6 +80,7 @@ def _resample(x: Tensor, *, taps: Sequence[AxisTaps]) -> Tensor:
 
 resample_p: OpFunction[Tensor] = composite(
     "resample(x: Tensor, *, taps: Any) -> Tensor",
+    autocast="same|float32",
     infer=_infer,
     dtype=floats,
     linear=["x"],

@@ -7,6 +7,7 @@ from flambeau.core.dtype import DTypeLike
 from flambeau.core.ops.elementwise import exp_p, log_p
 from flambeau.core.ops.nn.rules import floats
 from flambeau.core.ops.storage import unchanged
+from flambeau.core.out import in_dtype
 from flambeau.core.public import public
 from flambeau.core.tensor import Tensor
 
@@ -21,6 +22,7 @@ def _shifted(x: Tensor, axis: int) -> Tensor:
 
 @composite(
     "softmax(x: Tensor, *, axis: Axis) -> Tensor",
+    autocast="same|float32",
     infer=unchanged,
     dtype=floats,
     public=False,
@@ -53,6 +55,7 @@ softmax_grad_p: OpFunction[Tensor] = composite(
 
 @composite(
     "log_softmax(x: Tensor, *, axis: Axis) -> Tensor",
+    autocast="same|float32",
     infer=unchanged,
     dtype=floats,
     public=False,
@@ -89,7 +92,9 @@ def softmax(input: Tensor, dim: int, dtype: DTypeLike | None = None) -> Tensor:
     >>> fb.softmax(fb.tensor([0.0, 0.0]), 0)
     tensor([0.5000, 0.5000])
     """
-    return softmax_p(input if dtype is None else input.to(dtype), dim)
+    if dtype is None:
+        return softmax_p(input, dim)
+    return in_dtype(softmax_p(input.to(dtype), dim), dtype)  # autocast may have computed in another
 
 
 @public(out=True)
@@ -99,4 +104,6 @@ def log_softmax(input: Tensor, dim: int, dtype: DTypeLike | None = None) -> Tens
     >>> fb.log_softmax(fb.tensor([0.0, 0.0]), 0)
     tensor([-0.6931, -0.6931])
     """
-    return log_softmax_p(input if dtype is None else input.to(dtype), dim)
+    if dtype is None:
+        return log_softmax_p(input, dim)
+    return in_dtype(log_softmax_p(input.to(dtype), dim), dtype)  # autocast may have computed in another

@@ -1,4 +1,4 @@
-"""What ``torch`` itself has beside flambeau's names: compilers, mixed precision, symbolic numbers, checks, switches."""
+"""What ``torch`` itself has beside flambeau's names: compilers, symbolic numbers, checks, switches."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from flambeau.compat import amp
-from flambeau.compat.amp import GradScaler, autocast, is_autocast_enabled
 from flambeau.compat.namespace import VERSION
 from flambeau.compat.symbolic import Tag
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
@@ -22,7 +20,6 @@ from flambeau.compat.unchanged import no
 from flambeau.core import typed
 from flambeau.core.accelerator import resolved
 from flambeau.core.device import device
-from flambeau.core.dtype import DType
 from flambeau.core.memory_format import Layout as layout
 from flambeau.core.memory_format import MemoryFormat as memory_format
 from flambeau.core.storages import TypedStorage, UntypedStorage
@@ -34,12 +31,9 @@ from flambeau.overrides import _assert as _assert
 
 __version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
-    "AcceleratorError", "Future", "GradScaler", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction",
-    "ScriptModule", "Tag", "TypedStorage", "UntypedStorage", "autocast", "classes", "clear_autocast_cache", "compile",
-    "compiled_with_cxx11_abi", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype",
-    "get_device_module", "has_lapack", "has_mkl", "has_openmp", "has_spectral", "is_autocast_cache_enabled",
-    "is_autocast_cpu_enabled", "is_autocast_enabled", "layout", "memory_format", "ops", "set_autocast_cache_enabled",
-    "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "typename",
+    "AcceleratorError", "Future", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction", "ScriptModule", "Tag",
+    "TypedStorage", "UntypedStorage", "classes", "compile", "compiled_with_cxx11_abi", "get_device_module",
+    "has_lapack", "has_mkl", "has_openmp", "has_spectral", "layout", "memory_format", "ops", "typename",
 ]  # fmt: skip
 
 globals().update(_FOREACH)
@@ -51,59 +45,6 @@ class OutOfMemoryError(RuntimeError):
 
 class AcceleratorError(RuntimeError):
     """What torch raises when a device reports an error."""
-
-
-# -- mixed precision: there is none ------------------------------------------------------------------------------
-def get_autocast_dtype(device_type: str) -> DType:
-    """The dtype that autocast would compute in on a device."""
-    return amp.default_dtype(device_type)
-
-
-def get_autocast_gpu_dtype() -> DType:
-    """float16."""
-    return amp.default_dtype("cuda")
-
-
-def get_autocast_cpu_dtype() -> DType:
-    """bfloat16."""
-    return amp.default_dtype("cpu")
-
-
-def is_autocast_cpu_enabled() -> bool:
-    """False."""
-    return False
-
-
-_cache = [True]
-
-
-def is_autocast_cache_enabled() -> bool:
-    """What :func:`set_autocast_cache_enabled` was told last; True at first."""
-    return _cache[0]
-
-
-def set_autocast_cache_enabled(enabled: bool) -> None:
-    """Kept for :func:`is_autocast_cache_enabled`; there is no cache."""
-    _cache[0] = enabled
-
-
-def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -> None:
-    """Warns once when it is to be enabled: everything runs in the dtypes of the tensors."""
-    if device_type is True or enabled:
-        autocast("cpu")
-
-
-def set_autocast_cpu_enabled(enabled: bool) -> None:
-    """As :func:`set_autocast_enabled`."""
-    set_autocast_enabled("cpu", enabled)
-
-
-def set_autocast_dtype(device_type: str, dtype: DType) -> None:
-    """Nothing computes in it."""
-
-
-def clear_autocast_cache() -> None:
-    """There is no cache."""
 
 
 # -- what this build has, as torch's flags say it --------------------------------------------------------------------

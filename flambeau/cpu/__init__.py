@@ -9,9 +9,10 @@ from typing import Any
 from flambeau.accelerator.of_type import StreamContext
 from flambeau.core import streams
 from flambeau.core.device import DeviceLike
+from flambeau.cpu import amp as amp
 
 __all__ = [
-    "Event", "Stream", "StreamContext", "current_device", "current_stream", "device_count", "get_capabilities",
+    "Event", "Stream", "StreamContext", "amp", "current_device", "current_stream", "device_count", "get_capabilities",
     "is_available", "is_initialized", "set_device", "stream", "synchronize",
 ]  # fmt: skip
 
