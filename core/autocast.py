@@ -10,6 +10,7 @@ Which op computes in what: https://docs.pytorch.org/docs/stable/amp.html#autocas
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
@@ -25,6 +26,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError
 from flambeau.core.graph import Leaf
+from flambeau.core.locks import fork_safe
 from flambeau.core.overrides import NOTHING, exchange_code
 from flambeau.core.record import OPS, Op, autocast_words
 from flambeau.core.state import State, current, get, put, uncast, without_casts
@@ -232,6 +234,7 @@ REFUSED: Final = {
 FUNCTIONS: Final[dict[str, tuple[str, str]]] = {}
 _waiting: Final[list[tuple[FunctionType, str, tuple[str, str], int | None]]] = []
 _armed: list[bool] = []
+_arming: Final = fork_safe(threading.RLock())
 
 
 def autocasting(text: str, first: int | None = None) -> Callable[[F], F]:
@@ -259,9 +262,11 @@ def autocasting(text: str, first: int | None = None) -> Callable[[F], F]:
 
 def _arm() -> None:
     """Have the functions with a word ask, from the first use of autocast on."""
-    _armed[:] = [True]
-    while _waiting:
-        _ask_first(*_waiting.pop())
+    with _arming:
+        while _waiting:
+            _ask_first(*_waiting[-1])
+            _waiting.pop()  # after it: what was interrupted is done again, and asks twice
+        _armed[:] = [True]  # last: until then other threads wait here
 
 
 def _ask_first(fn: FunctionType, name: str, words: tuple[str, str], first: int | None) -> None:
