@@ -70,11 +70,9 @@ class Autocast:
     def from_outside(self, op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
         """The call of an op's public function, by that with autocast off, which has a fast path; or NOTHING.
 
-        NOTHING where layers look on, or the op's body is to open: such calls are bound first.
+        NOTHING where the op's body is to open: such a call is bound first.
         """
         state = current()
-        if state.layers:
-            return NOTHING
         words = op.autocast
         if words != _SAME and kw.get("out") is None:
             lead = self._lead(_tensors(args))
@@ -97,21 +95,15 @@ class Autocast:
         if words != _SAME and op.functional is None:
             lead = self._lead(_tensors(args))
             word = "same" if lead is None else words[not on_host(lead)]
+            if word == "inside" and state.layers:
+                return dispatch.through_layers(op, tuple(args), params, state)
             if word == "inside":
                 return dispatch.run(op, args, params, state)
             if word == "first":
-                return self._as_first(lambda a: self._quiet(op, a, params, state), lead, args)
+                return self._as_first(lambda a: uncast(dispatch.call, op, a, params), lead, args)
             if word != "same":
                 args = self.casting(word, op.title, lead, _tensors(args))(args)
-        return self._quiet(op, args, params, state)
-
-    def _quiet(self, op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> Any:
-        """Run an op with autocast off."""
-        try:
-            put(quiet := without_casts(state))
-            return dispatch.run(op, args, params, quiet)
-        finally:
-            put(state)
+        return uncast(dispatch.call, op, args, params)
 
     def _as_first(self, run: Callable[[Any], Any], lead: Any, args: Any) -> Any:
         """Run on the widest dtype among the floats; the result, of several the first, has the dtype of the first."""
