@@ -10,6 +10,7 @@ Which op computes in what: https://docs.pytorch.org/docs/stable/amp.html#autocas
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
@@ -25,6 +26,7 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError
 from flambeau.core.graph import Leaf
+from flambeau.core.locks import fork_safe
 from flambeau.core.overrides import NOTHING, exchange_code
 from flambeau.core.record import OPS, Op, autocast_words
 from flambeau.core.state import State, current, get, put, uncast, without_casts
@@ -68,11 +70,9 @@ class Autocast:
     def from_outside(self, op: Op, args: Sequence[Any], params: dict[str, Any], kw: dict[str, Any]) -> Any:
         """The call of an op's public function, by that with autocast off, which has a fast path; or NOTHING.
 
-        NOTHING where layers look on, or the op's body is to open: such calls are bound first.
+        NOTHING where the op's body is to open: such a call is bound first.
         """
         state = current()
-        if state.layers:
-            return NOTHING
         words = op.autocast
         if words != _SAME and kw.get("out") is None:
             lead = self._lead(_tensors(args))
@@ -95,21 +95,15 @@ class Autocast:
         if words != _SAME and op.functional is None:
             lead = self._lead(_tensors(args))
             word = "same" if lead is None else words[not on_host(lead)]
+            if word == "inside" and state.layers:
+                return dispatch.through_layers(op, tuple(args), params, state)
             if word == "inside":
                 return dispatch.run(op, args, params, state)
             if word == "first":
-                return self._as_first(lambda a: self._quiet(op, a, params, state), lead, args)
+                return self._as_first(lambda a: uncast(dispatch.call, op, a, params), lead, args)
             if word != "same":
                 args = self.casting(word, op.title, lead, _tensors(args))(args)
-        return self._quiet(op, args, params, state)
-
-    def _quiet(self, op: Op, args: Sequence[Any], params: dict[str, Any], state: State) -> Any:
-        """Run an op with autocast off."""
-        try:
-            put(quiet := without_casts(state))
-            return dispatch.run(op, args, params, quiet)
-        finally:
-            put(state)
+        return uncast(dispatch.call, op, args, params)
 
     def _as_first(self, run: Callable[[Any], Any], lead: Any, args: Any) -> Any:
         """Run on the widest dtype among the floats; the result, of several the first, has the dtype of the first."""
@@ -232,6 +226,7 @@ REFUSED: Final = {
 FUNCTIONS: Final[dict[str, tuple[str, str]]] = {}
 _waiting: Final[list[tuple[FunctionType, str, tuple[str, str], int | None]]] = []
 _armed: list[bool] = []
+_arming: Final = fork_safe(threading.RLock())
 
 
 def autocasting(text: str, first: int | None = None) -> Callable[[F], F]:
@@ -259,9 +254,11 @@ def autocasting(text: str, first: int | None = None) -> Callable[[F], F]:
 
 def _arm() -> None:
     """Have the functions with a word ask, from the first use of autocast on."""
-    _armed[:] = [True]
-    while _waiting:
-        _ask_first(*_waiting.pop())
+    with _arming:
+        while _waiting:
+            _ask_first(*_waiting[-1])
+            _waiting.pop()  # after it: what was interrupted is done again, and asks twice
+        _armed[:] = [True]  # last: until then other threads wait here
 
 
 def _ask_first(fn: FunctionType, name: str, words: tuple[str, str], first: int | None) -> None:

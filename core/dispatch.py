@@ -1,6 +1,6 @@
 """From an op and its arguments to a kernel: the uniform path, which is the definition of every op.
 
-The order: layers → autocast → normalise (scalars, promotion by recorded casts, one device) → transforms and
+The order: autocast → layers → normalise (scalars, promotion by recorded casts, one device) → transforms and
 autograd, level by level → kernel, which the watchers see. The generated fast paths
 (:mod:`flambeau.core.fastpath`) do the same for the common cases, and fall back to here.
 """
@@ -45,14 +45,14 @@ Result: TypeAlias = Any  # a Tensor, or a tuple or list of them, as the schema s
 def call(op: Op, args: Sequence[Operand], params: Mapping[str, Any]) -> Result:
     """Run an op on bound arguments: operands in order, every param by its schema name."""
     state = current()
-    if state.layers:
-        return _through_layers(op, tuple(args), dict(params), state)
     if state.casts is not None:
         return state.casts.call(op, args, dict(params), state)
+    if state.layers:
+        return through_layers(op, tuple(args), dict(params), state)
     return run(op, args, dict(params), state)
 
 
-def _through_layers(op: Op, args: tuple[Operand, ...], params: dict[str, Any], state: State) -> Result:
+def through_layers(op: Op, args: tuple[Operand, ...], params: dict[str, Any], state: State) -> Result:
     """Ask the layers from the innermost out; each runs with itself and those inside it off."""
     layers = state.layers
     try:
@@ -63,7 +63,7 @@ def _through_layers(op: Op, args: tuple[Operand, ...], params: dict[str, Any], s
                 return result
     finally:
         put(state)
-    return run(op, args, params, state) if state.casts is None else state.casts.call(op, args, params, state)
+    return run(op, args, params, state)
 
 
 def run(op: Op, args: Sequence[Operand], params: dict[str, Any], state: State) -> Result:

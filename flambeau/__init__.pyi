@@ -161,6 +161,7 @@ DoubleStorage: builtins.type[TypedStorage]
 DoubleTensor: TensorTypeName
 FloatStorage: builtins.type[TypedStorage]
 FloatTensor: TensorTypeName
+from flambeau.amp import GradScaler as GradScaler
 HalfStorage: builtins.type[TypedStorage]
 HalfTensor: TensorTypeName
 IntStorage: builtins.type[TypedStorage]
@@ -194,6 +195,9 @@ from flambeau.nn.native import adaptive_max_pool1d as adaptive_max_pool1d
 from flambeau.nn.native import affine_grid_generator as affine_grid_generator
 from flambeau.nn.native import alpha_dropout as alpha_dropout
 from flambeau.nn.native import alpha_dropout_ as alpha_dropout_
+from flambeau.amp import autocast as autocast
+from flambeau.amp.switches import autocast_decrement_nesting as autocast_decrement_nesting
+from flambeau.amp.switches import autocast_increment_nesting as autocast_increment_nesting
 from flambeau.nn.native import avg_pool1d as avg_pool1d
 from flambeau.nn.native import batch_norm as batch_norm
 from flambeau.nn.native import batch_norm_elemt as batch_norm_elemt
@@ -211,6 +215,7 @@ from flambeau.nn.native import celu as celu
 from flambeau.nn.native import celu_ as celu_
 chalf: DType
 from flambeau.nn.native import channel_shuffle as channel_shuffle
+from flambeau.amp.switches import clear_autocast_cache as clear_autocast_cache
 from flambeau.eager import compile as compile
 complex32: DType
 from flambeau.eager import cond as cond
@@ -236,6 +241,11 @@ from flambeau.nn.native import feature_alpha_dropout as feature_alpha_dropout
 from flambeau.nn.native import feature_alpha_dropout_ as feature_alpha_dropout_
 from flambeau.nn.native import feature_dropout as feature_dropout
 from flambeau.nn.native import feature_dropout_ as feature_dropout_
+from flambeau.amp.switches import get_autocast_cpu_dtype as get_autocast_cpu_dtype
+from flambeau.amp.switches import get_autocast_dtype as get_autocast_dtype
+from flambeau.amp.switches import get_autocast_gpu_dtype as get_autocast_gpu_dtype
+from flambeau.amp.switches import get_autocast_ipu_dtype as get_autocast_ipu_dtype
+from flambeau.amp.switches import get_autocast_xla_dtype as get_autocast_xla_dtype
 from flambeau.nn.native import grid_sampler as grid_sampler
 from flambeau.nn.native import grid_sampler_2d as grid_sampler_2d
 from flambeau.nn.native import grid_sampler_3d as grid_sampler_3d
@@ -253,6 +263,11 @@ int4: DType
 int5: DType
 int6: DType
 int7: DType
+from flambeau.amp.switches import is_autocast_cache_enabled as is_autocast_cache_enabled
+from flambeau.amp.switches import is_autocast_cpu_enabled as is_autocast_cpu_enabled
+from flambeau.amp.switches import is_autocast_enabled as is_autocast_enabled
+from flambeau.amp.switches import is_autocast_ipu_enabled as is_autocast_ipu_enabled
+from flambeau.amp.switches import is_autocast_xla_enabled as is_autocast_xla_enabled
 from flambeau.nested.tensor import jagged as jagged
 from flambeau.nn.native import kl_div as kl_div
 from flambeau.nn.native import layer_norm as layer_norm
@@ -290,6 +305,16 @@ from flambeau.sparse import saddmm as saddmm
 from flambeau.utils.serialization import save as save
 from flambeau.nn.native import selu as selu
 from flambeau.nn.native import selu_ as selu_
+from flambeau.amp.switches import set_autocast_cache_enabled as set_autocast_cache_enabled
+from flambeau.amp.switches import set_autocast_cpu_dtype as set_autocast_cpu_dtype
+from flambeau.amp.switches import set_autocast_cpu_enabled as set_autocast_cpu_enabled
+from flambeau.amp.switches import set_autocast_dtype as set_autocast_dtype
+from flambeau.amp.switches import set_autocast_enabled as set_autocast_enabled
+from flambeau.amp.switches import set_autocast_gpu_dtype as set_autocast_gpu_dtype
+from flambeau.amp.switches import set_autocast_ipu_dtype as set_autocast_ipu_dtype
+from flambeau.amp.switches import set_autocast_ipu_enabled as set_autocast_ipu_enabled
+from flambeau.amp.switches import set_autocast_xla_dtype as set_autocast_xla_dtype
+from flambeau.amp.switches import set_autocast_xla_enabled as set_autocast_xla_enabled
 from flambeau.sparse import smm as smm
 from flambeau.sparse import sparse_bsc_tensor as sparse_bsc_tensor
 from flambeau.sparse import sparse_bsr_tensor as sparse_bsr_tensor
@@ -314,6 +339,7 @@ from flambeau.core.transforms.func import vmap as vmap
 from flambeau.eager import while_loop as while_loop
 from flambeau import __config__ as __config__
 from flambeau import accelerator as accelerator
+from flambeau import amp as amp
 from flambeau import array_api as array_api
 from flambeau import autograd as autograd
 from flambeau import backends as backends

@@ -141,16 +141,17 @@ def test_threads_have_their_own() -> None:
     assert seen == [(False, fb.float32), fb.float16, (False, fb.float32)]
 
 
-def test_layers_see_the_op_as_it_was_called() -> None:
+def test_layers_see_the_casts_and_the_op_as_it_runs() -> None:
     seen: list[tuple[str, Any]] = []
 
     def see(op: Any, args: Any, params: Any) -> Any:
         seen.append((op.name, args[0].dtype))
         return NotImplemented
 
+    half = X.bfloat16()
     with fb.autocast("cpu"), state.layer(see):
-        assert (X @ X).dtype is fb.bfloat16
-    assert seen[0] == ("matmul", fb.float32)  # and then the casts, as ops of their own
+        assert (half @ X).dtype is fb.bfloat16
+    assert seen == [("cast", fb.float32), ("matmul", fb.bfloat16)]
 
 
 def test_functions_keep_their_signatures_and_names() -> None:
