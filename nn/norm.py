@@ -270,7 +270,7 @@ class LayerNorm(_Affine):
 class RMSNorm(_Affine):
     """The last axes divided by the root of their mean square, then scaled. Zhang and Sennrich, arXiv:1910.07467.
 
-    >>> fb.nn.RMSNorm(3)(fb.ones(2, 3))
+    >>> fb.nn.RMSNorm(3)(fb.full((2, 3), 2.0))
     tensor([[1., 1., 1.],
             [1., 1., 1.]], grad_fn=<RmsNormBackward0>)
     """

@@ -42,6 +42,11 @@ def _matmul(a: Shape, b: Shape, *, out: Shape, **_: Any) -> int:
     return 2 * math.prod(out) * a[-1]
 
 
+def _added(x: Shape, a: Shape, b: Shape, *_: Shape, out: Shape, **__: Any) -> int:
+    """A product that is added to x; of batches whose products are summed, all of them."""
+    return 2 * math.prod(out) * a[-1] * math.prod(a[: len(b) - len(out)])
+
+
 def _linear(x: Shape, weight: Shape, *_: Shape, out: Shape, **__: Any) -> int:
     return 2 * math.prod(out) * x[-1]
 
@@ -72,6 +77,7 @@ def _attention_grad(g: Shape, _: Shape, query: Shape, key: Shape, value: Shape, 
 #: By op: from the operands' shapes, ``out`` and the op's params to the operations.
 flop_registry: Final[dict[str, Formula]] = {
     "matmul": _matmul,
+    **dict.fromkeys(("addmm", "addmv", "addbmm", "baddbmm"), _added),
     "linear": _linear,
     "conv": _conv,
     "conv_grad_input": _conv_grad_input,

@@ -31,11 +31,14 @@ def test_flops_are_those_that_pytorch_counts() -> None:
     counts = [
         flops(lambda: a @ fb.ones(4, 5)), flops(lambda: fb.bmm(a, fb.ones(2, 4, 6))),
         flops(lambda: fb.addmm(fb.ones(3, 6), a[0], fb.ones(4, 6))),
+        flops(lambda: fb.addmv(fb.ones(3), a[0], fb.ones(4))),
+        flops(lambda: fb.addbmm(fb.ones(3, 6), a, fb.ones(2, 4, 6))),
+        flops(lambda: fb.baddbmm(fb.ones(2, 3, 6), a, fb.ones(2, 4, 6))),
         flops(lambda: F.conv_transpose2d(x, fb.ones(3, 4, 3, 3))),
         flops(lambda: F.conv2d(x, fb.ones(6, 1, 3, 3), groups=3)),
         flops(lambda: F.conv1d(fb.ones(1, 2, 9), fb.ones(3, 2, 3))),
     ]  # fmt: skip
-    assert counts == [240, 288, 144, 27648, 7776, 252]
+    assert counts == [240, 288, 144, 24, 288, 288, 27648, 7776, 252]
     model = fb.nn.Sequential(fb.nn.Conv2d(3, 4, 3, padding=1), fb.nn.Flatten(), fb.nn.Linear(256, 5))
     with FlopCounterMode(display=False) as counter:
         model(x).sum().backward()
