@@ -33,7 +33,9 @@ class TensorTypeName(type):
     is_sparse: bool
     layout: Layout
 
-    def __call__(cls, *data: Any, device: DeviceLike = None) -> Tensor:  # Any: sizes, or data of any kind
+    def __call__(cls, *data: Any, device: DeviceLike = None, **others: object) -> Tensor:  # Any: sizes, or data
+        if others:
+            raise TypeError(f"{cls.__name__}: it takes sizes, a sequence or a tensor, and device; given {list(others)}")
         where = device if device is not None else cls.device_type or "cpu"
         return legacy(cls.__name__, data, cls.dtype, where)
 

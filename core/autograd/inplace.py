@@ -192,8 +192,9 @@ def _add_scaled(op: Op, x: Any, other: Any, alpha: Any) -> bool:
         state, box, array = get(), x._box, x._array
         apart = other is x or box is None or other._box is not box
         quiet = state is not None and state.plain and (other._node is None or not state.grad)
-        if quiet and apart and box is not INFERENCE and _dense(array) and holds(key.dtype, alpha):
-            key.addcmul_(array, other._array, one, _constant(OPS["addcmul"], 3, factor, key), array)
+        kernel = key.addcmul_
+        if kernel and quiet and apart and box is not INFERENCE and _dense(array) and holds(key.dtype, alpha):
+            kernel(array, other._array, one, _constant(OPS["addcmul"], 3, factor, key), array)
             mark_written(x, op.name + "_")
             return True
     return direct(OPS["addcmul"], x, (x, other, dispatch.tensor_of(one, key), factor), op.name + "_")
