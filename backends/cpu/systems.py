@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 
-from flambeau.backends.base import Declined, KernelTable
+from flambeau.backends.base import Declined, Kernel, KernelTable
 from flambeau.backends.cpu.linalg import matmul
 from flambeau.backends.cpu.native.arrays import active, over
 from flambeau.backends.xp import Array
-from flambeau.backends.xp import linalg as xp_linalg
 from flambeau.core import dtype as dt
 
 _FULL: Final = (dt.float32, dt.float64)
@@ -23,15 +23,19 @@ _LEAST: Final = 32
 def bind(table: KernelTable) -> None:
     for name in ("lu_factor", "solve", "inv"):
         over(table, name, _FULL, "systems", 1 if name == "lu_factor" else _LEAST)
-    table.register("solve_triangular", solve_triangular, _FULL)
+    for dtype in _FULL:
+        before = table.own("solve_triangular", dtype)
+        assert before is not None, f"no kernel solve_triangular for {dtype.name} to stand over"
+        table.register("solve_triangular", partial(solve_triangular, before.fn), (dtype,))
     table.register("cholesky_solve", cholesky_solve, _FULL)
 
 
-def solve_triangular(a: Array, b: Array, *, upper: bool, unitriangular: bool = False) -> Array:
+def solve_triangular(before: Kernel, a: Array, b: Array, *, upper: bool, unitriangular: bool = False) -> Array:
     """x with a x = b, where only one triangle of ``a`` is read, and its diagonal counts as 1 if ``unitriangular``."""
     x = _right_sides(a, b)
     if x is None or not _solve(a, x, upper, unitriangular):
-        return xp_linalg.solve_triangular(np, a, b, upper=upper, unitriangular=unitriangular)
+        found: Array = before(a, b, upper=upper, unitriangular=unitriangular)
+        return found
     return x
 
 

@@ -132,10 +132,17 @@ def _keep_whole_over_forks() -> None:
     held_over_forks(ffi.lib._lock._lock)  # what each of llvmlite's calls holds; it has no public name
 
 
-@cache
+_compilers: Final[dict[Target, Compiler]] = {}
+_making: Final = fork_safe(threading.RLock())
+
+
 def compiler_for(target: Target) -> Compiler:
-    """The compiler of a target, the same for all."""
-    return Compiler(target)
+    """The compiler of a target, one for all threads: with another that is dropped its code would go."""
+    if target not in _compilers:
+        with _making:
+            if target not in _compilers:
+                _compilers[target] = Compiler(target)
+    return _compilers[target]
 
 
 def load(module: Module, names: Iterable[str]) -> dict[str, int]:

@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,21 @@ def test_code_and_constants_lie_together_in_an_address_space_of_holes(folder: Pa
     environment = dict(os.environ, FLAMBEAU_CACHE_DIR=str(folder), PYTHONPATH=os.getcwd())
     ended = subprocess.run([sys.executable, "-c", APART], env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_threads_that_come_at_once_get_one_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of another, which nobody keeps, would go while it runs."""
+
+    class Slow(Compiler):
+        def __init__(self, target: Target):
+            time.sleep(0.05)
+            super().__init__(target)
+
+    monkeypatch.setattr(compilers, "Compiler", Slow)
+    monkeypatch.setattr(compilers, "_compilers", {})
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(compilers.compiler_for, [targets.host()] * 8))
+    assert all(c is found[0] for c in found)
 
 
 def test_every_target_has_files_of_its_own(folder: Path) -> None:
