@@ -1,4 +1,4 @@
-"""Arrays that end, or begin, where a page does whose neighbour may not be touched, and jobs done in another order."""
+"""Arrays that end, or begin, where a page does whose neighbour may not be touched; jobs in other orders, or as text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -70,3 +71,16 @@ def by_two_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Job, "__call__", call)
     return counts
+
+
+def written_only(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> list[str]:
+    """Have modules write their jobs and not load them: for a processor that is not here. The texts, as they come."""
+    texts: list[str] = []
+
+    def compiled(*functions: Any) -> list[Any]:
+        texts.append(functions[0].module.text())
+        return [None] * len(functions)
+
+    for module in modules:
+        monkeypatch.setattr(module, "jobs", compiled)
+    return texts

@@ -20,7 +20,7 @@ from flambeau.backends.llvm.target import ELSEWHERE, Target, runnable
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from tests.backends.cpu.arrays import kernel, layouts, values
-from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages
+from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages, written_only
 
 TARGETS = runnable()
 every_width = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
@@ -256,14 +256,7 @@ def test_an_empty_batch_has_results() -> None:
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
 def test_they_compile_for_other_processors(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
-    texts: list[str] = []
-
-    def compiled(*functions: Any) -> list[Any]:
-        texts.append(functions[0].module.text())
-        return [None] * len(functions)
-
-    for module in (conv_forward, conv_weights, depthwise):
-        monkeypatch.setattr(module, "jobs", compiled)
+    texts = written_only(monkeypatch, conv_forward, conv_weights, depthwise)
     for stride in (0, 1, 2):
         conv_forward.forward.__wrapped__(target, stride)
     for build in (

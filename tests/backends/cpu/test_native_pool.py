@@ -18,7 +18,7 @@ from flambeau.backends.llvm.target import ELSEWHERE, Target, runnable
 from flambeau.core import config
 from flambeau.core import dtype as dt
 from tests.backends.cpu.arrays import kernel, layouts, values
-from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages
+from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages, written_only
 
 TARGETS = runnable()
 every_width = pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
@@ -255,16 +255,11 @@ def test_the_table_uses_them_at_any_size(monkeypatch: pytest.MonkeyPatch, dtype:
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
 def test_they_compile_for_other_processors(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
-    texts: list[str] = []
-
-    def compiled(*functions: Any) -> list[Any]:
-        texts.append(functions[0].module.text())
-        return [None] * len(functions)
-
-    monkeypatch.setattr(pool_rows, "jobs", compiled)
+    texts = written_only(monkeypatch, pool_rows)
     pool_rows.scattered.__wrapped__(target)
     pool_rows.largest.__wrapped__(target, 2, 3)
     pool_rows.mean.__wrapped__(target, 3)
     pool_rows.spread.__wrapped__(target, 2)
+    assert len(texts) == 4
     for text in texts:
         assert compiler_for(target).object_code(text)

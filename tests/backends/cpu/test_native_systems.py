@@ -17,7 +17,7 @@ from flambeau.core import config
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 from tests.backends.cpu.arrays import FULL, kernel, layouts, values
-from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages
+from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages, written_only
 
 Array = Any
 TARGETS = runnable()
@@ -198,13 +198,7 @@ def test_chunks_in_any_order_and_in_several_threads_give_the_same_bits(monkeypat
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
 def test_they_compile_for_other_processors(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
-    texts: list[str] = []
-
-    def compiled(*functions: Any) -> list[Any]:
-        texts.append(functions[0].module.text())
-        return [None] * len(functions)
-
-    monkeypatch.setattr(native, "jobs", compiled)
+    texts = written_only(monkeypatch, native)
     native._factors.__wrapped__(target, "float32")
     native._solution.__wrapped__(target, "float64")
     native._substitution.__wrapped__(target, "float32", True, False)

@@ -16,7 +16,7 @@ from flambeau.backends.cpu.native import winograd, winograd_calls, winograd_tile
 from flambeau.backends.llvm.compiler import compiler_for
 from flambeau.backends.llvm.target import ELSEWHERE, Target, runnable
 from flambeau.core import config
-from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages
+from tests.backends.cpu.fences import Fences, by_two_threads, needs_pages, written_only
 
 Array = Any
 every_width = pytest.mark.parametrize("target", runnable(), ids=lambda t: t.name)
@@ -201,14 +201,7 @@ def test_other_convolutions_go_the_direct_way(
 
 @pytest.mark.parametrize("target", ELSEWHERE, ids=lambda t: t.name)
 def test_they_compile_for_other_processors(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
-    texts: list[str] = []
-
-    def compiled(*functions: Any) -> list[Any]:
-        texts.append(functions[0].module.text())
-        return [None] * len(functions)
-
-    for module in (winograd, winograd_weights):
-        monkeypatch.setattr(module, "jobs", compiled)
+    texts = written_only(monkeypatch, winograd, winograd_weights)
     for build in (winograd.filters, winograd.forward, winograd_weights.sums, winograd_weights.collected):
         build.__wrapped__(target)
     assert len(texts) == 4
