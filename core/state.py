@@ -25,7 +25,7 @@ class State:
 
     __slots__ = (
         "__weakref__", "anomaly", "autocast", "box", "casts", "grad", "inference", "layers", "levels", "modes",
-        "origin", "overriding", "plain", "quiet", "saved_hooks", "skips", "twin", "watchers",
+        "origin", "overriding", "plain", "quiet", "recorder", "saved_hooks", "skips", "twin", "watchers",
     )  # fmt: skip
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
@@ -36,6 +36,7 @@ class State:
     layers: tuple[Callable[..., Any], ...]  # innermost last
     levels: tuple[Any, ...]  # innermost last; their class stands above
     watchers: tuple[Callable[..., Any], ...]
+    recorder: Any  # who is told what happens beside kernels, a watcher too, or None; see flambeau.core.events
     modes: tuple[Any, ...]  # of overriding functions, innermost last; their class stands above
     overriding: int  # who may override functions: 0 classes and modes, 1 modes, 2 nobody
     skips: bool  # whether the next call is not to be overridden
@@ -49,7 +50,7 @@ class State:
         self.grad, self.inference, self.anomaly, self.twin, self.origin = True, False, False, None, None
         self.layers = self.levels = self.watchers = self.saved_hooks = self.modes = ()
         self.overriding, self.skips = 0, False
-        self.autocast = self.quiet = None
+        self.autocast = self.quiet = self.recorder = None
         for name, value in values.items():
             setattr(self, name, value)
         self.box = INFERENCE if self.inference else None

@@ -1,0 +1,79 @@
+"""What happens below the ops beside kernels, told to the recorder of the thread, if there is one.
+
+Watchers (:class:`flambeau.core.state.watch`) see kernels. Whoever records a program so that it can run again without
+its Python, :mod:`flambeau.core.capture`, must also know of numbers that the host works out anew in each step, of
+writes, of values that the host reads, and of arrays that come from elsewhere than a kernel. Each of these has one
+function here, and nothing in ``core`` goes past them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from flambeau.backends.base import Array, HostArray
+from flambeau.core.state import get
+
+T = TypeVar("T")
+
+
+class Recorder(Protocol):
+    """Who is told. Each method does what it is told of, and returns what that gives."""
+
+    def host(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any: ...  # Any: numbers, or None
+    def write(self, key: Any, target: Array, source: Array) -> None: ...  # Any: a Key, whose class stands above
+    def read(self, key: Any, array: Array, read: Callable[[Array], HostArray]) -> HostArray: ...
+    def make(self, key: Any, make: Callable[[], Array]) -> Array: ...
+    def refuse(self, why: str) -> None: ...
+
+
+def recorder() -> Recorder | None:
+    """The recorder of this thread."""
+    state = get()
+    return None if state is None else state.recorder
+
+
+def host(fn: Callable[..., T], *args: Any) -> T:  # Any: what ``fn`` takes; numbers may be those of other host calls
+    """Call ``fn`` now, and again at this place whenever what is recorded runs again.
+
+    It is how a step says that a number is another one in the next step: a learning rate, a count of steps, a position
+    in a stream of random numbers. ``fn`` returns a number, a tuple of numbers, or None, and may change the state of
+    the program. What it returns while something records is a number whose arithmetic is recorded too.
+
+    >>> from flambeau.core.events import host
+    >>> host(max, 1, 2)
+    2
+    """
+    found = recorder()
+    if found is None:
+        return fn(*args)
+    value: T = found.host(fn, args)
+    return value
+
+
+def write(key: Any, target: Array, source: Array) -> None:  # Any: a Key, whose class stands above
+    """Copy ``source`` into ``target``, arrays of the device of ``key``, broadcasting and casting."""
+    found = recorder()
+    if found is None:
+        key.backend.copy_into(target, source)
+    else:
+        found.write(key, target, source)
+
+
+def read(key: Any, array: Array, how: Callable[[Array], HostArray]) -> HostArray:
+    """An array's values on the host, by ``how``: from here on the program may go one way or another."""
+    found = recorder()
+    return how(array) if found is None else found.read(key, array, how)
+
+
+def make(key: Any, how: Callable[[], Array]) -> Array:
+    """An array that no kernel makes, by ``how``, which makes an equal one in memory of its own whenever it is called."""
+    found = recorder()
+    return how() if found is None else found.make(key, how)
+
+
+def refuse(why: str) -> None:
+    """Tell the recorder that what is done now can't be recorded, and why; the program goes on."""
+    found = recorder()
+    if found is not None:
+        found.refuse(why)
