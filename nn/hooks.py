@@ -18,7 +18,7 @@ from flambeau.core.tree import flatten, unflatten
 
 Hooks = dict[int, Callable[..., Any]]
 #: Hooks on every module: (kind, hook).
-EVERYWHERE: dict[int, Any] = {}
+EVERYWHERE = structure.everywhere
 
 
 #: What is asked before something is registered on any module, by the kind of it: ``hook(module, name, value)``.

@@ -13,42 +13,18 @@ from typing import Any
 
 from flambeau.core.capture.guard_files import LIBRARY, SKIP, kind_of_frame, shown
 
+_OF_SYSTEM = frozenset(
+    {"urandom", "getrandom", "system", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve", "kill"}
+    | {"open", "read", "write", "remove", "unlink", "mkdir", "rmdir", "rename", "replace", "truncate", "ftruncate"}
+    | {"symlink", "link", "chdir", "putenv", "unsetenv"}
+)
 #: C functions by the module that they stand in; None: all of them.
 _FUNCTIONS: dict[str, frozenset[str] | None] = {
     "builtins": frozenset({"print", "input", "open"}),
     "io": frozenset({"open"}),
     "_io": frozenset({"open"}),
     "time": None,
-    os.name: frozenset(
-        [
-            "urandom",
-            "getrandom",
-            "system",
-            "popen",
-            "fork",
-            "forkpty",
-            "read",
-            "write",
-            "remove",
-            "unlink",
-            "mkdir",
-            "rmdir",
-            "rename",
-            "replace",
-            "kill",
-            "posix_spawn",
-            "posix_spawnp",
-            "execv",
-            "execve",
-            "truncate",
-            "ftruncate",
-            "symlink",
-            "link",
-            "putenv",
-            "unsetenv",
-            "chdir",
-        ]
-    ),
+    os.name: _OF_SYSTEM,
     "_warnings": frozenset({"warn", "warn_explicit"}),
     "_thread": frozenset({"start_new_thread", "start_new", "start_joinable_thread"}),
     "_socket": None,
@@ -90,7 +66,7 @@ def is_library_of_effects(filename: str) -> bool:
 
 
 def told(frame: FrameType, name: str) -> str | None:
-    """The words for a call of ``name`` in ``frame``: what the program's own line calls; None if flambeau asks for it."""
+    """The words for a call of ``name`` in ``frame``: what the program's own line calls; None where flambeau asks."""
     outer = None
     at: FrameType | None = frame
     while at is not None and kind_of_frame(at) == LIBRARY:

@@ -9,7 +9,13 @@ from types import CodeType, FrameType
 
 import numpy as np
 
-SKIP, LIBRARY, OWN, TEXT = 0, 1, 2, 3  # flambeau and numpy; the standard library; the program; made by exec
+SKIP, LIBRARY, OWN, TEXT = 0, 1, 2, 3  # flambeau and what it is made of; the standard library; the program; by exec
+
+#: Packages that flambeau and its backends call for their own work.
+_OURS = frozenset(
+    {"flambeau", "numpy", "ml_dtypes", "llvmlite", "pluggy", "safetensors"}
+    | {"pyopencl", "pytools", "cupy", "cupyx", "cupy_backends", "jax", "jaxlib", "flambeau_jax"}
+)
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _SKIPPED = tuple({
@@ -42,7 +48,11 @@ def _kind_of(filename: str) -> int:
         return SKIP
     if filename.startswith("<frozen "):
         return LIBRARY
-    if filename.startswith(_STANDARD) and f"{os.sep}site-packages{os.sep}" not in filename:
+    parts = filename.split(os.sep)
+    installed = next((i for i, part in enumerate(parts) if part in ("site-packages", "dist-packages")), None)
+    if installed is not None and parts[installed + 1] in _OURS:
+        return SKIP
+    if filename.startswith(_STANDARD) and installed is None:
         return LIBRARY
     return TEXT if filename == "<string>" else OWN
 
@@ -68,7 +78,7 @@ def is_own_module(name: str) -> bool:
             found = False
         else:
             file = getattr(sys.modules.get(name), "__file__", None)
-            found = top not in ("flambeau", "numpy", "builtins", "ml_dtypes") if file is None else kind_of(file) == OWN
+            found = top not in _OURS and (file is None or kind_of(file) == OWN)
         _modules[name] = found
     return found
 
@@ -83,11 +93,17 @@ def shown(frame: FrameType) -> str:
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
-def place_of_program() -> str:
-    """The line of the program's own code that is running, such as ``train.py:12``; "" where there is none."""
+def frame_of_program() -> FrameType | None:
+    """The innermost frame of the program's own code."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and kind_of_frame(frame) != OWN:
         frame = frame.f_back
+    return frame
+
+
+def place_of_program() -> str:
+    """The line of the program's own code that is running, such as ``train.py:12``; "" where there is none."""
+    frame = frame_of_program()
     return "" if frame is None else shown(frame)
 
 

@@ -76,10 +76,12 @@ class Finder:
         self._count = 0
 
     # -- code that runs --------------------------------------------------------------------------
+    def knows(self, code: CodeType) -> bool:
+        """Whether code was entered before."""
+        return id(code) in self._codes
+
     def enter(self, code: CodeType, space: dict[str, Any]) -> None:
-        """Code of the program's own starts; ``space`` are its globals."""
-        if id(code) in self._codes:
-            return
+        """Code of the program's own starts for the first time; ``space`` are its globals."""
         self._codes[id(code)] = code
         names, inside = names_of(code)
         self._inside.update(map(id, inside))
@@ -252,7 +254,7 @@ class Finder:
     def _object(self, value: Seen, kind: type, where: Where) -> Look:
         state = state_of_generator(value)
         if state is not None:
-            self.draws.add(str(where), state)
+            self.draws.add(f"random numbers of {where}", state)
             return self._same(value, where)
         if isinstance(value, Iterator) and not is_own(kind):
             self.effect(f"{where}, an iterator, is read")
@@ -313,7 +315,7 @@ class Finder:
         return found
 
     def freeze(self) -> list[Root]:
-        """What was found, with nothing kept alive for the search; modules that the run made, and that are gone, less."""
+        """What was found, less modules that the run made and that are gone; nothing is kept alive for the search."""
         for look in (*self._looks.values(), *self._spaces.values()):
             if isinstance(look, Owner):
                 look.first = None

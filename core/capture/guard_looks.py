@@ -1,7 +1,7 @@
 """What was seen of a value when it was first met: how it is compared later, at length and by generated code.
 
-A look keeps plain values, and refers weakly to everything else that can be referred to weakly; what can't is compared by
-what is in it.
+A look keeps plain values, and refers weakly to everything else that can be referred to weakly; what can't is compared
+by what is in it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Where:
 
 def described(value: Seen) -> str:
     """A value in the words of a message."""
-    if isinstance(value, (type(None), bool, int, float, complex, str, bytes, range, slice)):
-        return reprlib.repr(value)
     kind = type(value)
+    if kind in structure.PLAIN or kind in (range, slice):
+        return reprlib.repr(value)
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if kind.__name__ in ("function", "builtin_function_or_method"):
@@ -58,13 +58,18 @@ def became(where: Where, old: str, value: Seen) -> str:
 
 
 def reference(value: Seen) -> Callable[[], Seen]:
-    """Gives the value, or None when it is gone; strong only where nothing else is possible, or nothing is kept alive."""
+    """Gives the value, or None when it is gone; strong for classes, and where nothing else is possible."""
     if not isinstance(value, type):
         try:
             return weakref.ref(value)
         except TypeError:
             pass
     return lambda: value
+
+
+def is_still(value: Seen, ref: Callable[[], Seen]) -> bool:
+    """Whether a value is the one that was referred to; None is not one that is gone."""
+    return value is ref() and (value is not None or not isinstance(ref, weakref.ref))
 
 
 def same(one: Seen, other: Seen) -> bool:
@@ -79,13 +84,20 @@ def same(one: Seen, other: Seen) -> bool:
     return repr(one) == repr(other) if isinstance(one, (int, float, complex, str)) else bool(one == other)
 
 
+def all_still(values: Iterable[Seen], refs: list[Callable[[], Seen]]) -> bool:
+    """:func:`is_still` of each of as many values, most often without a line of Python for each."""
+    if not all(map(operator.is_, values, map(operator.call, refs))):
+        return False
+    return type(None) not in map(type, values) or all(map(is_still, values, refs))
+
+
 class Writer:
     """The text of a function of straight-line comparisons, and the names that it uses."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.scope: dict[str, Any] = {
-            "same": same, "structure": structure, "is_": operator.is_, "call": operator.call, "pairs": raw,
+            "same": same, "structure": structure, "all_still": all_still, "raw": raw,
         }  # fmt: skip
         self.done: dict[int, str] = {}  # looks that stand in a local variable already
         self.sizes: list[tuple[str, Any]] = []  # names of numbers of attributes, and whose
@@ -177,11 +189,11 @@ class Same(Look):
         self.ref, self.told = reference(value), described(value)
 
     def why(self, value: Seen, met: set[int]) -> str | None:
-        return None if value is self.ref() else became(self.where, self.told, value)
+        return None if is_still(value, self.ref) else became(self.where, self.told, value)
 
     def check(self, to: Writer, value: str) -> None:
         if isinstance(self.ref, weakref.ref):
-            to.fails(f"{value} is not {to.name(self.ref)}()")
+            to.fails(f"(v := {value}) is None or v is not {to.name(self.ref)}()")
         else:
             to.fails(f"{value} is not {to.name(self.ref())}")
 
@@ -201,7 +213,7 @@ class Numbers(Look):
         return f"{self.where}, {described(value)}, has other values than before"
 
     def check(self, to: Writer, value: str) -> None:
-        to.fails(f"pairs({value}) != {to.name(self.bits)}")
+        to.fails(f"raw({value}) != {to.name(self.bits)}")
 
 
 def raw(array: Seen) -> tuple[Any, ...]:
@@ -267,7 +279,7 @@ class Items(Look):
                 to.fails(f"[*{v}] != {to.name(self.plain)} or [x.__class__ for x in {v}] != {kinds}")
         elif all(type(look) is Same for look in self.items):
             refs = [look.ref for look in self.items if isinstance(look, Same)]
-            to.fails(f"not all(map(is_, {v}, map(call, {to.name(refs)})))")
+            to.fails(f"not all_still({v}, {to.name(refs)})")
         else:
             for i, look in enumerate(self.items):
                 look.check(to, f"{v}[{i}]")

@@ -14,10 +14,12 @@ from flambeau.core.capture.guard_looks import (
     Seen,
     Where,
     Writer,
+    all_still,
     became,
     described,
     described_kind,
     first,
+    is_still,
     reference,
 )
 
@@ -193,7 +195,7 @@ class ModuleLook(Owner):
         self.children: dict[str, Look] = {}
 
     def why(self, value: Seen, met: set[int]) -> str | None:
-        if value is not self.ref():
+        if not is_still(value, self.ref):
             return became(self.where, described_kind(self.kind), value)
         if id(self) in met:
             return None
@@ -226,7 +228,7 @@ class ModuleLook(Owner):
         return None
 
     def check(self, to: Writer, value: str) -> None:
-        to.fails(f"{value} is not {to.name(self.ref)}()")
+        to.fails(f"(v := {value}) is None or v is not {to.name(self.ref)}()")
         self.check_inside(to)
 
     def check_inside(self, to: Writer) -> None:
@@ -271,7 +273,7 @@ class OptimizerLook(Look):
             params = group["params"]
             if len(params) != len(refs):
                 return f"{at} had {len(refs)} parameters and has {len(params)}"
-            if any(p is not ref() for p, ref in zip(params, refs, strict=True)):
+            if not all_still(params, refs):
                 return f"{at} has other parameters than before"
             for name, option in options.items():
                 if group.get(name) is not option and group.get(name) != option:
@@ -285,7 +287,7 @@ class OptimizerLook(Look):
         for i, (refs, options) in enumerate(zip(self.groups, self.options, strict=True)):
             g = to.local(f"{groups}[{i}]")
             p = to.local(f"{g}['params']")
-            to.fails(f"len({p}) != {len(refs)} or not all(map(is_, {p}, map(call, {to.name(refs)})))")
+            to.fails(f"len({p}) != {len(refs)} or not all_still({p}, {to.name(refs)})")
             for name, option in options.items():
                 k = to.name(option)
                 to.fails(f"(v := {g}[{name!r}]) is not {k} and v != {k}")

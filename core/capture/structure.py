@@ -1,7 +1,7 @@
 """A number that moves whenever the structure of some module does: what a recording of its forward may depend on.
 
-Modules tell :func:`moved` of attributes, parameters, buffers, children and hooks that become others, and so of ``train``
-and ``eval``. As long as :data:`count` stands still, no module needs to be looked at.
+Modules tell :func:`moved` of attributes, parameters, buffers, children and hooks that become others, and so of
+``train`` and ``eval``. As long as :data:`count` stands still, no module needs to be looked at.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Any
 
 #: What it is called does not matter: another number than before says that something changed.
 count = 0
+
+#: The hooks on every module.
+everywhere: dict[int, Any] = {}
 
 _numbers = itertools.count(1)
 #: The types of plain values.

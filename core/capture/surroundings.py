@@ -1,9 +1,9 @@
 """What of a program's own state a function depends on: found while it runs, checked before each replay.
 
-While it runs, ``sys.setprofile`` shows each function of the program's own that is entered. What stands in its ``co_names``
-among its globals, what it closes over and its defaults are looked at when it is first entered, before it can change them
-(:mod:`guard_finder`); so a second look, at the end, tells what the run itself changed. Calls that can't be repeated are
-seen in the same way (:mod:`guard_effects`).
+While it runs, ``sys.setprofile`` shows each function of the program's own that is entered. What stands in its
+``co_names`` among its globals, what it closes over and its defaults are looked at when it is first entered, before it
+can change them (:mod:`guard_finder`); so a second look, at the end, tells what the run itself changed. Calls that can't
+be repeated are seen in the same way (:mod:`guard_effects`).
 
 What is not seen: names that are made at run time, ``getattr(self, f"layer{i}")`` of anything but modules; state inside
 objects of C extensions; and functions that only C code leads to, unless they close over something.
@@ -20,7 +20,17 @@ from typing import Any, Self
 
 from flambeau.core.capture import structure
 from flambeau.core.capture.guard_effects import is_library_of_effects, name_of_effect, told
-from flambeau.core.capture.guard_files import KINDS, OWN, SKIP, TEXT, kind_of, kind_of_frame, place_of_program, shown
+from flambeau.core.capture.guard_files import (
+    KINDS,
+    OWN,
+    SKIP,
+    TEXT,
+    frame_of_program,
+    kind_of,
+    kind_of_frame,
+    place_of_program,
+    shown,
+)
 from flambeau.core.capture.guard_finder import Finder, Root, TooMuch
 from flambeau.core.capture.guard_looks import Where, Writer
 
@@ -58,9 +68,12 @@ class Surroundings:
         self._following = True
         self._started: dict[int, FrameType] = {}  # of generators that began in this run, so that no id is used twice
         self._before: Any = None
+        self._base: FrameType | None = None  # where the run starts
+        self._everywhere = list(structure.everywhere)
 
     # -- the run ---------------------------------------------------------------------------------
     def __enter__(self) -> Self:
+        self._base = frame_of_program()
         self._safely(self._start)
         self._before = sys.getprofile()
         sys.setprofile(self._profile(self._before if callable(self._before) else None))
@@ -74,6 +87,7 @@ class Surroundings:
             sys.setprofile(None)
             before.enable()
         self._started.clear()
+        self._base = None
         for what in self._finder.draws.found():
             self._effect(f"{what} were drawn in {self._title}()")
         if self._finder.draws.of_python() and not any(e.startswith("random.") for e in self.effects):
@@ -156,11 +170,21 @@ class Surroundings:
                 by = frame.f_back
                 at = place_of_program() if by is None or kind_of_frame(by) != OWN else shown(by)
                 self._effect(f"the generator {code.co_name}(), which was there before, is resumed at {at}")
-        self._finder.enter(code, frame.f_globals)
+        if not self._finder.knows(code) and not self._imports(frame):
+            self._finder.enter(code, frame.f_globals)
         if code.co_argcount and code.co_varnames[0] == "self":  # a module that nothing else may lead to
             value = frame.f_locals.get("self")
             if getattr(type(value), "_is_module", False):
                 self._finder.start(value, Where("", "self", f" of {code.co_qualname}()"), may_go=True)
+
+    def _imports(self, frame: FrameType) -> bool:
+        """Whether a frame runs because something is imported for the first time, which is no part of the run."""
+        at: FrameType | None = frame
+        while at is not None and at is not self._base:
+            if at.f_code.co_filename.startswith("<frozen importlib"):
+                return True
+            at = at.f_back
+        return False
 
     def _return(self, frame: FrameType) -> None:
         if frame.f_code.co_flags & _GENERATOR and not _yields(frame):
@@ -170,7 +194,7 @@ class Surroundings:
 
     def _called(self, frame: FrameType, name: str) -> None:
         text = told(frame, name)
-        if text is not None:
+        if text is not None and not self._imports(frame):
             self._effect(text)
 
     def _effect(self, text: str) -> None:
@@ -180,18 +204,18 @@ class Surroundings:
     # -- afterwards ------------------------------------------------------------------------------
     def changed_by_run(self) -> str | None:
         """What the run itself changed of what it read, or wrote for the first time; None: nothing."""
-        return compare(self._finder.roots)
+        return compare(self._finder.roots, self._everywhere)
 
     def freeze(self) -> Snapshot:
         """What was seen, to compare with later; the last that is asked of this object."""
-        return Snapshot(self._title, self._finder.freeze())
+        return Snapshot(self._title, self._finder.freeze(), self._everywhere)
 
 
 class Snapshot:
     """What a function depends on, as it was."""
 
-    def __init__(self, title: str, roots: list[Root]):
-        self._roots = roots
+    def __init__(self, title: str, roots: list[Root], everywhere: list[int]):
+        self._roots, self._everywhere = roots, everywhere
         self._writer = Writer()
         for root in roots:
             root.look.check(self._writer, root.text([self._writer.name(v) for v in root.values]))
@@ -202,14 +226,16 @@ class Snapshot:
         if self._unchanged():
             return None
         count = structure.count
-        why = compare(self._roots)
+        why = compare(self._roots, self._everywhere)
         if why is None:
             self._writer.take_over(count)
         return why
 
 
-def compare(roots: list[Root]) -> str | None:
-    """The first change, by the long comparison."""
+def compare(roots: list[Root], everywhere: list[int]) -> str | None:
+    """The first change, by the long comparison; ``everywhere`` are the numbers of the hooks on all modules."""
+    if list(structure.everywhere) != everywhere:
+        return "the hooks on every module are others than before"
     met: set[int] = set()
     for root in roots:
         try:
