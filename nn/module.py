@@ -171,7 +171,7 @@ class Module(saving.Saved, Moved):
             else:
                 old = d.get(name, d)
                 if old is not value and not structure.same(old, value):
-                    structure.moved()
+                    structure.moved_attribute(name)
                 object.__setattr__(self, name, value)
 
     def _forget(self, name: str, but: str) -> None:
@@ -192,7 +192,7 @@ class Module(saving.Saved, Moved):
                 structure.remove(self.__dict__[registry], name)
                 self._non_persistent_buffers_set.discard(name)
                 return
-        structure.moved()
+        structure.moved_attribute(name)
         object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:

@@ -105,6 +105,8 @@ class Draws:
 
 def _numpy_state() -> Any:
     state = sys.modules["numpy.random"].get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        return repr(state)
     return state["state"]["pos"], hash(state["state"]["key"].tobytes()), state["has_gauss"], state["gauss"]
 
 

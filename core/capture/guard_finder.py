@@ -23,6 +23,9 @@ from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 
+#: Modules of the standard library whose objects are looked into.
+_OPEN = frozenset({"types", "argparse", "collections"})
+
 LIMIT = 5000  #: looks of one recording
 
 _VALUES = (*structure.PLAIN, range, device)
@@ -73,6 +76,7 @@ class Finder:
         self._opened: set[int] = set()  # functions whose closure was looked at
         self._codes: dict[int, CodeType] = {}
         self._inside: set[int] = set()  # code inside code that ran
+        self._modules: list[ModuleLook] = []
         self._count = 0
 
     # -- code that runs --------------------------------------------------------------------------
@@ -259,9 +263,9 @@ class Finder:
         if isinstance(value, Iterator) and not is_own(kind):
             self.effect(f"{where}, an iterator, is read")
             return self._same(value, where)
-        if isinstance(getattr(value, "param_groups", None), list) and hasattr(value, "step"):
+        if isinstance(getattr(value, "__dict__", {}).get("param_groups"), list) and hasattr(kind, "step"):
             return self._keep(value, OptimizerLook(where, value))
-        if kind.__module__.partition(".")[0] == "flambeau" or not (hasattr(value, "__dict__") or is_own(kind)):
+        if not is_own(kind) and kind.__module__ not in _OPEN:
             return self._same(value, where)
         look: Owner = self._keep(value, Owner(where, value, self.names))
         self._class(kind)
@@ -299,6 +303,7 @@ class Finder:
     def _module(self, value: Seen, where: Where) -> Look:
         """Look at a module of nn, and at all that are in it."""
         look = self._keep(value, ModuleLook(where, value, self.names))
+        self._modules.append(look)
         kind = type(value)
         self._class(kind)
         self._own(look)
@@ -313,6 +318,10 @@ class Finder:
             look.children[name] = self.look(child, look.place(name))
         found: Look = look
         return found
+
+    def names_of_attributes(self) -> set[str]:
+        """The names of all attributes of modules that count."""
+        return {"training", *self.names}.union(*(x.attributes for x in self._modules))
 
     def freeze(self) -> list[Root]:
         """What was found, less modules that the run made and that are gone; nothing is kept alive for the search."""

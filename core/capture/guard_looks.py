@@ -300,8 +300,9 @@ class Mapping(Items):
         for key in self.keys:
             if key not in value:
                 return f"{self.where} has lost the key {described(key)}"
+        known = dict.fromkeys(self.keys)
         for key in value:
-            if key not in self.keys:
+            if key not in known:
                 return f"{self.where} has the new key {described(key)}"
         if list(value) != self.keys:
             return f"{self.where} has its keys in another order"

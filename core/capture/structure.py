@@ -7,10 +7,17 @@ Modules tell :func:`moved` of attributes, parameters, buffers, children and hook
 from __future__ import annotations
 
 import itertools
+from collections.abc import Container
 from typing import Any
 
 #: What it is called does not matter: another number than before says that something changed.
 count = 0
+
+#: The same, of all but attributes that are neither parameters, buffers nor modules.
+registered = 0
+
+#: When an attribute of this name last became another one, the latest at the end.
+attributes: dict[str, int] = {}
 
 #: The hooks on every module.
 everywhere: dict[int, Any] = {}
@@ -22,8 +29,28 @@ PLAIN = frozenset({type(None), bool, int, str, bytes, float, complex})
 
 def moved() -> None:
     """The structure of a module changed."""
+    global count, registered
+    count = registered = next(_numbers)  # a number of its own in each thread, where += 1 may lose one
+
+
+def moved_attribute(name: str) -> None:
+    """An attribute of a module became another one."""
     global count
-    count = next(_numbers)  # a number of its own in each thread, where += 1 may lose one
+    count = number = next(_numbers)
+    attributes.pop(name, None)
+    attributes[name] = number
+
+
+def moved_in(names: Container[str], since: int, since_registered: int) -> bool:
+    """Whether anything moved since these numbers that is more than attributes of other names."""
+    if registered != since_registered:
+        return True
+    for name in reversed(list(attributes)):
+        if attributes.get(name, 0) <= since:
+            return False
+        if name in names:
+            return True
+    return False
 
 
 def same(one: Any, other: Any) -> bool:  # Any: values of attributes

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import FrameType, FunctionType, MethodType
 from typing import Any, Self
 
@@ -70,6 +70,7 @@ class Surroundings:
         self._before: Any = None
         self._base: FrameType | None = None  # where the run starts
         self._everywhere = list(structure.everywhere)
+        self._at_start = structure.count, structure.registered
 
     # -- the run ---------------------------------------------------------------------------------
     def __enter__(self) -> Self:
@@ -133,13 +134,13 @@ class Surroundings:
                 if kind >= OWN:
                     self._safely(self._enter, frame)
                 elif is_library_of_effects(frame.f_code.co_filename):
-                    self._called(frame, "")
+                    self._safely(self._called, frame, "")
             elif event == "c_call":
                 name = name_of_effect(arg)
                 if name is not None:
-                    self._called(frame, name)
+                    self._safely(self._called, frame, name)
             elif event == "return" and kind >= OWN:
-                self._return(frame)
+                self._safely(self._return, frame)
 
         return profile
 
@@ -208,28 +209,41 @@ class Surroundings:
 
     def freeze(self) -> Snapshot:
         """What was seen, to compare with later; the last that is asked of this object."""
-        return Snapshot(self._title, self._finder.freeze(), self._everywhere)
+        finder = self._finder
+        return Snapshot(self._title, finder.freeze(), finder.names_of_attributes(), self._everywhere, self._at_start)
 
 
 class Snapshot:
     """What a function depends on, as it was."""
 
-    def __init__(self, title: str, roots: list[Root], everywhere: list[int]):
-        self._roots, self._everywhere = roots, everywhere
+    def __init__(
+        self, title: str, roots: list[Root], names: Container[str], everywhere: list[int], counts: tuple[int, int]
+    ):
+        self._roots, self._names, self._everywhere = roots, names, everywhere
         self._writer = Writer()
         for root in roots:
             root.look.check(self._writer, root.text([self._writer.name(v) for v in root.values]))
         self._unchanged = self._writer.function(title)
+        self._take_over(*counts)
 
     def changed(self) -> str | None:
         """What is no longer as it was; None: nothing."""
         if self._unchanged():
             return None
-        count = structure.count
+        count, registered = structure.count, structure.registered
+        if count != self._count and not structure.moved_in(self._names, self._count, self._registered):
+            self._take_over(count, registered)
+            if self._unchanged():
+                return None
         why = compare(self._roots, self._everywhere)
         if why is None:
-            self._writer.take_over(count)
+            self._take_over(count, registered)
         return why
+
+    def _take_over(self, count: int, registered: int) -> None:
+        """What moved is no change."""
+        self._count, self._registered = count, registered
+        self._writer.take_over(count)
 
 
 def compare(roots: list[Root], everywhere: list[int]) -> str | None:
