@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from flambeau.core.capture import structure
 
 Seen: TypeAlias = Any  # any value of the program's
-_ABSENT: Any = object()
+Met: TypeAlias = set[tuple[int, int]]  # looks, and the values that they were compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,16 @@ class Look:
     def __init__(self, where: Where):
         self.where = where
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
-        """What is different in ``value``; ``met`` are the looks that were compared already."""
+    def why(self, value: Seen, met: Met) -> str | None:
+        """What is different in ``value``."""
         raise NotImplementedError
+
+    def is_met(self, value: Seen, met: Met) -> bool:
+        """Whether the two were compared before; from here on they were."""
+        pair = (id(self), id(value))
+        found = pair in met
+        met.add(pair)
+        return found
 
     def check(self, to: Writer, value: str) -> None:
         """Write the comparison of the value that the expression ``value`` gives."""
@@ -171,7 +178,7 @@ class Plain(Look):
         super().__init__(where)
         self.value = value
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         return None if same(self.value, value) else became(self.where, described(self.value), value)
 
     def check(self, to: Writer, value: str) -> None:
@@ -188,7 +195,7 @@ class Same(Look):
         super().__init__(where)
         self.ref, self.told = reference(value), described(value)
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         return None if is_still(value, self.ref) else became(self.where, self.told, value)
 
     def check(self, to: Writer, value: str) -> None:
@@ -207,7 +214,7 @@ class Numbers(Look):
         super().__init__(where)
         self.bits = raw(value)
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         if type(value) is self.bits[0] and raw(value) == self.bits:
             return None
         return f"{self.where}, {described(value)}, has other values than before"
@@ -245,15 +252,14 @@ class Items(Look):
     def __len__(self) -> int:
         return len(self.items if self.plain is None else self.plain)
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         if type(value) is not self.kind:
             return became(self.where, described_kind(self.kind), value)
-        return self.why_items(list(value), met)
+        return self.why_items(value, list(value), met)
 
-    def why_items(self, values: list[Seen], met: set[int]) -> str | None:
-        if id(self) in met:
+    def why_items(self, value: Seen, values: list[Seen], met: Met) -> str | None:
+        if self.is_met(value, met):
             return None
-        met.add(id(self))
         if len(values) != len(self):
             return f"{self.where} had {len(self)} elements and has {len(values)}"
         if self.plain is not None:
@@ -294,7 +300,7 @@ class Mapping(Items):
         super().__init__(where, kind, values)
         self.keys = keys
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         if type(value) is not self.kind:
             return became(self.where, described_kind(self.kind), value)
         for key in self.keys:
@@ -311,7 +317,7 @@ class Mapping(Items):
                 if not same(old, value[key]):
                     return became(self.where.at(f"[{described(key)}]"), described(old), value[key])
             return None
-        return self.why_items(list(value.values()), met)
+        return self.why_items(value, list(value.values()), met)
 
     def check(self, to: Writer, value: str) -> None:
         if id(self) in to.done:
@@ -334,7 +340,7 @@ class Elements(Look):
         self.plain = {x for x in value if _exact(x)}
         self.others = [reference(x) for x in value if not _exact(x)]
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         if type(value) is not self.kind:
             return became(self.where, described_kind(self.kind), value)
         n = len(self.plain) + len(self.others)

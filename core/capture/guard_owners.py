@@ -9,6 +9,7 @@ from flambeau.core.capture.guard_looks import (
     Elements,
     Items,
     Look,
+    Met,
     Numbers,
     Same,
     Seen,
@@ -79,16 +80,15 @@ class Owner(Look):
         """Where an attribute is."""
         return self.where.at(f".{name}")
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         if type(value) is not self.kind:
             return became(self.where, described_kind(self.kind), value)
-        if id(self) in met:
+        if self.is_met(value, met):
             return None
-        met.add(id(self))
         self.size = len(getattr(value, "__dict__", ()))
         return self.why_attributes(contents(value), met)
 
-    def why_attributes(self, found: Mapping[str, Seen], met: set[int]) -> str | None:
+    def why_attributes(self, found: Mapping[str, Seen], met: Met) -> str | None:
         """What is different in the attributes."""
         for name, look in self.attributes.items():
             if name not in found:
@@ -126,7 +126,7 @@ class Parts(Owner):
     def start(self, found: Mapping[str, Seen], size: int) -> None:
         super().start({}, 0)
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         if type(value) is not self.kind:
             return became(self.where, described_kind(self.kind), value)
         return first(look.why(getattr(value, name), met) for name, look in self.attributes.items())
@@ -152,7 +152,7 @@ class Space(Owner):
     def place(self, name: str) -> Where:
         return self.where.at(f".{name}" if self.where.path else name)
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         self.size = len(value)
         return self.why_attributes(value, met)
 
@@ -194,12 +194,11 @@ class ModuleLook(Owner):
         }
         self.children: dict[str, Look] = {}
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         if not is_still(value, self.ref):
             return became(self.where, described_kind(self.kind), value)
-        if id(self) in met:
+        if self.is_met(value, met):
             return None
-        met.add(id(self))
         if type(value) is not self.kind:
             return f"{self.where} was of the class {self.kind.__name__} and is of {type(value).__name__}"
         if value.training is not self.training:
@@ -212,9 +211,7 @@ class ModuleLook(Owner):
                 return why
         return self.why_attributes(own_attributes(value), met)
 
-    def _why_registered(
-        self, kind: str, looks: Mapping[str, Look], found: dict[str, Seen], met: set[int]
-    ) -> str | None:
+    def _why_registered(self, kind: str, looks: Mapping[str, Look], found: dict[str, Seen], met: Met) -> str | None:
         for name in found:
             if name not in looks:
                 return f"{self.where} has a new {kind} {name!r}"
@@ -263,7 +260,7 @@ class OptimizerLook(Look):
         self.groups: list[list[Callable[[], Seen]]] = [list(map(reference, g["params"])) for g in value.param_groups]
         self.options = [_options(g) for g in value.param_groups]
 
-    def why(self, value: Seen, met: set[int]) -> str | None:
+    def why(self, value: Seen, met: Met) -> str | None:
         if type(value) is not self.kind:
             return became(self.where, described_kind(self.kind), value)
         if len(value.param_groups) != len(self.groups):

@@ -14,8 +14,9 @@ from __future__ import annotations
 import dis
 import functools
 import sys
+import weakref
 from collections.abc import Callable, Container
-from types import FrameType, FunctionType, MethodType
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Self
 
 from flambeau.core.capture import structure
@@ -32,7 +33,7 @@ from flambeau.core.capture.guard_files import (
     shown,
 )
 from flambeau.core.capture.guard_finder import Finder, Root, TooMuch
-from flambeau.core.capture.guard_looks import Where, Writer
+from flambeau.core.capture.guard_looks import Met, Where, Writer
 
 _YIELD = dis.opmap["YIELD_VALUE"]
 _GENERATOR = 0x20 | 0x80 | 0x200  # co_flags of generators, coroutines and both in one
@@ -67,6 +68,7 @@ class Surroundings:
         self._finder = Finder(self._effect)
         self._following = True
         self._started: dict[int, FrameType] = {}  # of generators that began in this run, so that no id is used twice
+        self._made: dict[int, weakref.ref[Any]] = {}  # modules
         self._before: Any = None
         self._base: FrameType | None = None  # where the run starts
         self._everywhere = list(structure.everywhere)
@@ -173,10 +175,18 @@ class Surroundings:
                 self._effect(f"the generator {code.co_name}(), which was there before, is resumed at {at}")
         if not self._finder.knows(code) and not self._imports(frame):
             self._finder.enter(code, frame.f_globals)
-        if code.co_argcount and code.co_varnames[0] == "self":  # a module that nothing else may lead to
-            value = frame.f_locals.get("self")
-            if getattr(type(value), "_is_module", False):
-                self._finder.start(value, Where("", "self", f" of {code.co_qualname}()"), may_go=True)
+        if code.co_argcount and code.co_varnames[0] == "self":
+            self._enter_method(frame.f_locals.get("self"), code)
+
+    def _enter_method(self, value: Any, code: CodeType) -> None:  # Any: whatever is called self
+        """Look at a module that nothing else may lead to, unless it is made in this run."""
+        if not getattr(type(value), "_is_module", False):
+            return
+        if code.co_name == "__init__":
+            self._made[id(value)] = weakref.ref(value)
+        made = self._made.get(id(value))
+        if made is None or made() is not value:
+            self._finder.start(value, Where("", "self", f" of {code.co_qualname}()"), may_go=True)
 
     def _imports(self, frame: FrameType) -> bool:
         """Whether a frame runs because something is imported for the first time, which is no part of the run."""
@@ -250,7 +260,7 @@ def compare(roots: list[Root], everywhere: list[int]) -> str | None:
     """The first change, by the long comparison; ``everywhere`` are the numbers of the hooks on all modules."""
     if list(structure.everywhere) != everywhere:
         return "the hooks on every module are others than before"
-    met: set[int] = set()
+    met: Met = set()
     for root in roots:
         try:
             value = root.get()

@@ -313,3 +313,66 @@ def test_number_of_structure() -> None:
     assert moves(handle.remove)
     assert moves(lambda: fb.nn.utils.parametrizations.weight_norm(net))
     assert moves(lambda: fb.nn.utils.parametrize.remove_parametrizations(net, "weight"))
+
+
+def test_attribute_that_nothing_reads_needs_no_look_at_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = program(NET)
+    seen = checked(space, fb.ones(2, 2))
+    monkeypatch.setattr("flambeau.core.capture.surroundings.compare", lambda *a: "looked")
+    space["net"].epoch = 1
+    assert seen.changed() is None
+    space["net"].epoch, space["net"][2].p = 2, 0.1
+    assert seen.changed() == "looked"
+
+
+def test_module_made_in_the_run_is_none_of_the_surroundings() -> None:
+    space = program(
+        "class N(nn.Module):\n def __init__(self):\n  super().__init__(); self.k = 0; self.reset()\n"
+        " def reset(self): self.k += 1\n def forward(self, x): return x * self.k\n"
+        "kept = None\ndef step(x):\n return N()(x)"
+    )
+    seen = checked(space, 2)
+    gc.collect()
+    assert seen.changed() is None
+
+
+def test_module_that_only_a_call_leads_to() -> None:
+    space = program("class N(nn.Module):\n def forward(self, x): return x\nimport weakref\nn = N(); w = weakref.ref(n)")
+    exec("def step(x):\n return w()(x)", space)
+    seen = checked(space, 2)
+    space["n"].eval()
+    assert seen.changed() == "'self.training' of N.forward() was True and is False"
+
+
+def test_what_is_met_twice_is_compared_once() -> None:
+    space = program("shared = [1, {'a': 2.0}]\nd = {'one': shared, 'two': shared}\ndef step(x):\n return d, shared")
+    seen = checked(space, 1)
+    space["d"]["two"] = [1, {"a": 2.0}]
+    assert seen.changed() is None
+    space["d"]["two"][1]["a"] = 3.0
+    said = seen.changed()  # by the name under which it was met first
+    assert said == "the global \"d['one'][1]['a']\" of prog.py was 2.0 and is 3.0"
+
+
+def test_objects_of_the_standard_library_are_themselves() -> None:
+    space = program("import logging, threading\nlog = logging.getLogger('q')\nlock = threading.Lock()")
+    exec("def step(x):\n with lock:\n  log.debug('a'); log.handlers; log._cache; log.parent\n  return x", space)
+    seen = checked(space, 1)
+    space["log"].addHandler(space["logging"].NullHandler())
+    assert seen.changed() is None
+    space["log"] = space["logging"].getLogger("other")
+    assert seen.changed() == "the global 'log' of <string> was a Logger and is another one"
+
+
+def test_error_while_looking_is_an_effect_and_no_error() -> None:
+    space = program(
+        "class C:\n @property\n def __dict__(self): raise OSError('no')\nc = C()\ndef step(x):\n return c.k0"
+    )
+    space["C"].k0 = 1
+    assert run(space["step"], 1).effects == ["what is read at prog.py:5 can't be looked at: OSError: no"]
+
+
+def test_deep_nesting_is_told() -> None:
+    space = program("deep = []\nfor _ in range(100000): deep = [deep]\ndef step(x):\n return deep")
+    (said,) = run(space["step"], 1).effects
+    assert "prog.py:3" in said
