@@ -156,9 +156,10 @@ def sgd_step_p(
 
     ``buffers`` is empty without momentum. Nesterov: d + momentum * buffers. Sutskever et al., ICML 2013.
     """
+    decays = bool(weight_decay)  # asked once: whoever records the step branches there
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         d = -g if maximize else g
-        if weight_decay:
+        if decays:
             d = d + p * weight_decay
         if buffers:
             b = buffers[i].mul_(momentum).add_(d, alpha=1 - dampening)
@@ -188,11 +189,12 @@ def adam_step_p(
     Loshchilov and Hutter, arXiv:1711.05101.
     """
     size, root = lr / (1 - beta1**count), (1 - beta2**count) ** 0.5
+    decays = bool(weight_decay)
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         d = -g if maximize else g
-        if weight_decay and decoupled:
+        if decays and decoupled:
             p.mul_(1 - lr * weight_decay)
-        elif weight_decay:
+        elif decays:
             d = d + p * weight_decay
         m = first[i].lerp_(d, 1 - beta1)
         v = second[i].mul_(beta2).add_(d * d, alpha=1 - beta2)
