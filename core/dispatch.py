@@ -254,9 +254,7 @@ def check_number(op: Op, argument: Argument, value: Number, dtype: DType) -> Non
     """NumberError for a number operand that no dtype holds, or that an exact op's compute dtype does not."""
     dt.check_int(f"{op.title}: {argument.public}", value)
     exact = op.dtype.exact
-    if exact is None or events.is_told(value) or not exact(argument.name, dtype):
-        return
-    if not dt.holds(dtype, value):
+    if exact is not None and exact(argument.name, dtype) and not dt.holds(dtype, value):
         raise NumberError(
             f"{op.title}: {argument.public}={value!r} cannot be converted to {dtype.name} without overflow"
         )

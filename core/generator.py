@@ -91,7 +91,7 @@ class Generator(Philox):
     def get_state(self) -> Tensor:
         """The state as a uint8 Tensor of 16 elements on the CPU: seed and offset, little end first."""
         refuse("get_state() makes a tensor of a generator's state; its attribute state, and fork_rng, can be recorded")
-        return tensor(list(_pack(self.state)), dtype=uint8, device="cpu")
+        return tensor(list(_pack(self._place())), dtype=uint8, device="cpu")
 
     def set_state(self, new_state: Tensor) -> Generator:
         """Go on from what :meth:`get_state` returned; raises ValueError for anything else."""
@@ -120,7 +120,7 @@ class Generator(Philox):
         raise NotImplementedError("graphsafe_set_state is not supported in this Generator")
 
     def __reduce__(self) -> tuple[Callable[..., Generator], tuple[Device, tuple[int, int]]]:
-        return _restore, (self.device, self.state)
+        return _restore, (self.device, self._place())
 
     def __repr__(self) -> str:
         seed, offset = self.state

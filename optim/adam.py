@@ -45,9 +45,8 @@ class Adam(Optimizer):
         for params, grads in step.by_key(group["params"], self._refuse_sparse):
             rows = [self._row(p, g, amsgrad) for p, g in zip(params, grads, strict=True)]
             for numbers, places in advanced(self, params, group):
-                lists = [list(column) for column in zip(*[rows[i] for i in places], strict=True)] + (
-                    [] if amsgrad else [[]]
-                )
+                columns = zip(*[rows[i] for i in places], strict=True)
+                lists = [*map(list, columns), *([] if amsgrad else [[]])]
                 flags = dict(decoupled=group["decoupled_weight_decay"], maximize=group["maximize"])
                 runner(group)(step.adam_step_p, lists, lr, beta1, beta2, eps, decay, numbers["step"], **flags)
 

@@ -76,7 +76,7 @@ class ElementwiseOptimizer(Optimizer):
         return state
 
     def common(self, numbers: State, group: Group) -> State:
-        """The numbers that :meth:`one` finds in the state, for all parameters of which :meth:`advance` gave the same."""
+        """The numbers that :meth:`one` finds in the state, for parameters that :meth:`advance` gave the same ones."""
         return numbers
 
     def _directed(self, p: Any, g: Any, group: Group) -> Any:

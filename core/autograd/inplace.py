@@ -187,11 +187,14 @@ def _add_scaled(op: Op, x: Any, other: Any, alpha: Any) -> bool:
         return False
     if alpha.__class__ is not float and alpha.__class__ is not int:
         return False
+    state = get()
+    if state is None or not state.plain:
+        return False
     one, factor = key.floats[1.0], _SCALED[op.name] * alpha
     if x._node is None and other.__class__ is Tensor and other._key is key and other._array.shape == x._array.shape:
-        state, box, array = get(), x._box, x._array
+        box, array = x._box, x._array
         apart = other is x or box is None or other._box is not box
-        quiet = state is not None and state.plain and (other._node is None or not state.grad)
+        quiet = other._node is None or not state.grad
         kernel = key.addcmul_
         if kernel and quiet and apart and box is not INFERENCE and _dense(array) and holds(key.dtype, alpha):
             kernel(array, other._array, one, _constant(OPS["addcmul"], 3, factor, key), array)

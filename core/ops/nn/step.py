@@ -57,8 +57,8 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
 
 def updates(x: Tensor) -> bool:
     """Whether :func:`update` may serve a tensor."""
-    key = x._key
-    return key.level is None and getattr(key, "update_lists", None) is not None
+    key, state = x._key, get()
+    return state is not None and state.plain and key.level is None and getattr(key, "update_lists", None) is not None
 
 
 def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name: str) -> bool:
@@ -68,11 +68,9 @@ def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name:
     a part of their memory. ``name`` is what errors call the writer.
     """
     first, state = lists[0], get()
-    if not first or state is None or not state.plain:
+    if not first or state is None or not updates(first[0]):
         return False
     key = first[0]._key
-    if not updates(first[0]):
-        return False
     for tensors in lists:
         for t in tensors:
             if t._key is not key or (state.grad and t._node is not None) or t._box is INFERENCE:
