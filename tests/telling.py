@@ -1,4 +1,8 @@
-"""A recorder that checks what it is told: that no kernel, write or read gets an array that it never heard of."""
+"""A recorder that checks what it is told.
+
+No kernel, write or read may get an array that it never heard of, or one whose values have changed since by nothing that
+it heard of.
+"""
 
 from __future__ import annotations
 
@@ -75,21 +79,38 @@ def plain(value: Any) -> Any:
 
 
 class Checker:
-    """Tells every array that it hears of by its id; ``problems`` are those that it did not."""
+    """Knows every array that it hears of by its id, and its values; ``problems`` are what it did not hear of."""
 
-    def __init__(self, there: Iterable[Any] = ()):
-        self.known: dict[int, Any] = {}
+    def __init__(self, there: Iterable[Tensor] = ()):
+        self.known: dict[int, tuple[Any, Any]] = {}  # the array, its backend
+        self.values: dict[int, bytes] = {}
         self.problems: list[str] = []
         self.refused: list[str] = []
         self.looks: list[str] = []  # at numbers that were told
         self.events: list[str] = []  # "add", "write", "read", "host", ...
         self.scalars: list[tuple[str, Any]] = []  # what kernels got as plain numbers
         for t in there:
-            self.know(t._array)
+            self.know(t._array, t._key)
 
-    def know(self, array: Any) -> Any:
-        self.known[id(array)] = array
+    def know(self, array: Any, key: Any) -> Any:
+        backend = key.backend
+        self.known[id(array)] = array, backend
+        self.values[id(array)] = self._bytes(id(array))
         return array
+
+    def _bytes(self, number: int) -> bytes:
+        array, backend = self.known[number]
+        return b"" if backend.has("no_data") else backend.to_host(array).tobytes()
+
+    def changed(self) -> None:
+        """Something was written to, and what else shares its memory has changed with it."""
+        self.values = {number: self._bytes(number) for number in self.known}
+
+    def end(self) -> None:
+        """The last look at all arrays."""
+        for number, before in self.values.items():
+            if self._bytes(number) != before:
+                self.problems.append(f"the end: an array of shape {self.known[number][0].shape} has changed")
 
     def _arrays(self, values: Iterable[Any], key: Any) -> Iterator[Any]:
         for v in values:
@@ -101,9 +122,11 @@ class Checker:
     def _check(self, what: str, key: Any, *values: Any) -> None:
         self.events.append(what)
         for array in self._arrays(values, key):
-            if self.known.get(id(array)) is not array:
+            if id(array) not in self.known:
                 self.problems.append(f"{what}: nobody told of an array of shape {tuple(array.shape)}")
-                self.know(array)
+                self.know(array, key)
+            elif self._bytes(id(array)) != self.values[id(array)]:
+                self.problems.append(f"{what}: nobody told what has changed an array of shape {tuple(array.shape)}")
 
     def __call__(self, op: Any, key: Any, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any) -> Any:
         self._check(op.name, key, *arrays, *params.values())
@@ -111,6 +134,8 @@ class Checker:
             if type(v) in (float, int):
                 self.scalars.append((op.name, v))
         raw = kernel(*plain(list(arrays)), **{n: plain(v) for n, v in params.items()})
+        if "out" in params or op.dtype.name == "step":
+            self.changed()
         if "out" in params:
             return raw
         several = isinstance(raw, (tuple, list))
@@ -120,12 +145,13 @@ class Checker:
                 own = key_for(params["device"], key.dtype)
             else:
                 own = key if op.schema.returns_list else key.sibling(op.dtype.out(i, key.dtype, params))
-            found.append(r if r is None else self.know(r if r.__class__ is own.array else own.wrap(r)))
+            found.append(r if r is None else self.know(r if r.__class__ is own.array else own.wrap(r), own))
         return type(raw)(found) if several else found[0]
 
     def host(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         self.events.append("host")
         given = events.untold(fn, *plain(args))
+        self.changed()
         for v in given if isinstance(given, tuple) else (given,):
             assert v is None or type(v) in (bool, int, float), f"{fn} gave {given!r}"
         if isinstance(given, tuple):
@@ -135,6 +161,7 @@ class Checker:
     def write(self, key: Any, target: Any, source: Any) -> None:
         self._check("write", key, target, source)
         key.backend.copy_into(target, source)
+        self.changed()
 
     def read(self, key: Any, array: Any, read: Callable[[Any], Any]) -> Any:
         self._check("read", key, array)
@@ -149,13 +176,13 @@ class Checker:
         made, again = events.untold(make), events.untold(make)
         if key.backend.storage_id(made) == key.backend.storage_id(again):
             self.problems.append(f"make: {make} gives the same memory twice")
-        return self.know(made)
+        return self.know(made, key)
 
     def constant(self, key: Any, value: Any, make: Callable[[Any], Any]) -> Any:
         self.events.append("constant")
         if type(value) is not Cell:
             self.scalars.append(("constant", value))
-        return self.know(make(plain(value)))
+        return self.know(make(plain(value)), key)
 
     def refuse(self, why: str) -> None:
         self.refused.append(why)
@@ -171,5 +198,6 @@ def told(*there: Tensor, refusing: bool = False) -> Iterator[Checker]:
         yield checker
     finally:
         put(before)
+    checker.end()
     assert not checker.problems, checker.problems
     assert refusing or not checker.refused, checker.refused

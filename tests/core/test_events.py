@@ -246,7 +246,7 @@ def test_out_of_another_shape_is_made() -> None:
 def test_a_move_is_a_kernel() -> None:
     x = fb.ones(3)
     with told(x) as heard:
-        heard.know(x.to("meta")._array)
+        x.to("meta")
     assert heard.events == ["to_device"]
 
 
@@ -300,3 +300,18 @@ def test_without_a_recorder() -> None:
     assert events.constant(x._key, 2.0).item() == 2
     assert events.recorder() is None
     events.refuse("nobody hears it")
+
+
+# -- the checker itself ------------------------------------------------------------------------------------
+def test_what_nobody_told_is_noticed() -> None:
+    x, y = fb.ones(3), fb.ones(3)
+    key = x._key
+    with pytest.raises(AssertionError, match="nobody told of an array"), told(x):
+        x + y
+    with pytest.raises(AssertionError, match="nobody told what has changed"), told(x, y):
+        key.backend.copy_into(x[1:]._array, y._array[1:] * 3)
+        x + y
+    with pytest.raises(AssertionError, match="the end"), told(x):
+        key.add(x._array, y._array, out=x._array)
+    with pytest.raises(AssertionError, match="an address"), told(x):
+        x.data_ptr()
