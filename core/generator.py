@@ -47,13 +47,6 @@ class Generator(Philox):
     def state(self, value: tuple[int, int]) -> None:
         host(self._go_to, *value)
 
-    def _place(self) -> tuple[int, int]:
-        with self._lock:
-            return self._seed, self._offset
-
-    def _go_to(self, seed: int, offset: int) -> None:
-        Philox.state.__set__(self, (seed, offset))
-
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of ``seed``, an int in [-2**63, 2**64) (a negative one counts modulo 2**64)."""
         host(self._start, seed)

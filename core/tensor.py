@@ -41,7 +41,7 @@ from flambeau.core.memory_format import (
 from flambeau.core.naming import shown
 from flambeau.core.public import public
 from flambeau.core.size import Size, size_of
-from flambeau.core.state import current
+from flambeau.core.state import current, get
 from flambeau.core.tensor_methods import TensorMethods
 
 
@@ -528,7 +528,10 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
             raise ConversionError(
                 f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar"
             )
-        return events.item(self._readable(), self._array, self._number)
+        key, state = self._readable(), get()
+        if state is None or state.recorder is None:
+            return self._number(self._array)
+        return events.item(key, self._array, self._number)
 
     def tolist(self) -> Any:  # Any: how deep it nests depends on the shape
         """Nested lists of Python numbers.

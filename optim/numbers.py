@@ -7,8 +7,9 @@ the state themselves.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from flambeau.core.events import host, is_told, recorder
 from flambeau.core.tensor import Tensor
@@ -25,7 +26,7 @@ Place = tuple[str, int | None]
 class Counting(Protocol):
     """What is asked of an optimizer."""
 
-    numbers: tuple[str, ...]
+    numbers: ClassVar[tuple[str, ...]]
     state: Any  # of each parameter, by the parameter
 
     def advance(self, state: State, group: Group) -> tuple[float, ...]: ...
@@ -96,14 +97,15 @@ def advanced(
 
     A parameter that stands there twice takes two steps.
     """
-    names, kinds = optimizer.numbers, {}  # type: tuple[str, ...], dict[Any, list[int]]
-    again: dict[int, int] | None = {} if len(set(parameters)) < len(parameters) else None
-    for i, p in enumerate(parameters):
-        state = optimizer.state[p]
-        kind: Any = tuple([state.get(name) for name in names])
-        if again is not None:
-            again[id(p)] = turn = again.get(id(p), 0) + 1
-            kind = (turn, kind)
+    names, states = optimizer.numbers, optimizer.state
+    kinds: dict[Any, list[int]] = {}
+    found = [tuple([states[p].get(name) for name in names]) for p in parameters]
+    if len(set(parameters)) < len(parameters):
+        turns: Counter[Tensor] = Counter()
+        for i, p in enumerate(parameters):
+            found[i] = (turns[p], *found[i])
+            turns[p] += 1
+    for i, kind in enumerate(found):
         kinds.setdefault(kind, []).append(i)
     members = tuple([tuple([parameters[i] for i in places]) for places in kinds.values()])
     values = iter(host(_advance, optimizer, members, live(group)))
@@ -111,17 +113,14 @@ def advanced(
 
 
 def _advance(optimizer: Counting, kinds: Sequence[Sequence[Tensor]], group: Group) -> tuple[float, ...]:
-    found: list[float] = []
+    numbers: list[float] = []
+    states, advance = optimizer.state, optimizer.advance
     for parameters in kinds:
-        first: tuple[float, ...] | None = None
-        for p in parameters:
-            numbers = optimizer.advance(optimizer.state[p], group)
-            if first is None:
-                first = numbers
-            elif numbers != first:
-                raise RuntimeError(
-                    f"{type(optimizer).__name__}: parameters that had taken equally many steps when their step was "
-                    f"recorded have taken another number each since; {optimizer.numbers} are {first} and {numbers}"
-                )
-        found += first or ()
-    return tuple(found)
+        found = [advance(states[p], group) for p in parameters]
+        if found.count(found[0]) < len(found):
+            raise RuntimeError(
+                f"{type(optimizer).__name__}: parameters that had taken equally many steps when their step was "
+                f"recorded have taken other numbers of them since; {optimizer.numbers} are {sorted(set(found))}"
+            )
+        numbers += found[0]
+    return tuple(numbers)

@@ -196,6 +196,43 @@ def test_numbers_read_are_those_of_the_recorder() -> None:
     assert heard.events.count("item") == 3 and y.item() == 12.5
 
 
+TOLD: dict[str, Callable[[Tensor, Any], Any]] = {
+    "sum": lambda x, n: n + x,
+    "product": lambda x, n: x * n,
+    "power": lambda x, n: x**n,
+    "in place": lambda x, n: x.mul_(n),
+    "scaled": lambda x, n: x.add_(x * 1, alpha=n),
+    "difference": lambda x, n: fb.sub(x, x, alpha=n),
+    "fill_": lambda x, n: x.fill_(n),
+    "setitem": lambda x, n: x.__setitem__(0, n),
+    "where": lambda x, n: fb.where(x > 1, n, x),
+    "clamp": lambda x, n: x.clamp(min=n),
+    "masked_fill": lambda x, n: x.masked_fill(x > 1, n),
+    "lerp": lambda x, n: x.lerp(x, n),
+    "compared": lambda x, n: x < n,
+    "expression": lambda x, n: x * (1 - n**2) / (n + 1),
+    "under vmap": lambda x, n: fb.func.vmap(lambda v: v * n)(x),
+    "addcmul": lambda x, n: x.addcmul_(x * 1, x * 2, value=n),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_numbers_that_were_told_reach_kernels(name: str) -> None:
+    """As they are: nobody looks at their values, and no plain number changes with them."""
+    scalars = []
+    for value in (0.25, 300.5):
+        x, number = fb.tensor([1.0, 3.0]), fb.tensor(value)
+        wanted = fb.tensor([1.0, 3.0])
+        with told(x, number) as heard:
+            found = TOLD[name](x, number.item())
+        wanted = TOLD[name](other := fb.tensor([1.0, 3.0]), value)
+        pair = (x, other) if wanted is None else (found, wanted)
+        np.testing.assert_array_equal(*(t.numpy() for t in pair))
+        assert not heard.looks
+        scalars.append(heard.scalars)
+    assert scalars[0] == scalars[1]
+
+
 READS: dict[str, Callable[[Tensor], Any]] = {
     "tolist": lambda x: x.tolist(), "repr": repr, "array": lambda x: np.array(x), "nonzero": lambda x: x.nonzero(),
     "masked_select": lambda x: x[x > 1], "unique": lambda x: x.unique(), "kthvalue": lambda x: x.kthvalue(1),
