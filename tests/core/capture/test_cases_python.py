@@ -1,0 +1,460 @@
+"""Python around the tensors: attributes, closures, globals, exceptions, prints, clocks."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import flambeau as fb
+from flambeau import nn
+from tests.core.capture.harness import Case, Cases, Program, numbers, program, train
+
+cases = Cases()
+FACTOR = 2.0
+COUNT = 0
+TABLE: dict[str, float] = {"factor": 2.0}
+
+
+@cases(eager="differ")
+def counter() -> Program:
+    count = [0]
+
+    def loss(m: nn.Module, x: fb.Tensor) -> fb.Tensor:
+        count[0] += 1
+        return m(x).square().mean() * count[0]
+
+    return train(nn.Linear(6, 6), None, loss, count)
+
+
+@cases(why="a count that no tensor ever meets")
+def counter_beside_the_tensors() -> Program:
+    count = [0]
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        count[0] += 1
+        return x * 2
+
+    return program(step, count)
+
+
+@cases(why="a count as an attribute of the module")
+def counter_of_a_module() -> Program:
+    class Counting(nn.Linear):
+        calls = 0
+
+        def forward(self, x: fb.Tensor) -> fb.Tensor:
+            self.calls += 1
+            return super().forward(x)
+
+    model = Counting(6, 6)
+    return train(model, None, lambda m, x: m(x).square().mean(), lambda: model.calls)
+
+
+@cases(why="a count by a global statement")
+def counter_of_a_global() -> Program:
+    def step(x: fb.Tensor) -> fb.Tensor:
+        global COUNT
+        COUNT += 1
+        return x + 1
+
+    start = COUNT
+    return program(step, lambda: COUNT - start)
+
+
+@cases(why="nonlocal")
+def counter_of_a_closure() -> Program:
+    count = 0
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        nonlocal count
+        count += 1
+        return x + 1
+
+    return program(step, lambda: count)
+
+
+@cases(why="the count acts only from the sixth call on, when two recordings agreed long ago", calls=9)
+def warm_up_by_a_counter() -> Program:
+    count = [0]
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        count[0] += 1
+        return x * 0.5 if count[0] <= 5 else x * 2
+
+    return program(step)
+
+
+@cases(why="state kept by assignment")
+def hidden_state_assigned() -> Program:
+    hidden = [fb.zeros(4, 6)]
+
+    def loss(m: nn.Module, x: fb.Tensor) -> fb.Tensor:
+        hidden[0] = m(x + hidden[0].detach()).tanh()
+        return hidden[0].square().mean()
+
+    return train(nn.Linear(6, 6), None, loss, lambda: hidden[0].detach())
+
+
+@cases(why="state kept by assignment to an attribute")
+def hidden_state_of_a_module() -> Program:
+    class Cell(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.f, self.h = nn.Linear(6, 6), None
+
+        def forward(self, x: fb.Tensor) -> fb.Tensor:
+            self.h = self.f(x if self.h is None else x + self.h).tanh().detach()
+            return self.h
+
+    model = Cell()
+    return program(model, model, lambda: model.h)
+
+
+@cases(why="a buffer assigned anew in forward")
+def buffer_assigned() -> Program:
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", fb.zeros(6))
+
+        def forward(self, x: fb.Tensor) -> fb.Tensor:
+            self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+            return x - self.mean
+
+    model = Mean()
+    return program(model, model)
+
+
+@cases(replays=4)
+def hidden_state_written() -> Program:
+    model, hidden = nn.Linear(6, 6), fb.zeros(4, 6)
+
+    def loss(m: nn.Module, x: fb.Tensor) -> fb.Tensor:
+        y = m(x + hidden).tanh()
+        hidden.copy_(y.detach())
+        return y.square().mean()
+
+    return train(model, None, loss, hidden)
+
+
+@cases(why="tensors kept by append")
+def appended_to_a_list() -> Program:
+    kept: list[fb.Tensor] = []
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        kept.append(x * 2)
+        return x + 1
+
+    return program(step, kept)
+
+
+@cases(why="numbers kept by append")
+def numbers_appended() -> Program:
+    losses: list[float] = []
+
+    def step(x: fb.Tensor) -> None:
+        losses.append(x.sum().item())
+
+    return program(step, losses)
+
+
+@cases(why="tensors kept in a dict")
+def kept_in_a_dict() -> Program:
+    kept: dict[str, fb.Tensor] = {}
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        kept["last"] = kept.get("last", x * 0) + x
+        kept["first"] = kept.setdefault("first", x)
+        return kept["last"] * 2
+
+    return program(step, kept)
+
+
+@cases(why="a global is changed before the sixth call")
+def global_changed_between() -> Program:
+    def before(i: int) -> None:
+        globals()["FACTOR"] = 2.0 if i < 5 else 3.0
+
+    return program(lambda x: x * FACTOR, before=before)
+
+
+@cases(why="an entry of a global dict is changed before the sixth call")
+def global_dict_changed_between() -> Program:
+    return program(lambda x: x * TABLE["factor"], before=lambda i: TABLE.update(factor=2.0 if i < 5 else 3.0))
+
+
+@cases(why="a closure's number is changed before the sixth call")
+def closure_changed_between() -> Program:
+    factor = 2.0
+
+    def before(i: int) -> None:
+        nonlocal factor
+        factor = 2.0 if i < 5 else 3.0
+
+    return program(lambda x: x * factor, before=before)
+
+
+@cases(why="an attribute's number is changed before the sixth call")
+def attribute_changed_between() -> Program:
+    class Scaled(nn.Module):
+        scale = 2.0
+
+        def forward(self, x: fb.Tensor) -> fb.Tensor:
+            return x * self.scale
+
+    model = Scaled()
+    return program(model, before=lambda i: setattr(model, "scale", 2.0 if i < 5 else 3.0))
+
+
+@cases(why="an option of a layer is changed before the sixth call")
+def layer_option_changed_between() -> Program:
+    model = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5), nn.LeakyReLU(0.1))
+
+    def before(i: int) -> None:
+        model[1].p = 0.5 if i < 5 else 0.0
+        model[2].negative_slope = 0.1 if i < 6 else 0.3
+
+    return train(model, before=before)
+
+
+@cases(why="an attribute of an object that is no module")
+def attribute_of_an_object_changed_between() -> Program:
+    class Options:
+        scale, parts = 2.0, [1.0, 2.0]
+
+    options = Options()
+
+    def before(i: int) -> None:
+        options.scale = 2.0 if i < 5 else 3.0
+        options.parts = [1.0, 2.0] if i < 6 else [4.0]
+
+    return program(lambda x: x * options.scale + sum(options.parts), before=before)
+
+
+@cases(why="the function that a closure calls is another from the sixth call on")
+def function_changed_between() -> Program:
+    table = {"f": fb.sin}
+    return program(lambda x: table["f"](x), before=lambda i: table.update(f=fb.sin if i < 5 else fb.cos))
+
+
+@cases(why="a closed-over tensor is another one from the sixth call on")
+def closed_over_tensor_replaced() -> Program:
+    held = {"t": fb.ones(6)}
+    return program(lambda x: x * held["t"], before=lambda i: held.update(t=fb.full((6,), 1.0 + i // 5)))
+
+
+@cases(replays=4)
+def closed_over_tensor_written() -> Program:
+    held = fb.ones(6)
+    return program(lambda x: x * held, held, before=lambda i: held.fill_(i))
+
+
+@cases(why="a step that raises before it did anything")
+def raises_at_once() -> Program:
+    def step(x: fb.Tensor) -> fb.Tensor:
+        raise ValueError("nothing was done")
+
+    return program(step)
+
+
+@cases(why="a step that raises each third call, after a write")
+def raises_after_a_write() -> Program:
+    state, count = fb.zeros(4, 6), [0]
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        state.add_(x)
+        count[0] += 1
+        if count[0] % 3 == 0:
+            raise ValueError(f"call {count[0]}")
+        return state.mul_(0.5).clone()
+
+    return program(step, state, count)
+
+
+@cases(why="a step that raises on a value", calls=10)
+def raises_on_a_value() -> Program:
+    state = fb.zeros(4, 6)
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        state.add_(x)
+        if x.sum() > 3:
+            raise ValueError(f"too much: {x.sum().item():.4f}")
+        return state.mul_(0.5).clone()
+
+    return program(step, state)
+
+
+@cases(why="an op's own error, in backward's middle of the step")
+def op_raises() -> Program:
+    model = nn.Linear(6, 6)
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        model.zero_grad()
+        model(x).sum().backward()
+        return x @ x
+
+    return program(step, model)
+
+
+@cases(why="the argument's shape is wrong in the sixth call")
+def wrong_shape_once() -> Program:
+    return train(nn.Linear(6, 6), inputs=lambda i: numbers(i, 4, 5 if i == 5 else 6))
+
+
+@cases(why="an index out of range, by value, in the sixth call")
+def index_out_of_range_once() -> Program:
+    table = nn.Embedding(5, 3)
+    return program(table, table, inputs=lambda i: fb.tensor([0, 4 if i != 5 else 5]))
+
+
+@cases(replays=4)
+def error_caught_inside() -> Program:
+    def step(x: fb.Tensor) -> fb.Tensor:
+        try:
+            return x @ x
+        except RuntimeError:
+            return x * 2
+        finally:
+            x.add_(1)
+
+    return program(step)
+
+
+@cases(replays=4)
+def own_context_manager() -> Program:
+    state = fb.zeros(())
+
+    @contextlib.contextmanager
+    def counted() -> Iterator[fb.Tensor]:
+        state.add_(1)
+        try:
+            yield state
+        finally:
+            state.mul_(2)
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        with counted() as n:
+            return x * n
+
+    return program(step, state)
+
+
+@cases(replays=4)
+def generators_inside() -> Program:
+    def parts(x: fb.Tensor) -> Iterator[fb.Tensor]:
+        for row in x:
+            yield row * 2
+            row.add_(1)
+
+    return program(lambda x: (sum(parts(x)), fb.stack(list(parts(x)))))
+
+
+@cases(why="a generator that lives over calls")
+def generator_over_calls() -> Program:
+    factors = iter(range(1, 100))
+    return program(lambda x: x * next(factors))
+
+
+@cases(eager="print")
+def prints() -> Program:
+    def step(x: fb.Tensor) -> fb.Tensor:
+        print("step of", tuple(x.shape))
+        return x * 2
+
+    return program(step)
+
+
+@cases(why="the printed text holds values")
+def prints_values() -> Program:
+    def step(x: fb.Tensor) -> fb.Tensor:
+        print("loss", x.sum().item(), x[0])
+        return x * 2
+
+    return program(step)
+
+
+@cases(why="a warning in each call")
+def warns() -> Program:
+    def step(x: fb.Tensor) -> fb.Tensor:
+        warnings.warn("x may be small", UserWarning, stacklevel=2)
+        return x * 2
+
+    return program(step)
+
+
+@cases(eager="differ")
+def python_random() -> Program:
+    def step(x: fb.Tensor) -> fb.Tensor:
+        return x * random.random()
+
+    return program(step, random)
+
+
+@cases(eager="differ")
+def numpy_random() -> Program:
+    generator = np.random.default_rng(3)
+    return program(lambda x: x * float(generator.random()))
+
+
+@cases(eager="differ")
+def numpy_noise() -> Program:
+    generator = np.random.default_rng(3)
+    return program(lambda x: x + fb.tensor(generator.random(6, dtype="f")))
+
+
+@cases(why="a clock that is looked at, and whose time only goes by")
+def clock() -> Program:
+    def step(x: fb.Tensor) -> fb.Tensor:
+        start = time.perf_counter()
+        y = x * 2
+        assert time.perf_counter() >= start
+        return y
+
+    return program(step)
+
+
+@cases(why="a made-up clock whose time is used")
+def clock_used() -> Program:
+    now = [0.0]
+
+    def tick() -> float:
+        now[0] += 0.5
+        return now[0]
+
+    return program(lambda x: x * tick(), now)
+
+
+@cases(why="a random layer is left out, by Python's numbers", calls=10)
+def stochastic_depth() -> Program:
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+
+    def loss(m: nn.Module, x: fb.Tensor) -> fb.Tensor:
+        for layer in m:
+            if random.random() < 0.7:
+                x = layer(x)
+        return x.square().mean() + m[0].bias.sum()
+
+    return train(model, None, loss)
+
+
+@cases(why="a cache filled in the first call")
+def cache_of_the_programs_own() -> Program:
+    cache: dict[int, fb.Tensor] = {}
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        if len(x) not in cache:
+            cache[len(x)] = fb.arange(len(x)).float()
+        return x * cache[len(x)][:, None]
+
+    return program(step, cache)
+
+
+@pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+def test_equal_to_eager(case: Case) -> None:
+    case.check()
