@@ -137,7 +137,10 @@ def values(x: fb.Tensor) -> Any:
 
 
 def surroundings() -> Any:
-    return fb.is_grad_enabled(), fb.is_inference_mode_enabled(), fb.get_default_dtype(), values(fb.get_rng_state())
+    """What belongs to the thread and the process, and not to any object of the program."""
+    modes = fb.is_grad_enabled(), fb.is_inference_mode_enabled(), fb.is_autocast_enabled("cpu")
+    defaults = str(fb.get_default_dtype()), str(fb.get_default_device())
+    return modes, defaults, values(fb.get_rng_state()), hash(random.getstate())
 
 
 def run(case: Program, call: Step, inputs: Callable[[int], Any], calls: int) -> Iterator[tuple[str, Any]]:
