@@ -89,8 +89,8 @@ class Look:
             return "numpy", str(x.dtype), x.shape, x.tobytes()
         if dataclasses.is_dataclass(x) and not isinstance(x, type):
             return type(x).__name__, [(f.name, self.at(getattr(x, f.name))) for f in dataclasses.fields(x)]
-        if isinstance(x, random.Random):
-            return "random", repr(x.getstate())
+        if isinstance(x, np.random.Generator):
+            return "generator of numpy", repr(x.bit_generator.state)
         return type(x).__name__, repr(x) if isinstance(x, fb.dtype | fb.device | fb.Size) else ""
 
     def tensor(self, x: fb.Tensor) -> Any:
@@ -197,6 +197,7 @@ class Report:
     differences: list[str]
     warned: list[str]  #: what it warned of and the eager twin did not
     refused: str = ""  #: the error in which it ended instead; nothing after it was compared
+    raised: list[str] = field(default_factory=list)  #: errors of eager calls
 
     @property
     def counts(self) -> Any:
@@ -225,10 +226,11 @@ def twins(
     eager, other = seen
     found: list[str] = []
     warned: list[str] = []
+    raised = [f"{k}: {v}" for k, v in eager.items() if k.endswith("result") and "'raised'" in repr(v)[:60]]
     for place, one in eager.items():
         two = other[place]
         if place.endswith("result") and "'CaptureError'" in repr(two)[:200]:
-            return Report(captured, found, warned, repr(two))
+            return Report(captured, found, warned, repr(two), raised)
         if place.endswith("warnings"):
             more = list(two)
             for entry in one:
@@ -239,7 +241,7 @@ def twins(
             warned += [message for _, message in more]
         elif one != two:
             found.append(difference(one, two, place))
-    return Report(captured, found, warned)
+    return Report(captured, found, warned, "", raised)
 
 
 def seed() -> None:
@@ -274,10 +276,12 @@ class Case:
     eager: str = ""
     inputs: Callable[[int], Any] = rows
     options: dict[str, Any] = field(default_factory=dict)
+    raises: bool = False  #: whether errors belong to the case
     why: str = ""
 
     def check(self) -> None:
         report = twins(self.make, self.inputs, self.calls, **self.options)
+        assert bool(report.raised) == self.raises, report.raised
         assert not report.differences, f"not as eager: {report}"
         self.judge(report)
 

@@ -115,11 +115,15 @@ def groups_of_parameters_with_options_of_their_own() -> Program:
     return train(model, optimizer, before=before)
 
 
+def clear(optimizer: optim.Optimizer, args: Any, kwargs: Any) -> None:
+    optimizer.param_groups[0]["params"][1].grad.zero_()
+
+
 @cases(why="a hook may be any Python")
 def hooks_of_the_optimizer() -> Program:
     model, seen = nn.Linear(6, 6), []
     optimizer = optim.SGD(model.parameters(), lr=0.1)
-    optimizer.register_step_pre_hook(lambda o, a, k: model.bias.grad.zero_())
+    optimizer.register_step_pre_hook(clear)
     optimizer.register_step_post_hook(lambda o, a, k: seen.append(len(seen)))
     return train(model, optimizer, lambda m, x: m(x).square().mean(), seen)
 
@@ -131,7 +135,7 @@ def hook_of_the_optimizer_removed() -> Program:
 
     def before(i: int) -> None:
         if i == 0:
-            handles.append(optimizer.register_step_pre_hook(lambda o, a, k: model.bias.grad.zero_()))
+            handles.append(optimizer.register_step_pre_hook(clear))
         if i == 5:
             handles[0].remove()
 

@@ -190,7 +190,7 @@ def questions() -> Program:
     return program(step)
 
 
-@cases(why="an assert on a value")
+@cases(raises=True, why="an assert on a value")
 def assertion() -> Program:
     def step(x: fb.Tensor) -> fb.Tensor:
         assert x.sum() > -3, f"the sum is {x.sum().item()}"
