@@ -20,6 +20,7 @@ import numpy as np
 
 import flambeau as fb
 from flambeau import nn, optim
+from flambeau.core.capture.captured import Captured
 
 Step = Callable[..., Any]
 PLACE = re.compile(r"\w+\.py:\d+")  # how a reason names a line
@@ -210,18 +211,20 @@ class Report:
 
 
 def twins(
-    make: Callable[[], Program | Step], inputs: Callable[[int], Any] = rows, calls: int = 7, **options: Any
+    make: Callable[[], Program | Step],
+    inputs: Callable[[int], Any] = rows,
+    calls: int = 7,
+    capture: Callable[..., Any] = Captured,
+    **options: Any,
 ) -> Report:
-    """Make the program twice from one seed; run one eagerly, one through ``Captured(step, **options)``; compare."""
-    from flambeau.core.capture.captured import Captured
-
+    """Make the program twice from one seed; run one eagerly, one through ``capture(step, **options)``; compare."""
     seen = []
     for eagerly in (True, False):
         seed()
         with restored():
             made = make()
             case = made if isinstance(made, Program) else Program(made)
-            captured = None if eagerly else Captured(case.step, **options)
+            captured = None if eagerly else capture(case.step, **options)
             seen.append(dict(run(case, captured or case.step, inputs, calls)))
     eager, other = seen
     found: list[str] = []
@@ -247,7 +250,7 @@ def twins(
 def seed() -> None:
     fb.manual_seed(5)
     random.seed(5)
-    np.random.seed(5)  # noqa: NPY002
+    np.random.seed(5)
 
 
 @contextlib.contextmanager

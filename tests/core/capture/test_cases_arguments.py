@@ -318,7 +318,14 @@ def of_dtype(dtype: str) -> Program:
 
     def step(x: fb.Tensor) -> tuple[fb.Tensor, ...]:
         y = x if dtype == "bool" else x * 3 + x
-        return y, y == x, y.sum(), y[1:], y.to(fb.complex64 if kind.is_complex else fb.float32) / 2, ~x if y is x else -x
+        return (
+            y,
+            y == x,
+            y.sum(),
+            y[1:],
+            y.to(fb.complex64 if kind.is_complex else fb.float32) / 2,
+            ~x if y is x else -x,
+        )
 
     return program(step, inputs=lambda i: (numbers(i, 4, 6).abs() * 3).to(kind))
 

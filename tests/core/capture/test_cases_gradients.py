@@ -114,9 +114,7 @@ def results_of_which_some_require_gradients() -> Program:
 
 @cases(why="the argument requires gradients in some calls", calls=10)
 def argument_requires_gradients_sometimes() -> Program:
-    return program(
-        lambda x: x * 2, after=loss_backward, inputs=lambda i: numbers(i, 3).requires_grad_(i % 2 == 0)
-    )
+    return program(lambda x: x * 2, after=loss_backward, inputs=lambda i: numbers(i, 3).requires_grad_(i % 2 == 0))
 
 
 @cases(replays=4, inputs=wanted)

@@ -85,7 +85,10 @@ def layer_trained(make: Callable[[], nn.Module]) -> Program:
     model = make()
     if any(isinstance(m, nn.LazyLinear) for m in model.modules()):
         model(series(0))
-    return train(model, fb.optim.SGD(model.parameters(), lr=0.05, momentum=0.9) if any(True for _ in model.parameters()) else None)
+    return train(
+        model,
+        fb.optim.SGD(model.parameters(), lr=0.05, momentum=0.9) if any(True for _ in model.parameters()) else None,
+    )
 
 
 for name, (make, inputs) in LAYERS.items():

@@ -48,7 +48,7 @@ def maximize_and_foreach() -> Program:
 
 
 @cases(why="an optimizer that reads the loss to decide how to go on")
-def LBFGS() -> Program:  # noqa: N802
+def LBFGS() -> Program:
     model = nn.Linear(6, 2)
     optimizer = optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
 
@@ -65,12 +65,10 @@ def LBFGS() -> Program:  # noqa: N802
 
 
 @cases(why="sparse gradients")
-def SparseAdam() -> Program:  # noqa: N802
+def SparseAdam() -> Program:
     table = nn.Embedding(9, 4, sparse=True)
     optimizer = optim.SparseAdam(table.parameters(), lr=0.1)
-    return train(
-        table, optimizer, lambda m, i: m(i).square().sum(), inputs=lambda i: fb.tensor([i, 2, i, 8])
-    )
+    return train(table, optimizer, lambda m, i: m(i).square().sum(), inputs=lambda i: fb.tensor([i, 2, i, 8]))
 
 
 @cases(replays=4)
@@ -181,7 +179,7 @@ for name, schedule in SCHEDULES.items():
 
 
 @cases(replays=4)
-def ReduceLROnPlateau_outside() -> Program:  # noqa: N802
+def ReduceLROnPlateau_outside() -> Program:
     model = nn.Linear(6, 6)
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     schedule = schedules.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
@@ -191,7 +189,7 @@ def ReduceLROnPlateau_outside() -> Program:  # noqa: N802
 
 
 @cases(why="it reads the loss")
-def ReduceLROnPlateau_inside() -> Program:  # noqa: N802
+def ReduceLROnPlateau_inside() -> Program:
     model = nn.Linear(6, 6)
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     schedule = schedules.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)

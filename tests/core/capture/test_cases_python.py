@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-import time
-import warnings
-from collections.abc import Iterator
-
-import numpy as np
 import pytest
 
 import flambeau as fb
 from flambeau import nn
-from tests.core.capture.harness import Case, Cases, Program, numbers, program, train
+from tests.core.capture.harness import Case, Cases, Program, program, train
 
 cases = Cases()
 FACTOR = 2.0

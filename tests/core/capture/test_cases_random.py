@@ -126,9 +126,7 @@ def generator_made_inside() -> Program:
 @cases(why="a generator as an argument")
 def generator_as_an_argument() -> Program:
     generator = fb.Generator().manual_seed(7)
-    return program(
-        lambda x, g: x + fb.rand(6, generator=g), generator, inputs=lambda i: (numbers(i, 4, 6), generator)
-    )
+    return program(lambda x, g: x + fb.rand(6, generator=g), generator, inputs=lambda i: (numbers(i, 4, 6), generator))
 
 
 @cases(why="fork_rng: the stream goes on as if nothing had been drawn")
