@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -334,3 +336,22 @@ def test_sizes_of_their_own_with_dynamic() -> None:
 def test_numpy_scalars_and_arrays_in_results() -> None:
     report = twins(lambda: lambda x: (np.float32(2.0), x.shape, x.dtype, x * np.float32(2.0)))
     assert not report.differences, report
+
+
+class Adder:
+    def __init__(self) -> None:
+        self.total = fb.zeros(6)
+
+    def __call__(self, x: fb.Tensor) -> fb.Tensor:
+        return self.total.add_(x.sum(0)).clone()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: fb.sin, lambda: fb.Tensor.cos, lambda: functools.partial(fb.mul, other=2.0), Adder, lambda: nn.Sigmoid()],
+    ids=["op", "method", "partial", "object", "module"],
+)
+def test_any_callable(make: Callable[[], Callable[[fb.Tensor], fb.Tensor]]) -> None:
+    report = twins(make)
+    assert not report.differences, report
+    assert report.counts.replayed == 4, report
