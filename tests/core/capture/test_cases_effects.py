@@ -151,7 +151,7 @@ def warns() -> Program:
     return program(step)
 
 
-@cases(eager="differ")
+@cases(eager="random")
 def python_random() -> Program:
     def step(x: fb.Tensor) -> fb.Tensor:
         return x * random.random()
@@ -159,13 +159,13 @@ def python_random() -> Program:
     return program(step)
 
 
-@cases(eager="differ")
+@cases(eager="random")
 def numpy_random() -> Program:
     generator = np.random.default_rng(3)
     return program(lambda x: x * float(generator.random()), generator)
 
 
-@cases(eager="differ")
+@cases(eager="random")
 def numpy_noise() -> Program:
     generator = np.random.default_rng(3)
     return program(lambda x: x + fb.tensor(generator.random(6, dtype="f")), generator)

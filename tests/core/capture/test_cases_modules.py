@@ -56,6 +56,12 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Inputs]] = {
 }
 
 
+NOT_ALWAYS = {
+    "batch_norm_of_plain_averages": "its factor is 1 / count, read from a buffer",
+    "pruned": "it keeps the masked weight as an attribute in each call",
+}
+
+
 class First(nn.Module):
     """The first of a recurrent layer's results."""
 
@@ -92,10 +98,8 @@ def layer_trained(make: Callable[[], nn.Module]) -> Program:
 
 
 for name, (make, inputs) in LAYERS.items():
-    if name == "batch_norm_of_plain_averages":  # its factor is 1 / count, a number that the host reads from a buffer
-        cases.add(name, partial(layer_trained, make), inputs=inputs, why="it reads its count")
-    else:
-        cases.add(name, partial(layer_trained, make), inputs=inputs, replays=4)
+    expected = dict(why=NOT_ALWAYS[name]) if name in NOT_ALWAYS else dict(replays=4)
+    cases.add(name, partial(layer_trained, make), inputs=inputs, **expected)
 
 LOSSES: dict[str, Callable[[fb.Tensor], fb.Tensor]] = {
     "regression": lambda y: F.mse_loss(y, y.detach() * 0.5) + F.smooth_l1_loss(y, y.detach() + 1) + F.huber_loss(y, -y),
@@ -112,10 +116,10 @@ for name, loss in LOSSES.items():
     cases.add(f"loss_{name}", lambda loss=loss: train(nn.Linear(6, 6), None, lambda m, x: loss(m(x))), **expected)
 
 
-@cases(replays=4, calls=16, why="train and eval are two kinds of calls")
+@cases(replays=3, calls=16, why="train and eval are two kinds of calls")
 def train_and_eval_by_turns() -> Program:
     model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Dropout(0.5))
-    return train(model, before=lambda i: model.train(i % 4 < 2))
+    return train(model, before=lambda i: model.train(i % 8 < 4))
 
 
 @cases(why="eval of one part, from the sixth call on", calls=10)

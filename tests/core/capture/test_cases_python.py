@@ -14,7 +14,7 @@ COUNT = 0
 TABLE: dict[str, float] = {"factor": 2.0}
 
 
-@cases(eager="differ")
+@cases(eager="differ|count")
 def counter() -> Program:
     count = [0]
 

@@ -256,7 +256,7 @@ def numpy_computes_inside() -> Program:
     return program(lambda x: fb.tensor(np.sin(x.numpy())) + x)
 
 
-@cases(replays=4)
+@cases(why="an argument comes to require gradients inside")
 def version_seen_by_backward() -> Program:
     state = fb.ones(6)
 
