@@ -38,7 +38,7 @@ def with_optimizer(name: str, options: dict[str, Any]) -> Program:
 
 
 for name, options in OPTIMIZERS.items():
-    cases.add(name, partial(with_optimizer, name, options), replays=6, calls=9)
+    cases.add(name, partial(with_optimizer, name, options), replays=4)
 
 
 @cases(replays=4)
@@ -95,7 +95,7 @@ def rate_is_a_tensor() -> Program:
     return train(model, optimizer, before=lambda i: rate.fill_(0.1 / (i + 1)))
 
 
-@cases(replays=6, calls=9)
+@cases(replays=4)
 def capturable() -> Program:
     model = nn.Linear(6, 6)
     return train(model, optim.Adam(model.parameters(), capturable=True))
@@ -174,8 +174,8 @@ def scheduled(make: Schedule, inside: bool) -> Program:
 
 
 for name, schedule in SCHEDULES.items():
-    cases.add(f"{name}_outside", partial(scheduled, schedule, False), replays=6, calls=9)
-    cases.add(f"{name}_inside", partial(scheduled, schedule, True), replays=6, calls=9)
+    cases.add(f"{name}_outside", partial(scheduled, schedule, False), replays=4)
+    cases.add(f"{name}_inside", partial(scheduled, schedule, True), replays=4)
 
 
 @cases(replays=4)

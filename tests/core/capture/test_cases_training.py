@@ -8,7 +8,6 @@ import pytest
 
 import flambeau as fb
 from flambeau import nn, optim
-from flambeau.nn import functional as F
 from tests.core.capture.harness import Case, Cases, Program, numbers, train
 
 cases = Cases()
@@ -382,12 +381,6 @@ def linear_algebra() -> Program:
         return fb.linalg.inv(w.T @ w + fb.eye(6)).sum() + fb.linalg.svdvals(m(x)).sum()
 
     return train(linear(), None, loss)
-
-
-@cases(replays=4)
-def loss_by_class_weights() -> Program:
-    target, weight = fb.tensor([0, 1, 2, 5]), fb.tensor([1.0, 2.0, 3.0, 1.0, 1.0, 1.0])
-    return train(linear(), None, lambda m, x: F.cross_entropy(m(x), target, weight=weight, label_smoothing=0.1))
 
 
 @cases(replays=4)

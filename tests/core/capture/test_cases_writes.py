@@ -106,7 +106,7 @@ def resized() -> Program:
 
     def step(x: fb.Tensor) -> fb.Tensor:
         state.resize_(2, 6).copy_(x[:2])
-        state.resize_(4, 6)
+        state.resize_(4, 6)[2:] = 1
         return state.sum()
 
     return program(step, state)

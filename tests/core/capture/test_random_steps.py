@@ -99,6 +99,6 @@ def step_of(seed: int) -> Program:
 @pytest.mark.parametrize("seed", range(60))
 def test_random_steps_equal_eager(seed: int) -> None:
     report = twins(lambda: step_of(seed), calls=CALLS)
-    assert not report.differences, report
+    assert not report.differences, str(report)
     if not report.raised:
         assert report.counts.replayed + report.counts.resumed or report.captured.reasons, report
