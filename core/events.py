@@ -27,6 +27,8 @@ class Recorder(Protocol):
     def item(self, key: Any, array: Array, read: Callable[[Array], Number]) -> Number: ...
     def make(self, key: Any, make: Callable[[], Array]) -> Array: ...
     def constant(self, key: Any, value: Number, make: Callable[[Number], Array]) -> Array: ...
+    def run(self, key: Any, fn: Callable[..., T], args: tuple[Any, ...], writes: bool) -> T: ...
+    def touch(self, tensor: Any) -> None: ...  # Any: a Tensor, whose class stands above
     def refuse(self, why: str) -> None: ...
 
 
@@ -86,6 +88,22 @@ def constant(key: Any, value: Number) -> Array:
     found = None if key.level is not None else recorder()
     made: Array = key.constant(value) if found is None else found.constant(key, value, key.constant)
     return made
+
+
+def run(key: Any, fn: Callable[..., T], *args: Any, writes: bool) -> T:  # Any: a Key, and what ``fn`` takes
+    """Call a function of a backend that no record is of, on arrays, lists of them, numbers and what is the same always.
+
+    It writes to its arrays, and its result tells whether it did; or it gives a number that it reads off them.
+    """
+    found = recorder()
+    return fn(*args) if found is None else found.run(key, fn, args, writes)
+
+
+def touch(tensor: Any) -> None:  # Any: a Tensor, whose class stands above
+    """The gradient, the memory or the link of a tensor is looked at, or is going to be another one."""
+    found = recorder()
+    if found is not None:
+        found.touch(tensor)
 
 
 def is_told(value: object) -> bool:

@@ -16,7 +16,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.dispatch import call, from_host
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import NumberError
-from flambeau.core.events import is_told
+from flambeau.core.events import is_told, recorder, refuse
 from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.memory_format import Layout, strided
 from flambeau.core.public import public
@@ -177,6 +177,8 @@ def tensor(
         copied = data.detach().to(device=where, dtype=wanted or data.dtype, copy=True)
         return finished(copied, requires_grad, pin_memory)
     if isinstance(data, (np.ndarray, np.generic)):
+        if isinstance(data, np.ndarray) and recorder() is not None:
+            return _live(data, wanted, device, requires_grad, pin_memory)
         host, found = np.asarray(data), dt.from_numpy(data.dtype)
     elif _is_array(data):
         host = _foreign(data)
@@ -186,6 +188,15 @@ def tensor(
         _check_range(host, wanted or found)
     chosen = wanted or found
     return finished(from_host(_cast_host(host, chosen), chosen, resolve_device(device)), requires_grad, pin_memory)
+
+
+def _live(data: Host, dtype: DType | None, device: DeviceLike, requires_grad: bool, pin_memory: bool) -> Tensor:
+    """A tensor of what an array of numpy holds whenever this runs, for whoever records it."""
+    if not data.dtype.isnative or not data.flags.writeable:
+        refuse("a numpy array that is read-only, or of foreign byte order, becomes a tensor")
+        data = np.array(data, data.dtype.newbyteorder("="))
+    where = resolve_device(device)
+    return tensor(from_numpy(data), dtype=dtype, device=where, requires_grad=requires_grad, pin_memory=pin_memory)
 
 
 def _is_array(data: object) -> bool:

@@ -99,6 +99,7 @@ def _write(name: str, out: Any, result: Any) -> None:
                 "give an out of that shape, or an empty tensor, which is resized"
             )
         key, shape = out._key, result._array.shape
+        events.touch(out)
         out._array = events.make(key, lambda: key.backend.empty(shape, key.stored, key.device.number))
     events.write(out._key, out._array, result._array)
     mark_written(out, name)

@@ -332,6 +332,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         """
         if requires_grad.__class__ is not bool:
             raise TypeError(f"requires_grad_: argument 'requires_grad' must be a bool, got {requires_grad!r}")
+        events.touch(self)
         if requires_grad:
             require_tracked(self, "requires_grad_(): a gradient for", current().inference)
             if self._key.dtype.category < dt.FLOATING:
@@ -369,6 +370,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward accumulated here, or None."""
+        events.touch(self)
         try:
             return self._grad
         except AttributeError:
@@ -388,6 +390,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
             if value._key.device is not self._key.device:
                 raise GradientError(f"assigned grad is on {value.device}, but the tensor on {self.device}")
             box_of(value)
+        events.touch(self)
         self._grad = value
 
     @public(method=False)
@@ -410,6 +413,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
             raise not_a_tensor("detach_", "input", self, "a tensor")
         if self._node.__class__ is View:
             raise GradientError("detach_: can't detach views in-place; use detach()")
+        events.touch(self)
         self._node = None
         return self
 
@@ -424,6 +428,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"data must be a Tensor, got {type(value).__name__}")
+        events.touch(self)
         leaf = self._node.__class__ is Leaf
         self._array, self._key, self._box = value._array, value._key, None
         if leaf:

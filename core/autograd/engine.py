@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.backends.layout import is_dense
-from flambeau.core import dispatch, keys
+from flambeau.core import dispatch, events, keys
 from flambeau.core.autograd.policy import callbacks, policy
 from flambeau.core.box import Box, box_of
 from flambeau.core.dtype import COMPLEX
@@ -318,6 +318,7 @@ def _saved_history(node: Node) -> bool:
 
 def accumulate(tensor: Tensor, grad: Tensor, create: bool) -> None:
     """Take the gradient over when nobody else has it; add to what is there. One thread at a time."""
+    events.touch(tensor)
     with _accumulating:
         have = getattr(tensor, "_grad", None)
         if grad._in_parts or have is not None and have._in_parts:

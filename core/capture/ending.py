@@ -270,7 +270,7 @@ def written_by(node: Node) -> list[Value]:
         return [node.args[0]]
     out = node.params.get("out")
     found = [] if out.__class__ is not Value else [out]
-    if node.op is not None and node.op.dtype.name == "step":
+    if node.kind is Kind.CALL and not node.outs or node.op is not None and node.op.dtype.name == "step":
         found += list(node.values())
     return found
 

@@ -16,7 +16,7 @@ import numpy as np
 from flambeau.backends.base import Array, Backend, HostArray
 from flambeau.core import registry
 from flambeau.core.capture.cells import Cell, plain
-from flambeau.core.capture.place import place_of_program
+from flambeau.core.capture.guard_files import place_of_program
 from flambeau.core.capture.trace import External, Kind, Node, Segment, Value, key_of
 from flambeau.core.keys import Key, key_for
 from flambeau.core.record import Op
@@ -317,6 +317,20 @@ class Recorder:
         cell = self.cell(how(array))
         self._add(Node(Kind.READ, how, (value,), outs=(cell._value,), key=key))
         return cell
+
+    def run(self, key: Key, fn: Callable[..., Any], args: tuple[Any, ...], writes: bool) -> Any:
+        """A function of a backend on arrays: it writes to them, or gives a number."""
+        if self.playing:
+            assert self.past is not None
+            node = self.past.next(Kind.CALL, getattr(fn, "__name__", "a call"))
+            return True if writes else self._left(node.outs[0])  # type: ignore[arg-type]
+        given = tuple([self.argument(a, key) for a in args])
+        result = fn(*plain(args))
+        if not result and result.__class__ is not float:
+            return result  # it does not serve these arrays
+        found = True if writes else self.cell(result)
+        self._add(Node(Kind.CALL, fn, given, outs=() if writes else (found._value,), key=key))
+        return found
 
     def look(self, cell: Cell) -> None:
         """The program depends on a number from here on."""

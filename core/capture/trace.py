@@ -25,6 +25,7 @@ class Kind(enum.Enum):
     MAKE = "make"  # an array of memory of its own, equal each time: no args
     CONSTANT = "constant"  # args (number,): the 0-d array that kernels get for a number
     HOST = "host"  # numbers, by a call of the program's own or by arithmetic on numbers
+    CALL = "call"  # fn(*args) of a backend without a record: it writes to its arrays, or gives a number
     READ = "read"  # args (array,): a number or the bytes of an array, on the host
 
 

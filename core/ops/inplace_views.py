@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from flambeau.core import creation
+from flambeau.core import creation, events
 from flambeau.core.autograd.inplace import require_writable_history
 from flambeau.core.box import INFERENCE, box_of, require_tracked
 from flambeau.core.errors import GradientError, ShapeError
@@ -27,6 +27,7 @@ def _becomes(name: str, self: Tensor, view: Callable[[Tensor], Tensor]) -> Tenso
     require_writable_history(name, self, False, state)
     before = blank()  # what the tensor is now: a view's history must not refer to the tensor that it is
     shared = self._box is not None  # by views, which go on from what the tensor is now
+    events.touch(self)
     before._array, before._key, before._node, before._box = self._array, self._key, self._node, box_of(self)
     try:
         if not state.inference or self._box is not INFERENCE:  # its history stays its own in every mode
@@ -111,6 +112,7 @@ def resize_(self: Tensor, *sizes: int | Sequence[int], memory_format: MemoryForm
         raise ShapeError(f"resize_: sizes must not be negative, got {new}")
     if new == tuple(self._array.shape):
         return self
+    events.touch(self)
     count, have = math.prod(new), self.numel()
     whole = self.detach() if self.is_contiguous() else storage.clone_p(self.detach(), "C")
     flat = shape.reshape(whole, (have,))

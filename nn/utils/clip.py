@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from flambeau.core.blame import checking, explain_functions
+from flambeau.core.events import host
 from flambeau.core.from_data import tensor
 from flambeau.core.ops.joining import cat, stack
 from flambeau.core.ops.nn import step
@@ -80,7 +81,7 @@ def _norm_at_once(tensors: list[Tensor], norm_type: float) -> Tensor | None:
     if found is None:
         return None
     if norm_type == 2:
-        found = math.sqrt(found)
+        found = host(math.sqrt, found)
     return tensor(found, dtype=tensors[0].dtype, device=tensors[0].device)
 
 
@@ -103,7 +104,7 @@ def _scale(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
         return
     with no_grad():
         factor = max_norm / (total_norm + 1e-6)
-        if step.update(_scaled(), [grads], [min(factor.item(), 1.0)], "mul_"):  # the first where it is nan
+        if step.update(_scaled(), [grads], [host(min, factor.item(), 1.0)], "mul_"):  # the first where it is nan
             return
         factor = factor.clamp(max=1.0)
         for g in grads:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from flambeau.core import dispatch
+from flambeau.core import dispatch, events
 from flambeau.core.box import INFERENCE, mark_written
 from flambeau.core.declare import OpFunction, composite
 from flambeau.core.errors import GradientError
 from flambeau.core.keys import Key
 from flambeau.core.record import DTypeRule
-from flambeau.core.state import get
+from flambeau.core.state import State, get
 from flambeau.core.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -58,7 +58,12 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
 def updates(x: Tensor) -> bool:
     """Whether :func:`update` may serve a tensor."""
     key, state = x._key, get()
-    return state is not None and state.plain and key.level is None and getattr(key, "update_lists", None) is not None
+    return _looks_alone(state) and key.level is None and getattr(key, "update_lists", None) is not None
+
+
+def _looks_alone(state: State | None) -> bool:
+    """Whether nobody has a say in calls that have no record, but a recorder, which hears of them."""
+    return state is not None and (state.plain or state.recorder is not None and not (state.levels or state.layers))
 
 
 def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name: str) -> bool:
@@ -77,7 +82,8 @@ def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name:
                 return False
     if not (_apart(t for ts in lists for t in ts) or all(_apart(row) for row in zip(*lists, strict=True))):
         return False
-    if not key.update_lists(rule, [[t._array for t in tensors] for tensors in lists], numbers):
+    arrays = [[t._array for t in tensors] for tensors in lists]
+    if not events.run(key, key.update_lists, rule, arrays, numbers, writes=True):
         return False
     for tensors, written in zip(lists, rule.written, strict=True):
         if written:
@@ -105,13 +111,13 @@ def total(tensors: Tensors, fold: str) -> float | None:
     None where no kernel does it in one call.
     """
     state = get()
-    if not tensors or state is None or not state.plain:
+    if not tensors or not _looks_alone(state):
         return None
     key = tensors[0]._key
     kernel = getattr(key, "total_of_lists", None) if key.level is None else None
     if kernel is None or any(t._key is not key for t in tensors):
         return None
-    found: float | None = kernel([t._array for t in tensors], fold)
+    found: float | None = events.run(key, kernel, [t._array for t in tensors], fold, writes=False)
     return found
 
 
