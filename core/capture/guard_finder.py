@@ -10,7 +10,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from flambeau.core.capture.guard_owners import ModuleLook, OptimizerLook, Owner,
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
+
+L = TypeVar("L", bound=Look)
 
 #: Modules of the standard library whose objects are looked into.
 _OPEN = frozenset({"types", "argparse", "collections"})
@@ -77,6 +79,7 @@ class Finder:
         self._codes: dict[int, CodeType] = {}
         self._inside: set[int] = set()  # code inside code that ran
         self._modules: list[ModuleLook] = []
+        self._library: dict[type, frozenset[str]] = {}
         self._count = 0
 
     # -- code that runs --------------------------------------------------------------------------
@@ -93,7 +96,7 @@ class Finder:
         file = os.path.basename(code.co_filename)
         globals_ = self._space(space, Where("the global ", "", f" of {file}"), "{0}", space)
         used = self._space_names[id(space)]
-        for name in names - used:
+        for name in sorted(names - used):  # in one order, so that one message is given
             used.add(name)
             if name in space and name not in globals_.attributes:
                 value = space[name]
@@ -113,7 +116,7 @@ class Finder:
     def _learn(self, names: set[str]) -> None:
         new = names - self.names
         self.names |= new
-        for name in new:
+        for name in sorted(new):
             for owner in self._pending.pop(name, ()):
                 self._attribute(owner, name)
 
@@ -217,9 +220,9 @@ class Finder:
             return self._module(value, where)
         parts = next((p for k, p in _PARTS.items() if isinstance(value, k)), None)
         if parts is not None:
-            look = self._keep(value, Parts(where, value, parts))
-            look.attributes = {p: self.look(getattr(value, p), where.at(f".{p}")) for p in parts}
-            return look
+            made = self._keep(value, Parts(where, value, parts))
+            made.attributes = {p: self.look(getattr(value, p), where.at(f".{p}")) for p in parts}
+            return made
         if isinstance(value, (list, tuple, deque, dict, set, frozenset)):
             return self._container(value, kind, where)
         if isinstance(value, (np.ndarray, np.generic)):
@@ -228,7 +231,7 @@ class Finder:
             return self._keep(value, Numbers(where, value))
         return self._object(value, kind, where)
 
-    def _keep(self, value: Seen, look: Any) -> Any:  # Any: a look
+    def _keep(self, value: Seen, look: L) -> L:
         self._looks[id(value)] = look
         return look
 
@@ -241,7 +244,7 @@ class Finder:
             return self._keep(value, Elements(where, value))
         if isinstance(value, dict):
             keys = list(value)
-            made = self._keep(value, guard_looks.Mapping(where, kind, keys, value.values()))
+            made: Items = self._keep(value, guard_looks.Mapping(where, kind, keys, value.values()))
             steps = [f"[{k!r}]" if type(k) in structure.PLAIN else "[...]" for k in keys]
             values = list(value.values())
         else:
@@ -307,8 +310,8 @@ class Finder:
         kind = type(value)
         self._class(kind)
         self._own(look)
-        names = set(look.first) if not is_own(kind) else _names_of_library(kind)
-        for name in names:
+        names = frozenset(look.first or ()) if not is_own(kind) else self._names_of_library(kind)
+        for name in sorted(names):
             self._attribute(look, name)
         for kind_of_hook, hooks in value.__dict__.items():
             if "ward_" in kind_of_hook and isinstance(hooks, dict):
@@ -316,8 +319,12 @@ class Finder:
                     self.start(hook, Where(f"a hook ({kind_of_hook.strip('_')}) of ", where.path, where.after))
         for name, child in value.__dict__.get("_modules", {}).items():
             look.children[name] = self.look(child, look.place(name))
-        found: Look = look
-        return found
+        return look
+
+    def _names_of_library(self, kind: type) -> frozenset[str]:
+        if kind not in self._library:
+            self._library[kind] = _names_of_library(kind)
+        return self._library[kind]
 
     def names_of_attributes(self) -> set[str]:
         """The names of all attributes of modules that count."""
@@ -352,7 +359,6 @@ def _loads_global(code: CodeType, inside: list[CodeType], name: str) -> bool:
     )
 
 
-@functools.lru_cache(256)
 def _names_of_library(kind: type) -> frozenset[str]:
     """The names that the methods use which a module of the program's own inherits from one of nn's."""
     names: set[str] = set()

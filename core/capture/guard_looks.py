@@ -245,7 +245,7 @@ class Items(Look):
     def __init__(self, where: Where, kind: type, values: Iterable[Seen]):
         super().__init__(where)
         values = list(values)
-        self.kind = kind
+        self.kind: Any = kind  # Any: comparing with a type would make the value an object to a type checker
         self.plain = values if all(map(_exact, values)) else None  # compared as one
         self.items: list[Look] = []  # filled by who made it, where it is not plain
 
@@ -336,7 +336,7 @@ class Elements(Look):
 
     def __init__(self, where: Where, value: Seen):
         super().__init__(where)
-        self.kind = type(value)
+        self.kind: Any = type(value)
         self.plain = {x for x in value if _exact(x)}
         self.others = [reference(x) for x in value if not _exact(x)]
 

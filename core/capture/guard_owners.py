@@ -65,7 +65,7 @@ class Owner(Look):
 
     def __init__(self, where: Where, value: Seen, names: set[str]):
         super().__init__(where)
-        self.kind: type = type(value)
+        self.kind: Any = type(value)
         self.names = names  # of the attributes that count: there will be more of them
         self.attributes: dict[str, Look] = {}
         self.start(contents(value), len(getattr(value, "__dict__", ())))
@@ -206,7 +206,8 @@ class ModuleLook(Owner):
         if (hooks := hooks_of(value)) != self.hooks:
             kinds = sorted(k for k in hooks.keys() | self.hooks.keys() if hooks.get(k) != self.hooks.get(k))
             return f"{self.where} has other hooks than before ({', '.join(k.strip('_') for k in kinds)})"
-        for kind, looks in (*self.tensors.items(), ("module", self.children)):
+        registered: dict[str, Mapping[str, Look]] = {**self.tensors, "module": self.children}
+        for kind, looks in registered.items():
             if why := self._why_registered(kind, looks, value.__dict__.get(f"_{kind}s", {}), met):
                 return why
         return self.why_attributes(own_attributes(value), met)
@@ -256,7 +257,7 @@ class OptimizerLook(Look):
 
     def __init__(self, where: Where, value: Seen):
         super().__init__(where)
-        self.kind = type(value)
+        self.kind: Any = type(value)
         self.groups: list[list[Callable[[], Seen]]] = [list(map(reference, g["params"])) for g in value.param_groups]
         self.options = [_options(g) for g in value.param_groups]
 
