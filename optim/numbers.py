@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, ClassVar, Protocol
 
 from flambeau.core.events import host, is_told, recorder
@@ -97,30 +98,51 @@ def advanced(
 
     A parameter that stands there twice takes two steps.
     """
-    names, states = optimizer.numbers, optimizer.state
-    kinds: dict[Any, list[int]] = {}
-    found = [tuple([states[p].get(name) for name in names]) for p in parameters]
+    names, states = optimizer.numbers, [optimizer.state[p] for p in parameters]
+    found: list[Any] = [None] * len(states)
+    try:
+        if names:
+            found = [*map(itemgetter(*names), states)]
+    except KeyError:  # a rule, or who saved the state, has left some out
+        found = [tuple([state.get(name) for name in names]) for state in states]
     if len(set(parameters)) < len(parameters):
         turns: Counter[Tensor] = Counter()
         for i, p in enumerate(parameters):
-            found[i] = (turns[p], *found[i])
+            found[i] = (turns[p], found[i])
             turns[p] += 1
-    for i, kind in enumerate(found):
-        kinds.setdefault(kind, []).append(i)
+    kinds: dict[Any, list[int]] = {}
+    if found and found.count(found[0]) == len(found):
+        kinds[found[0]] = [*range(len(found))]
+    else:
+        for i, kind in enumerate(found):
+            kinds.setdefault(kind, []).append(i)
     members = tuple([tuple([parameters[i] for i in places]) for places in kinds.values()])
-    values = iter(host(_advance, optimizer, members, live(group)))
+    if recorder() is None:
+        values = iter(_advance(optimizer, members, group))
+    else:
+        values = iter(host(_advance_alike, optimizer, members, live(group)))
     return [({name: next(values) for name in names}, places) for places in kinds.values()]
 
 
 def _advance(optimizer: Counting, kinds: Sequence[Sequence[Tensor]], group: Group) -> tuple[float, ...]:
+    """The numbers of each kind of parameters, whose states have the same ones before and after."""
     numbers: list[float] = []
-    states, advance = optimizer.state, optimizer.advance
     for parameters in kinds:
-        found = [advance(states[p], group) for p in parameters]
-        if found.count(found[0]) < len(found):
+        first, *others = [optimizer.state[p] for p in parameters]
+        numbers += optimizer.advance(first, group)
+        now = {name: first[name] for name in optimizer.numbers}
+        for state in others:
+            state.update(now)
+    return tuple(numbers)
+
+
+def _advance_alike(optimizer: Counting, kinds: Sequence[Sequence[Tensor]], group: Group) -> tuple[float, ...]:
+    """The same for a step that was recorded, between whose runs anybody may have changed the states."""
+    for parameters in kinds:
+        found = {tuple([optimizer.state[p].get(name) for name in optimizer.numbers]) for p in parameters}
+        if len(found) > 1:
             raise RuntimeError(
                 f"{type(optimizer).__name__}: parameters that had taken equally many steps when their step was "
-                f"recorded have taken other numbers of them since; {optimizer.numbers} are {sorted(set(found))}"
+                f"recorded have taken other numbers of them since; {optimizer.numbers} are {found}"
             )
-        numbers += found[0]
-    return tuple(numbers)
+    return _advance(optimizer, kinds, group)

@@ -268,3 +268,38 @@ def test_a_scaler_of_gradients() -> None:
     for p, q in zip(ps, qs, strict=True):
         np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
     assert copy.deepcopy(mine).get_scale() == wanted.get_scale()
+
+
+def test_counts_that_come_apart_raise_when_a_step_runs_again() -> None:
+    ps = [fb.ones(2, requires_grad=True) for _ in range(2)]
+    made, calls = optim.Adam(ps), []
+    for p in ps:
+        p.grad = fb.ones(2)
+    with told(*ps, *(p.grad for p in ps)) as heard:
+        host = heard.host
+        heard.host = lambda fn, args: (calls.append((fn, args)), host(fn, args))[1]  # type: ignore[method-assign]
+        made.step()
+    for fn, args in calls:
+        fn(*args)
+    assert [made.state[p]["step"] for p in ps] == [2, 2] and made._step_count == 2
+    made.state[ps[0]]["step"] = 7.0
+    with pytest.raises(RuntimeError, match="taken other numbers"):
+        [fn(*args) for fn, args in calls]
+
+
+def test_a_rule_that_keeps_no_count() -> None:
+    class Halving(optim.elementwise.ElementwiseOptimizer):
+        zeros = ("seen",)
+
+        def __init__(self, params: Any):
+            super().__init__(params, {"lr": 0.5})
+
+        def one(self, p: Any, g: Any, state: Any, group: Any) -> None:
+            state["last"] = state.pop("step")
+            p.sub_(g, alpha=group["lr"])
+
+    p = fb.ones(2, requires_grad=True)
+    p.grad, made = fb.ones(2), Halving([p])
+    for _ in range(2):
+        made.step()
+    assert p.tolist() == [0, 0] and {*made.state[p]} == {"seen", "last"} and made.state[p]["last"] == 1
