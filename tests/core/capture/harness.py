@@ -302,7 +302,7 @@ class Case:
             assert PLACE.search(named[0]), f"no line is named: {report}"
             assert len(report.warned) == 1 and re.search(self.eager, report.warned[0]), report.warned
         kinds = max(len(report.captured.graphs), 1)
-        if self.calls > 3 and counts.eager > kinds and kinds < report.captured.limit:
+        if counts.eager > kinds + 1 and kinds < report.captured.limit:  # one call may run under a profiler
             assert reasons, f"calls ran eagerly, and nothing says why: {report}"
 
 
