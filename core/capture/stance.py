@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flambeau.core.capture import captured as captures
-from flambeau.core.capture.captured import Captured, CaptureError
+from flambeau.core.capture.captured import Captured
+from flambeau.core.capture.recorder import CaptureError
 from flambeau.core.state import current, get
 from flambeau.core.tree import flatten
 

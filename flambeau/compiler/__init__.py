@@ -41,7 +41,7 @@ from flambeau.compiler.switches import (
     set_default_backend,
     set_stance,
 )
-from flambeau.core.capture.captured import CaptureError
+from flambeau.core.capture.recorder import CaptureError
 
 __all__ = [
     "CaptureError", "OptimizedModule", "allow_in_graph", "assume_constant_result", "compile", "config",

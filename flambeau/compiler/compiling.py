@@ -37,7 +37,7 @@ class OptimizedModule(Module):
 
     def _start(self) -> None:
         asked = self._asked
-        self._run = _disabled(self._orig_mod, "") if asked.disable else compiled(self._orig_mod, asked)
+        self._run: Any = _disabled(self._orig_mod, "") if asked.disable else compiled(self._orig_mod, asked)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # Any: as the module's own
         """The module's own, by its recordings."""
@@ -49,8 +49,8 @@ class OptimizedModule(Module):
         return found
 
     # -- everything else is the module's ---------------------------------------------------------
-    @property  # type: ignore[override]
-    def training(self) -> bool:  # type: ignore[override]
+    @property
+    def training(self) -> bool:
         """Whether the module is in training mode."""
         return self._orig_mod.training
 
@@ -164,7 +164,7 @@ def _on_calls(cls: type, change: Callable[[Any], Any]) -> None:
     """Change what calls of a class's objects run."""
     call = next((vars(c)["__call__"] for c in cls.__mro__ if "__call__" in vars(c)), None)
     if call is not None:
-        cls.__call__ = change(call)  # type: ignore[operator]
+        cls.__call__ = change(call)  # type: ignore[method-assign]
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
