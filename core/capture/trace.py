@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from flambeau.core.keys import Key
@@ -37,7 +38,13 @@ class Value:
     shape: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()  #: in elements
     storage: int = -1  #: the number of the first value seen in the same memory; values that differ in it share none
-    dense: bool = True  #: contiguous in row-major order
+    wrapped: bool = False  #: whether the kernel gives a number of the array library, which becomes an array
+
+    def __eq__(self, other: object) -> bool:  # along one way through a program numbers are given once
+        return other.__class__ is Value and self.number == other.number  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return self.number
 
     @property
     def is_array(self) -> bool:
@@ -56,7 +63,7 @@ class Node:
     fn: Callable[..., Any]
     args: tuple[Argument, ...]
     params: dict[str, Any] = field(default_factory=dict)
-    outs: tuple[Value, ...] = ()
+    outs: tuple[Value | None, ...] = ()
     several: bool = False  #: whether fn gives a tuple or list of results
     op: Op | None = None
     key: Key | None = None
@@ -78,3 +85,123 @@ def values_in(argument: Argument) -> Iterator[Value]:
     elif isinstance(argument, (list, tuple)):
         for part in argument:
             yield from values_in(part)
+
+
+@dataclass(eq=False, slots=True)
+class External:
+    """An array that was there before the program ran, and is no argument of it."""
+
+    value: Value
+    array: Any  # the backend's own
+    constant: tuple[Any, ...] | None = None  #: what number it is, where it is the constant of a number
+    grad_of: Any = None  #: the tensor whose gradient it is, where each call may find another one there
+
+
+@dataclass(eq=False, slots=True)
+class Segment:
+    """Nodes up to the next place where the program looks at a value on the host, or to its end."""
+
+    start: int  #: how many values were numbered before it
+    nodes: list[Node] = field(default_factory=list)
+    externals: list[External] = field(default_factory=list)
+    asked: Value | None = None  #: what the program looks at behind the last node; its answer chooses the child
+    place: str = ""  #: where it does
+    alive: tuple[Value, ...] = ()  #: the values that the program still had there
+    end: int = 0  #: how many values were numbered behind it
+    children: dict[Any, Segment] = field(default_factory=dict)
+    ending: Any = None  #: what remains of the call, where the program ends; its class stands above
+    recordings: int = 0  #: how often it was recorded
+    verified: bool = False  #: whether two recordings in a row agreed
+    run: Callable[[tuple[Any, ...], Any], Any] | None = None  #: the generated function, made at first need
+    source: str = ""  #: its text
+    given: list[Value] = field(default_factory=list)  #: what it takes
+    wanted: list[Value] = field(default_factory=list)  #: what it leaves, where the program goes on
+
+
+def key_of(answer: Any) -> Any:
+    """What tells one answer from another: type and bits of numbers, bytes of arrays."""
+    kind = type(answer)
+    if kind is float:
+        return kind, answer.hex()
+    if kind is complex:
+        return kind, answer.real.hex(), answer.imag.hex()
+    if kind in (bool, int, tuple):
+        return kind, answer
+    return answer.shape, answer.dtype.str, answer.tobytes()
+
+
+def bits_equal(a: Any, b: Any) -> bool:
+    """Whether two literals are the same: numbers by type and bits, containers by their parts, else by ``==``."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (float, complex)):
+        return bool(key_of(a) == key_of(b))
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(bits_equal, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(bits_equal(v, b[k]) for k, v in a.items())
+    if hasattr(a, "tobytes") and hasattr(a, "dtype"):
+        return bool(key_of(a) == key_of(b))
+    if isinstance(a, slice):
+        return bits_equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
+    try:
+        return bool(a == b)
+    except Exception:  # whatever an object's own comparison raises: they are not known to be equal
+        return False
+
+
+def same_function(f: Any, g: Any) -> bool:
+    """Whether two functions do the same: one function, one method of one object, or one code over equal values."""
+    if f is g or f == g:
+        return True
+    if isinstance(f, partial) and isinstance(g, partial):
+        return same_function(f.func, g.func) and bits_equal(f.args, g.args) and bits_equal(f.keywords, g.keywords)
+    if getattr(f, "__code__", None) is None or f.__code__ is not getattr(g, "__code__", None):
+        return False
+    cells = [[c.cell_contents for c in h.__closure__ or ()] for h in (f, g)]
+    return bits_equal(cells[0], cells[1]) and bits_equal(f.__defaults__, g.__defaults__)
+
+
+def differences(old: Segment, new: Segment) -> str:
+    """"" where two recordings of a segment are the same, else the first thing in which they differ."""
+    for m, n in zip(old.nodes, new.nodes, strict=False):
+        if why := _different(m, n):
+            return f"{n.name} at {n.place}: {why}"
+    if len(old.nodes) != len(new.nodes):
+        longer = max(old.nodes, new.nodes, key=len)[min(len(old.nodes), len(new.nodes))]
+        return f"{longer.name} at {longer.place} ran in one call, and not in the next"
+    if old.asked != new.asked:
+        return f"a value is looked at, at {old.place or new.place}, in one call, and not in the next"
+    for a, b in zip(old.externals, new.externals, strict=False):
+        same = a.array is b.array or a.constant is not None and a.constant == b.constant
+        if not same and (a.grad_of is None or a.grad_of is not b.grad_of):
+            user = next((n for n in new.nodes if b.value in set(n.values())), None)
+            where = f"{user.name} at {user.place}: " if user else ""
+            return f"{where}a tensor of shape {b.value.shape}, which is no argument, is another one in the next call"
+    return "" if len(old.externals) == len(new.externals) else "other tensors are used in the next call"
+
+
+def _different(m: Node, n: Node) -> str:
+    if m.kind is not n.kind or m.op is not n.op or m.key is not n.key:
+        return f"{m.name} ran there the call before"
+    if not same_function(m.fn, n.fn):
+        return "another function, or other values"
+    if len(m.args) != len(n.args) or m.params.keys() != n.params.keys() or len(m.outs) != len(n.outs):
+        return "other arguments"
+    pairs = [*zip(m.args, n.args, strict=True), *((v, n.params[k]) for k, v in m.params.items())]
+    for a, b in pairs:
+        if not bits_equal(a, b):
+            return f"{_shown(a)} became {_shown(b)} in the next call"
+    if n.op is not None and n.op.infer is None:
+        return ""  # the shapes of its results depend on data, and are looked at behind it
+    for v, w in zip(m.outs, n.outs, strict=True):
+        if v != w or v is not None and w is not None and (v.shape, v.strides, v.key) != (w.shape, w.strides, w.key):
+            return f"its result was of shape {v and v.shape}, and is of {w and w.shape}"
+    return ""
+
+
+def _shown(argument: Argument) -> str:
+    text = argument.name if argument.__class__ is Value else repr(argument)
+    return text if len(text) < 60 else text[:57] + "..."
