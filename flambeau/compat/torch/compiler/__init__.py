@@ -1,0 +1,1 @@
+"""torch.compiler: its names are those of flambeau.compiler."""
