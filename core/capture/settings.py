@@ -13,6 +13,13 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+__all__ = [
+    "accumulated_cache_size_limit", "accumulated_recompile_limit", "allow_unspec_int_on_nn_module",
+    "assume_static_by_default", "automatic_dynamic_shapes", "cache_size_limit", "capture_dynamic_output_shape_ops",
+    "capture_scalar_outputs", "disable", "dynamic_shapes", "fail_on_recompile_limit_hit", "force_disable_caches",
+    "optimize_ddp", "patch", "recompile_limit", "suppress_errors", "verbose",
+]  # fmt: skip
+
 recompile_limit = 8  #: how many kinds of calls a function keeps recordings of
 cache_size_limit = 8  #: the older name of ``recompile_limit``
 disable = False  #: whether what is compiled from now on runs eagerly
