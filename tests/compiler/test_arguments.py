@@ -117,7 +117,9 @@ def test_backends_that_run_eagerly_say_so() -> None:
         made = fb.compile(square, backend=backend)
         times(made, 4, fb.ones(2))
         told = made.explain()
-        assert (told.eager, told.replayed, told.graph_count) == (4, 0, 0) and "backend is" in told.break_reasons[0].reason
+        assert (told.eager, told.replayed, told.graph_count) == (4, 0, 0) and "backend is" in told.break_reasons[
+            0
+        ].reason
 
 
 def test_the_default_backend() -> None:
