@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from flambeau.backends.base import MINIMUM_ELEMENTWISE, Declined, Kernel
-from flambeau.core import config, registry
+from flambeau.core import config, events, registry
 from flambeau.core import dtype as dt
 from flambeau.core.device import device
 from flambeau.core.dtype import DType, Number
@@ -184,7 +184,7 @@ def _invoke(op: Op, kernel: Kernel, args: list[Operand], params: dict[str, Any],
         if key.level is not None:
             raw = key.level.below(kernel, arrays, params)
         elif state.watchers:
-            raw = _watched(op, kernel, arrays, params, key, state)
+            raw = watched(op, kernel, arrays, params, key, state)
         else:
             raw = kernel(*arrays, **params)
     except Declined:
@@ -215,16 +215,27 @@ def kernel_arguments(op: Op, args: Sequence[Operand], key: Key) -> list[Any]:
     return arrays
 
 
-def _watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
-    """Let the watchers stand in for the kernel, the innermost first, watching off inside."""
+def watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key, state: State) -> Any:
+    """Let the watchers stand in for the kernel, the innermost first, watching off inside.
+
+    One that is a recorder hears of no other events while it is asked, since what a kernel does is part of the kernel.
+    """
     try:
         put(state.replace(watchers=()))
         for watcher in state.watchers:
-            inner = kernel
-            kernel = lambda *a, _w=watcher, _k=inner, **p: _w(op, key, a, p, _k)  # noqa: E731
+            inner, told = kernel, partial(events.untold, watcher) if watcher is state.recorder else watcher
+            kernel = lambda *a, _w=told, _k=inner, **p: _w(op, key, a, p, _k)  # noqa: E731
         return kernel(*arrays, **params)
     finally:
         put(state)
+
+
+def kernel_call(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], key: Key) -> Any:
+    """A kernel called on arrays, which the watchers see."""
+    state = get()
+    if state is None or not state.watchers:
+        return kernel(*arrays, **params)
+    return watched(op, kernel, arrays, params, key, state)
 
 
 def _array_of(op: Op, value: Operand, argument: Argument, key: Key) -> Any:
@@ -236,7 +247,7 @@ def _array_of(op: Op, value: Operand, argument: Argument, key: Key) -> Any:
         return [v._array for v in value]
     if argument.type == "Scalar":
         return value
-    return key.constant(value)
+    return events.constant(key, value)
 
 
 def check_number(op: Op, argument: Argument, value: Number, dtype: DType) -> None:

@@ -9,12 +9,13 @@ function here, and nothing in ``core`` goes past them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from flambeau.backends.base import Array, HostArray
-from flambeau.core.state import get
+from flambeau.core.state import get, put
 
 T = TypeVar("T")
+Number: TypeAlias = bool | int | float | complex
 
 
 class Recorder(Protocol):
@@ -23,7 +24,9 @@ class Recorder(Protocol):
     def host(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any: ...  # Any: numbers, or None
     def write(self, key: Any, target: Array, source: Array) -> None: ...  # Any: a Key, whose class stands above
     def read(self, key: Any, array: Array, read: Callable[[Array], HostArray]) -> HostArray: ...
+    def item(self, key: Any, array: Array, read: Callable[[Array], Number]) -> Number: ...
     def make(self, key: Any, make: Callable[[], Array]) -> Array: ...
+    def constant(self, key: Any, value: Number, make: Callable[[Number], Array]) -> Array: ...
     def refuse(self, why: str) -> None: ...
 
 
@@ -66,10 +69,41 @@ def read(key: Any, array: Array, how: Callable[[Array], HostArray]) -> HostArray
     return how(array) if found is None else found.read(key, array, how)
 
 
+def item(key: Any, array: Array, how: Callable[[Array], Number]) -> Number:
+    """The one number of an array, by ``how``; while something records, one whose arithmetic is recorded too."""
+    found = recorder()
+    return how(array) if found is None else found.item(key, array, how)
+
+
 def make(key: Any, how: Callable[[], Array]) -> Array:
-    """An array that no kernel makes, by ``how``, which makes an equal one in memory of its own whenever it is called."""
+    """An array that no kernel makes, by ``how``, which makes an equal one in its own memory whenever it is called."""
     found = recorder()
     return how() if found is None else found.make(key, how)
+
+
+def constant(key: Any, value: Number) -> Array:
+    """The array that kernels of ``key`` get for a number, which nobody writes to; inside levels the number itself."""
+    found = None if key.level is not None else recorder()
+    made: Array = key.constant(value) if found is None else found.constant(key, value, key.constant)
+    return made
+
+
+def is_told(value: object) -> bool:
+    """Whether a number is a recorder's: after a look at its value the recording would hold for that one alone."""
+    return type(value) is not value.__class__
+
+
+def untold(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # Any: what ``fn`` takes
+    """Call ``fn``, of which the recorder hears nothing."""
+    state = get()
+    if state is None or state.recorder is None:
+        return fn(*args, **kwargs)
+    try:
+        watchers = tuple([w for w in state.watchers if w is not state.recorder])
+        put(state.replace(recorder=None, watchers=watchers))
+        return fn(*args, **kwargs)
+    finally:
+        put(state)
 
 
 def refuse(why: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.core import dtype as dt
-from flambeau.core import registry
+from flambeau.core import events, registry
 from flambeau.core.arguments import bounded
 from flambeau.core.box import box_of
 from flambeau.core.device import DeviceLike, located
@@ -84,13 +84,14 @@ def to_dlpack(
         raise BufferError(f"__dlpack__: cannot export to the DLPack device {dl_device}; host memory is {HOST}")
     if own is not None and dl_device != HOST:
         box_of(self)  # other names for this memory exist from now on
+        events.refuse("__dlpack__ hands a tensor to another library, and what is done with it there is not seen")
         return backend.to_dlpack(self._array, stream=stream, max_version=max_version, copy=copy)
     if stream is not None:
         raise BufferError(
             f"__dlpack__: device {str(self.device)!r} has no streams, so stream must be None, got {stream!r}"
         )
     if self._key.backend.has("shares_host"):
-        host = self._host()
+        host = self._shared("__dlpack__")
         box_of(self)  # other names for this memory exist from now on
     elif copy or (copy is None and dl_device == HOST):
         host, copy = self._host(), None
@@ -224,7 +225,8 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
             "from_numpy: the array has a foreign byte order; use array.astype(array.dtype.newbyteorder('='))"
         )
     key = key_for(host_device(), dt.from_numpy(array.dtype))
-    t = tensor_of(array if array.flags.writeable else array.copy(), key)
+    kept = array  # of read-only memory a copy
+    t = tensor_of(array if array.flags.writeable else events.make(key, lambda: kept.copy()), key)
     box_of(t)
     return t
 

@@ -13,12 +13,14 @@ from flambeau.core import keys
 from flambeau.core.blame import constructor, explain_functions
 from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import from_host
+from flambeau.core.dispatch import call, from_host
 from flambeau.core.dtype import DType, DTypeLike, Number
 from flambeau.core.errors import NumberError
+from flambeau.core.events import is_told
 from flambeau.core.exchange import from_dlpack, from_numpy
 from flambeau.core.memory_format import Layout, strided
 from flambeau.core.public import public
+from flambeau.core.record import OPS
 from flambeau.core.tensor import Tensor, in_class
 
 Host: TypeAlias = np.ndarray[Any, Any]
@@ -66,6 +68,9 @@ def check_fits(name: str, value: Number, dtype: DType) -> None:
 
 def number(name: str, value: Number, dtype: DType, device: Device, overflow: bool = False) -> Tensor:
     """A 0-d tensor of a number that must fit in ``dtype``, unless it may ``overflow``."""
+    if is_told(value):  # which the op keeps as it is, where an array of the host would have the value of now
+        made: Tensor = call(OPS["full"], (), {"shape": (), "value": value, "dtype": dtype, "device": device})
+        return made
     check_fits(name, value, dt.float64 if overflow and not isinstance(value, complex) else dtype)
     return from_host(dt.host_scalar(value, dtype), dtype, device)
 

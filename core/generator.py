@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from operator import index
 
 from flambeau.core.blame import explain_functions, explain_methods, plain
 from flambeau.core.device import device as Device
 from flambeau.core.device import located
 from flambeau.core.dtype import uint8
+from flambeau.core.events import host, refuse
 from flambeau.core.from_data import tensor
 from flambeau.core.random import Philox
 from flambeau.core.tensor import Tensor
@@ -32,34 +34,57 @@ class Generator(Philox):
         super().__init__()
         self.device = located(device)
 
+    def draw(self, count: int) -> tuple[int, int]:
+        """The seed and the offset for ``count`` words, read together."""
+        return host(super().draw, count if isinstance(count, int) else index(count))  # it may be a tensor
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """(seed, offset), as plain ints; may be assigned."""
+        return host(self._place)
+
+    @state.setter
+    def state(self, value: tuple[int, int]) -> None:
+        host(self._go_to, *value)
+
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of ``seed``, an int in [-2**63, 2**64) (a negative one counts modulo 2**64)."""
-        self.state = (_checked_seed(seed), 0)
+        host(self._start, seed)
         return self
+
+    def _start(self, seed: int) -> None:
+        self._go_to(_checked_seed(seed), 0)
 
     def seed(self) -> int:
         """Start the stream of a seed drawn from the operating system, and return that seed."""
+        return host(self._start_anywhere)
+
+    def _start_anywhere(self) -> int:
         chosen = int.from_bytes(os.urandom(8), "little")
-        self.manual_seed(chosen)
+        self._start(chosen)
         return chosen
 
     def initial_seed(self) -> int:
         """The seed of the present stream."""
-        return self._seed
+        return self.state[0]
 
     def get_offset(self) -> int:
         """How many blocks of four words have been taken."""
-        return self._offset
+        return self.state[1]
 
     def set_offset(self, offset: int) -> None:
         """Go on at block ``offset`` (int, not negative) of the present stream."""
+        host(self._set_offset, offset)
+
+    def _set_offset(self, offset: int) -> None:
         if offset < 0:
             raise ValueError(f"Generator.set_offset: offset must not be negative, got {offset}")
-        self.state = (self._seed, offset)
+        self._go_to(self._seed, offset)
 
     def get_state(self) -> Tensor:
         """The state as a uint8 Tensor of 16 elements on the CPU: seed and offset, little end first."""
-        return tensor(list(_pack(self.state)), dtype=uint8, device="cpu")
+        refuse("get_state() makes a tensor of a generator's state; its attribute state, and fork_rng, can be recorded")
+        return tensor(list(_pack(self._place())), dtype=uint8, device="cpu")
 
     def set_state(self, new_state: Tensor) -> Generator:
         """Go on from what :meth:`get_state` returned; raises ValueError for anything else."""
@@ -88,7 +113,7 @@ class Generator(Philox):
         raise NotImplementedError("graphsafe_set_state is not supported in this Generator")
 
     def __reduce__(self) -> tuple[Callable[..., Generator], tuple[Device, tuple[int, int]]]:
-        return _restore, (self.device, self.state)
+        return _restore, (self.device, self._place())
 
     def __repr__(self) -> str:
         seed, offset = self.state

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from flambeau.backends.base import Array, Backend, HostArray, Kernel
 from flambeau.core import dtype as dt
-from flambeau.core import registry, stored
+from flambeau.core import events, registry, stored
 from flambeau.core.cache import Cache
 from flambeau.core.checks import checked
 from flambeau.core.device import DeviceLike, innermost, located
@@ -128,6 +128,12 @@ class Key:
 
     def from_host(self, host: HostArray, later: bool = False) -> Array:
         """An array with the values of a host array of this dtype; ``later`` as in :meth:`Backend.send`."""
+        if events.recorder() is None:
+            return self._sent(host, later)
+        kept = host.copy()  # what is in the program's own memory may be other values when this runs again
+        return events.make(self, lambda: self._sent(kept, later))
+
+    def _sent(self, host: HostArray, later: bool) -> Array:
         if self.stored is not self.dtype:
             host = stored.checked(host, self.dtype, self.stored, self.device)
         if later:
@@ -136,6 +142,10 @@ class Key:
 
     def to_host(self, array: Array) -> HostArray:
         """An array's values on the host, in this dtype; late errors of the device are raised here."""
+        return events.read(self, array, self.peek)
+
+    def peek(self, array: Array) -> HostArray:
+        """The same, of which no recorder hears: for what does not change the way that a program takes."""
         host = self.backend.to_host(array)
         self.backend.check(self.device.number)
         return host if self.stored is self.dtype else host.astype(self.dtype.numpy)

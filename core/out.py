@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeVar, cast
 
 from flambeau.backends.layout import has_internal_overlap
-from flambeau.core import dispatch
+from flambeau.core import dispatch, events
 from flambeau.core.box import mark_written, require_tracked
 from flambeau.core.dtype import DTypeLike, as_dtype, can_cast
 from flambeau.core.errors import DeviceError, DTypeError, GradientError, ShapeError
@@ -98,8 +98,9 @@ def _write(name: str, out: Any, result: Any) -> None:
                 f"{name}: out has shape {tuple(out.shape)}, the result {tuple(result.shape)}; "
                 "give an out of that shape, or an empty tensor, which is resized"
             )
-        out._array = out._key.backend.empty(result._array.shape, out._key.stored, out._key.device.number)
-    out._key.backend.copy_into(out._array, result._array)
+        key, shape = out._key, result._array.shape
+        out._array = events.make(key, lambda: key.backend.empty(shape, key.stored, key.device.number))
+    events.write(out._key, out._array, result._array)
     mark_written(out, name)
 
 

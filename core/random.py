@@ -170,11 +170,16 @@ class Philox:
     @property
     def state(self) -> tuple[int, int]:
         """(seed, offset), as plain ints; may be assigned."""
-        with self._lock:
-            return self._seed, self._offset
+        return self._place()
 
     @state.setter
     def state(self, value: tuple[int, int]) -> None:
-        seed, offset = value
+        self._go_to(*value)
+
+    def _place(self) -> tuple[int, int]:
+        with self._lock:
+            return self._seed, self._offset
+
+    def _go_to(self, seed: int, offset: int) -> None:
         with self._lock:
             self._seed, self._offset = seed & _MASK64, offset & _MASK64

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from flambeau.core import events
 from flambeau.core.box import box_of
 from flambeau.core.dtype import DType
 from flambeau.core.exchange import from_numpy
@@ -104,6 +105,7 @@ def share_memory_(self: Tensor) -> Tensor:
     """
     if not self._key.backend.has("shares_host") or segment_of(self) is not None:
         return self
+    events.refuse("share_memory_() moves a tensor to other memory")
     host = self._array
     memory = mapped(_new_file(host.nbytes), host.nbytes)
     shared = np.ndarray(host.shape, host.dtype, memory.data)

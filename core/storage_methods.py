@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, ClassVar, Final
 
 from flambeau.core import dtype as dt
+from flambeau.core import events
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ShapeError
@@ -100,6 +101,7 @@ def untyped_storage(self: Tensor) -> Any:  # Any: an UntypedStorage, of which th
     >>> fb.arange(3)[1:].untyped_storage().nbytes()
     24
     """
+    events.refuse("untyped_storage() gives the memory of a tensor, whose size and place may be changed there")
     flat = _whole(self, dt.uint8)
     place = flat.device, flat._key.backend.storage_id(flat._array)
     found = _known.get(place)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from flambeau.core import creation
+from flambeau.core import creation, events
 from flambeau.core import dtype as dt
 from flambeau.core.box import box_of
 from flambeau.core.device import DeviceLike, located
@@ -319,6 +319,7 @@ def _rebuilt(data: bytes, where: str) -> UntypedStorage:
 
 def _carry(t: Tensor, flat: Tensor) -> None:
     """Put a tensor to the memory that its storage has now, where that is large enough for it."""
+    events.refuse("resize_() of a storage moves the tensors that are in it")
     key, lay = real_key(t._key), t.layout_
     last = lay.offset + sum((n - 1) * s for n, s in zip(lay.shape, lay.strides, strict=True))
     if math.prod(lay.shape) and (last + 1) * key.stored.itemsize > flat.nbytes:

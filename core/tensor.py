@@ -17,7 +17,7 @@ import numpy as np
 from flambeau.backends.base import Layout as StorageLayout
 from flambeau.backends.layout import is_contiguous
 from flambeau.core import dtype as dt
-from flambeau.core import keys
+from flambeau.core import events, keys
 from flambeau.core.arguments import normal_axis
 from flambeau.core.box import Box, box_of, require_tracked
 from flambeau.core.device import device
@@ -41,7 +41,7 @@ from flambeau.core.memory_format import (
 from flambeau.core.naming import shown
 from flambeau.core.public import public
 from flambeau.core.size import Size, size_of
-from flambeau.core.state import current
+from flambeau.core.state import current, get
 from flambeau.core.tensor_methods import TensorMethods
 
 
@@ -295,6 +295,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
 
     def data_ptr(self) -> int:
         """The address of the first element; of memory that is not the host's, a number equal for aliases alone."""
+        events.refuse("data_ptr() gives an address, and what is done with it is not seen")
         if self._key.level is None and self._key.backend.has("shares_host"):
             address: int = self._array.__array_interface__["data"][0]
             return address
@@ -496,13 +497,26 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     # -- to Python and numpy ---------------------------------------------------------------------
     def _host(self) -> np.ndarray[Any, Any]:
         """The values as a numpy array (shared on the CPU); late errors of the device are raised here."""
+        return self._readable().to_host(self._array)
+
+    def _readable(self) -> keys.Key:
+        """Its key, by which values are read; ConversionError inside transforms."""
         key = self._key
         if key.level is not None:
             raise ConversionError(
                 f"a tensor inside {key.level.kind} has no single value to read: it stands for a whole batch or a "
                 "tangent; compute with ops (where, masked ops) instead of .item(), bool() or numpy()"
             )
-        return key.to_host(self._array)
+        return key
+
+    def _shared(self, name: str) -> np.ndarray[Any, Any]:
+        """The memory itself, on the host."""
+        events.refuse(f"{name} shares the memory of a tensor, and what is done with it there is not seen")
+        return self._readable().peek(self._array)
+
+    def _number(self, array: Any) -> Any:  # Any: an array of the backend; a number of Python
+        value = self._key.peek(array).reshape(())
+        return float(value) if self._key.dtype in _NOT_NUMPYS else value.item()
 
     def item(self) -> Any:  # Any: which kind of number it is depends on the dtype
         """The one element as a Python number.
@@ -514,8 +528,10 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
             raise ConversionError(
                 f"a Tensor with {self.numel()} elements (shape {tuple(self.shape)}) cannot be converted to Scalar"
             )
-        value = self._host().reshape(())
-        return float(value) if self._key.dtype in _NOT_NUMPYS else value.item()
+        key, state = self._readable(), get()
+        if state is None or state.recorder is None:
+            return self._number(self._array)
+        return events.item(key, self._array, self._number)
 
     def tolist(self) -> Any:  # Any: how deep it nests depends on the shape
         """Nested lists of Python numbers.
@@ -533,7 +549,8 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
         array([1, 2])
         """
         if force:
-            return self.detach().cpu()._host()
+            on_host = self.detach().cpu()
+            return on_host._shared("numpy()") if on_host._array is self._array else on_host._host()
         if self.requires_grad:
             raise ConversionError("can't call numpy() on a Tensor that requires grad; use tensor.detach().numpy()")
         if not self._key.backend.has("shares_host"):
@@ -541,22 +558,24 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
                 f"can't convert a {self.device} tensor to numpy; use tensor.cpu() to copy it to host memory first"
             )
         box_of(self)
-        return self._host()
+        return self._shared("numpy()")
 
     def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        host = self.numpy()
-        if dtype is not None and host.dtype != dtype:
-            if copy is False:
-                raise ValueError(f"__array__: copy=False, but {self.dtype} elements become {dtype} only in a copy")
-            return host.astype(dtype)
-        return host.copy() if copy else host
+        converts = dtype is not None and self._key.dtype.numpy != dtype
+        if converts and copy is False:
+            raise ValueError(f"__array__: copy=False, but {self.dtype} elements become {dtype} only in a copy")
+        if (converts or copy) and events.recorder() is not None and not self.requires_grad:
+            host = self._host()  # only read
+        else:
+            host = self.numpy()
+        return host.astype(dtype) if converts else host.copy() if copy else host
 
     def __bool__(self) -> bool:
         if self.numel() != 1:
             raise ConversionError(
                 f"Boolean value of Tensor with {self.numel()} values is ambiguous; use any() or all()"
             )
-        return bool(self._host().reshape(()).item() if self._key.dtype not in _NOT_NUMPYS else self.item())
+        return bool(self.item())
 
     def __int__(self) -> int:
         return int(self.item())

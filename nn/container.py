@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, NoReturn, Self, SupportsIndex, TypeVar
 
 from flambeau.core.arguments import bounded
+from flambeau.core.capture import structure
 from flambeau.core.naming import typename
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
@@ -76,10 +77,11 @@ class _Numbered(Module):
     def __delitem__(self, i: SupportsIndex | slice) -> None:
         names = list(self._modules)
         for name in names[i] if isinstance(i, slice) else [names[self._position(i)]]:
-            del self._modules[name]
+            structure.remove(self._modules, name)
         self._renumber(list(self._modules.values()))
 
     def _renumber(self, modules: list[Any]) -> None:
+        structure.moved()
         self._modules.clear()
         self._modules.update((str(i), m) for i, m in enumerate(modules))
 
@@ -217,7 +219,7 @@ class ModuleDict(Module):
         self.add_module(key, module)
 
     def __delitem__(self, key: str) -> None:
-        del self._modules[key]
+        structure.remove(self._modules, key)
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -230,6 +232,7 @@ class ModuleDict(Module):
 
     def clear(self) -> None:
         """Remove every module."""
+        structure.moved()
         self._modules.clear()
 
     def pop(self, key: str) -> Module:

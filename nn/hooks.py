@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from flambeau.core.autograd.function import Function
 from flambeau.core.blame import explained, meaning
-from flambeau.core.graph import Handle, check_hook
+from flambeau.core.capture import structure
+from flambeau.core.graph import Handle, RemovableHandle, check_hook
 from flambeau.core.state import current, is_grad_enabled
 from flambeau.core.tape.modes import module_path
 from flambeau.core.tensor import Tensor
@@ -17,16 +18,28 @@ from flambeau.core.tree import flatten, unflatten
 
 Hooks = dict[int, Callable[..., Any]]
 #: Hooks on every module: (kind, hook).
-EVERYWHERE: dict[int, Any] = {}
+EVERYWHERE = structure.everywhere
 
 
 #: What is asked before something is registered on any module, by the kind of it: ``hook(module, name, value)``.
 ON_REGISTRATION: dict[str, dict[int, Any]] = {"parameter": {}, "buffer": {}, "module": {}}
 
 
+class ModuleHandle(RemovableHandle):
+    """Removes a hook of modules, which is a change of their structure."""
+
+    __slots__ = ()
+
+    def remove(self) -> None:
+        """Take the hook out; a second call does nothing."""
+        structure.moved()
+        super().remove()
+
+
 def add(hooks: Hooks, hook: Callable[..., Any], prepend: bool = False, *marks: dict[int, bool]) -> Handle:
     """Enter a hook, in front of the others if asked, and its number in each of ``marks``; the handle removes it."""
-    handle = Handle.into(hooks, hook)
+    structure.moved()
+    handle = ModuleHandle.into(hooks, hook)
     key = next(reversed(hooks))
     if prepend:
         others = {k: v for k, v in hooks.items() if k != key}
@@ -71,7 +84,8 @@ def _register(kind: str, hook: Callable[..., Any]) -> Handle:
             "Cannot use both regular backward hooks and full backward hooks as a global Module hook; register those of "
             "one kind"
         )
-    handle = Handle.into(EVERYWHERE, hook)
+    structure.moved()
+    handle = ModuleHandle.into(EVERYWHERE, hook)
     EVERYWHERE[next(reversed(EVERYWHERE))] = (kind, hook)
     return handle
 

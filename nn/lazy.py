@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from flambeau.core.capture import structure
 from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import DType, int64
 from flambeau.core.from_data import tensor
@@ -70,7 +71,7 @@ class LazyModuleMixin(Module):
         if self.has_uninitialized_params():
             raise RuntimeError(f"{type(self).__name__}.initialize_parameters left a parameter without a shape")
         for key in [k for k, hook in self._forward_pre_hooks.items() if hook is _infer]:
-            del self._forward_pre_hooks[key]
+            structure.remove(self._forward_pre_hooks, key)
         if self.cls_to_become is not None:
             self.__class__ = self.cls_to_become  # type: ignore[assignment]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, Self, TypeVar
 
+from flambeau.core.capture import structure
 from flambeau.core.registry import hint_of_device
 from flambeau.core.state import get
 from flambeau.core.tensor import Tensor
@@ -77,6 +78,7 @@ class Module(saving.Saved, Moved):
 
     T_destination = T_destination
 
+    _is_module: ClassVar[bool] = True  # for those who must not import this module
     training: bool
     call_super_init: bool = False  # whether __init__ goes on to the next class, with its arguments
     dump_patches: bool = False
@@ -142,7 +144,8 @@ class Module(saving.Saved, Moved):
                 self.register_parameter(name, value)
             elif isinstance(value, Module):
                 self._forget(name, "_modules")
-                d["_modules"][name] = asked("module", self, name, value) if ON_REGISTRATION["module"] else value
+                child = asked("module", self, name, value) if ON_REGISTRATION["module"] else value
+                structure.put(d["_modules"], name, child)
             elif isinstance(value, Buffer):
                 self._forget(name, "_buffers")
                 self.register_buffer(name, value, value.persistent)
@@ -152,20 +155,24 @@ class Module(saving.Saved, Moved):
                         f"cannot assign {type(value).__name__} as parameter {name!r} of {type(self).__name__} "
                         "(flambeau.nn.Parameter or None expected)"
                     )
-                d["_parameters"][name] = None
+                structure.put(d["_parameters"], name, None)
             elif "_modules" in d and name in d["_modules"]:
                 if value is not None:
                     raise TypeError(
                         f"cannot assign {type(value).__name__} as child module {name!r} (Module or None expected)"
                     )
-                d["_modules"][name] = None
+                structure.put(d["_modules"], name, None)
             elif "_buffers" in d and name in d["_buffers"]:
                 if value is not None and not isinstance(value, Tensor):
                     raise TypeError(
                         f"cannot assign {type(value).__name__} as buffer {name!r} (Tensor or None expected)"
                     )
-                d["_buffers"][name] = asked("buffer", self, name, value) if ON_REGISTRATION["buffer"] else value
+                buffer = asked("buffer", self, name, value) if ON_REGISTRATION["buffer"] else value
+                structure.put(d["_buffers"], name, buffer)
             else:
+                old = d.get(name, d)
+                if old is not value and not structure.same(old, value):
+                    structure.moved_attribute(name)
                 object.__setattr__(self, name, value)
 
     def _forget(self, name: str, but: str) -> None:
@@ -183,9 +190,10 @@ class Module(saving.Saved, Moved):
     def __delattr__(self, name: str) -> None:
         for registry in _REGISTRIES:
             if name in self.__dict__[registry]:
-                del self.__dict__[registry][name]
+                structure.remove(self.__dict__[registry], name)
                 self._non_persistent_buffers_set.discard(name)
                 return
+        structure.moved_attribute(name)
         object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
@@ -193,6 +201,7 @@ class Module(saving.Saved, Moved):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._make()
+        structure.moved()
         self.__dict__.update(state)
 
     def _may_register(self, kind: str, name: str, registry: str) -> None:
@@ -218,14 +227,16 @@ class Module(saving.Saved, Moved):
             )
         if param is not None and not param.is_leaf:
             raise ValueError(f"cannot register parameter {name!r}: it is computed from other tensors; make it a leaf")
-        self._parameters[name] = asked("parameter", self, name, param) if ON_REGISTRATION["parameter"] else param
+        made = asked("parameter", self, name, param) if ON_REGISTRATION["parameter"] else param
+        structure.put(self._parameters, name, made)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that moves with the module, and is saved with it if ``persistent``, but is not trained."""
         self._may_register("buffer", name, "_buffers")
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot assign {type(tensor).__name__} as buffer {name!r} (Tensor or None expected)")
-        self._buffers[name] = asked("buffer", self, name, tensor) if ON_REGISTRATION["buffer"] else tensor
+        made = asked("buffer", self, name, tensor) if ON_REGISTRATION["buffer"] else tensor
+        structure.put(self._buffers, name, made)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -233,7 +244,8 @@ class Module(saving.Saved, Moved):
         self._may_register("module", name, "_modules")
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__}: {_no_module(module)}")
-        self._modules[name] = asked("module", self, name, module) if ON_REGISTRATION["module"] else module
+        made = asked("module", self, name, module) if ON_REGISTRATION["module"] else module
+        structure.put(self._modules, name, made)
 
     register_module = add_module
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 from flambeau.core import dtype as dt
+from flambeau.core.capture import structure
 from flambeau.core.creation import empty_like
 from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
@@ -56,12 +57,12 @@ class Moved:
         with no_grad():  # a lazy parameter is an empty tensor to this
             for name, p in self._parameters.items():
                 if p is not None:
-                    self._parameters[name] = _converted(p, fn)
+                    structure.put(self._parameters, name, _converted(p, fn))
             for name, b in self._buffers.items():
                 if is_lazy(b):
                     b.data = fn(b.detach())
                 elif b is not None:
-                    self._buffers[name] = fn(b)
+                    structure.put(self._buffers, name, fn(b))
         return self
 
     def to(

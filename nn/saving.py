@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from flambeau.core.capture import structure
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.hooks import Hooked
@@ -213,7 +214,7 @@ def _taken_over(module: Saved, name: str, key: str, own: Tensor, value: Any, ass
         taken = value if isinstance(value, Parameter) else Parameter(value, own.requires_grad)
         setattr(module, name, taken.requires_grad_(own.requires_grad))
     else:
-        module._buffers[name] = value
+        structure.put(module._buffers, name, value)
     return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from flambeau.core.dtype import COMPLEX
 from flambeau.core.ops.nn import step
 from flambeau.core.ops.storage import view_as_real_p
 from flambeau.core.tensor import Tensor
+from flambeau.optim.numbers import advanced
 from flambeau.optim.optimizer import Group, Optimizer, State, runner
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, number, options
 
@@ -43,29 +43,27 @@ class Adam(Optimizer):
         beta1, beta2 = (number(b) for b in group["betas"])
         lr, eps, decay, amsgrad = number(group["lr"]), group["eps"], group["weight_decay"], group["amsgrad"]
         for params, grads in step.by_key(group["params"], self._refuse_sparse):
-            for t, rows in self._by_step(params, grads, amsgrad).items():
-                lists = [list(column) for column in zip(*rows, strict=True)] + ([] if amsgrad else [[]])
+            rows = [self._row(p, g, amsgrad) for p, g in zip(params, grads, strict=True)]
+            for numbers, places in advanced(self, params, group):
+                columns = zip(*[rows[i] for i in places], strict=True)
+                lists = [*map(list, columns), *([] if amsgrad else [[]])]
                 flags = dict(decoupled=group["decoupled_weight_decay"], maximize=group["maximize"])
-                runner(group)(step.adam_step_p, lists, lr, beta1, beta2, eps, decay, t, **flags)
+                runner(group)(step.adam_step_p, lists, lr, beta1, beta2, eps, decay, numbers["step"], **flags)
 
     def _expected(self, p: Tensor, values: Mapping[Any, Any], group: Group) -> State:
         return _initial(p, group["amsgrad"])
 
-    def _by_step(self, params: list[Tensor], grads: list[Tensor], amsgrad: bool) -> dict[float, list[list[Tensor]]]:
-        """Rows of parameter, gradient and moments, by the number of this step."""
-        rows: defaultdict[float, list[list[Tensor]]] = defaultdict(list)
-        for p, g in zip(params, grads, strict=True):
-            state = self.state[p]
-            if not state:
-                state |= _initial(p, amsgrad)
-            t = state["step"] = state["step"] + 1
-            row = [p, g, state["exp_avg"], state["exp_avg_sq"]]
-            if amsgrad:
-                row.append(state["max_exp_avg_sq"])
-            if p.dtype.category == COMPLEX:  # its parts are parameters by themselves
-                row = [view_as_real_p(v) for v in row]
-            rows[t].append(row)
-        return rows
+    def _row(self, p: Tensor, g: Tensor, amsgrad: bool) -> list[Tensor]:
+        """A parameter, its gradient and its moments."""
+        state = self.state[p]
+        if not state:
+            state |= _initial(p, amsgrad)
+        row = [p, g, state["exp_avg"], state["exp_avg_sq"]]
+        if amsgrad:
+            row.append(state["max_exp_avg_sq"])
+        if p.dtype.category == COMPLEX:  # its parts are parameters by themselves
+            row = [view_as_real_p(v) for v in row]
+        return row
 
 
 def _check_tensor_options(lr: Any, betas: Any, foreach: bool, capturable: bool) -> None:

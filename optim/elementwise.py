@@ -8,10 +8,12 @@ from typing import Any, ClassVar, TypeAlias
 
 from flambeau.core.creation import full_like, zeros_like
 from flambeau.core.dtype import COMPLEX
+from flambeau.core.events import host
 from flambeau.core.ops.elementwise import where
 from flambeau.core.ops.nn.step import kept, update, updates
 from flambeau.core.ops.storage import view_as_complex_p, view_as_real_p
 from flambeau.core.tensor import Tensor
+from flambeau.optim.numbers import advanced, is_on, live
 from flambeau.optim.optimizer import Group, Optimizer, State
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, Share, number, options
 from flambeau.optim.sparse import by_rows, is_sparse, rows_of
@@ -36,47 +38,58 @@ class ElementwiseOptimizer(Optimizer):
     def update(self, group: Group) -> None:
         """One step of a group; the parts of a complex parameter are parameters by themselves."""
         rows = self._rows(group)
-        if self._traceable and type(self).one.__module__ == __name__ and not group.get("differentiable"):
-            rows = self._at_once(rows, group)
-        for p, g, state in rows:
-            d = self._directed(p, g, group)
-            if p.dtype.category == COMPLEX:
-                parts = {k: view_as_real_p(v) if _is_complex(v) else v for k, v in state.items()}
-                self.one(view_as_real_p(p), view_as_real_p(d), parts, group)
-                state |= {k: v for k, v in parts.items() if not isinstance(v, Tensor)}
-            else:
-                self.one(p, d, state, group)
+        traceable = self._traceable and type(self).one.__module__ == __name__ and not group.get("differentiable")
+        for counted, places in advanced(self, [p for p, _, _ in rows], group):
+            numbers, some = self.common(counted, group), [rows[i] for i in places]
+            for p, g, state in self._at_once(some, numbers, group) if traceable else some:
+                self._alone(p, self._directed(p, g, group), state, numbers, group)
+
+    def _alone(self, p: Tensor, d: Tensor, state: State, numbers: State, group: Group) -> None:
+        """The rule for one parameter; the numbers in its state have gone further by themselves."""
+        own = state | numbers
+        if p.dtype.category == COMPLEX:
+            own = {k: view_as_real_p(v) if _is_complex(v) else v for k, v in own.items()}
+            self.one(view_as_real_p(p), view_as_real_p(d), own, group)
+            state |= {k: v for k, v in own.items() if k not in numbers and not isinstance(v, Tensor)}
+            return
+        self.one(p, d, own, group)
+        state |= {k: v for k, v in own.items() if k not in numbers}
+        for gone in [k for k in state if k not in own]:
+            del state[gone]
 
     def _rows(self, group: Group) -> list[Row]:
-        """Each parameter that has a gradient, that, and its state, in which the step is counted."""
+        """Each parameter that has a gradient, that, and its state."""
         pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
         for p, g in pairs:
             if is_sparse(g) and not self._takes_sparse:
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
             if p.dtype.category == COMPLEX and not self._takes_complex:
                 raise RuntimeError(f"{type(self).__name__} does not support complex parameters")
-        return [(p, g, self._counted(p, group)) for p, g in pairs]
+        return [(p, g, self._begun(p, live(group))) for p, g in pairs]
 
-    def _counted(self, p: Tensor, group: Group) -> State:
+    def _begun(self, p: Tensor, group: Group) -> State:
         state = self.state[p]
         if not state:
-            state["step"] = 0.0
+            if "step" in self.numbers:
+                state["step"] = 0.0
             state |= self._initial(p, group)
-        state["step"] = state.get("step", 0.0) + 1
         return state
+
+    def common(self, numbers: State, group: Group) -> State:
+        """The numbers that :meth:`one` finds in the state, for parameters that :meth:`advance` gave the same ones."""
+        return numbers
 
     def _directed(self, p: Any, g: Any, group: Group) -> Any:
         """The gradient to go down, with that of the penalty on the size of ``p``, or ``p`` made smaller."""
-        decay = group.get("weight_decay", 0)
         g = -g if group.get("maximize") else g
-        if decay and group.get("decoupled_weight_decay", False):
-            p.mul_(1 - number(group["lr"]) * decay)
-        elif decay:
-            g = g + p * decay
+        if is_on(group, "weight_decay") and group.get("decoupled_weight_decay", False):
+            p.mul_(1 - number(group["lr"]) * group["weight_decay"])
+        elif is_on(group, "weight_decay"):
+            g = g + p * group["weight_decay"]
         return g
 
-    def _at_once(self, rows: list[Row], group: Group) -> list[Row]:
-        """Change all parameters whose state has the same numbers in one call; the rows that are left."""
+    def _at_once(self, rows: list[Row], numbers: State, group: Group) -> list[Row]:
+        """Change all parameters of a dispatch key in one call; the rows that are left."""
         alike: dict[Any, list[Row]] = {}
         left = []
         for row in rows:
@@ -86,24 +99,19 @@ class ElementwiseOptimizer(Optimizer):
             else:
                 alike.setdefault(kind, []).append(row)
         for some in alike.values():
-            if not self._traced(some, group):
+            if not self._traced(some, numbers, group):
                 left += some
         return left
 
-    def _traced(self, rows: list[Row], group: Group) -> bool:
+    def _traced(self, rows: list[Row], numbers: State, group: Group) -> bool:
         """The step of parameters whose state has the same numbers; False, and nothing done, where nothing serves."""
         trace, (_, _, model) = Trace(), rows[0]
         p, g = trace.column(), trace.column()
-        state: State = {k: trace.column() if isinstance(v, Tensor) else v for k, v in model.items()}
+        state: State = {k: trace.column() if isinstance(v, Tensor) else v for k, v in model.items()} | numbers
         self.one(p, self._directed(p, g, group), state, group)  # type: ignore[arg-type]  # symbols do as tensors do
         names = [k for k, v in model.items() if isinstance(v, Tensor)]
         lists = [[p for p, _, _ in rows], [g for _, g, _ in rows], *([s[k] for _, _, s in rows] for k in names)]
-        if not update(trace.rule, lists, trace.values, "add_"):
-            return False
-        numbers = {k: v for k, v in state.items() if k not in names}
-        for _, _, changed in rows:
-            changed |= numbers
-        return True
+        return update(trace.rule, lists, trace.values, "add_")
 
     def _initial(self, p: Tensor, group: Group) -> State:
         if p.dtype.category != COMPLEX:
@@ -119,7 +127,10 @@ class ElementwiseOptimizer(Optimizer):
         return {name: zeros_like(p) for name in self.zeros}
 
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
-        """Change ``p`` by the gradient ``g``, in place; ``state["step"]`` counts this step."""
+        """Change ``p`` by the gradient ``g``, in place; ``state["step"]`` counts this step.
+
+        The numbers in ``numbers`` are :meth:`advance`'s to change: here they are read alone.
+        """
         raise NotImplementedError
 
 
@@ -127,8 +138,7 @@ def _kind(p: Tensor, g: Tensor, state: State) -> tuple[Any, ...] | None:
     """What parameters that change in one call have in common; None for one that does not."""
     if is_sparse(g) or not updates(p):
         return None
-    numbers = [(k, v) for k, v in state.items() if not isinstance(v, Tensor)]
-    return (p._key, len(state), *numbers) if all(v.__class__ in (float, int) for _, v in numbers) else None
+    return (p._key, len(state)) if all(isinstance(v, (Tensor, float, int)) for v in state.values()) else None
 
 
 def _is_complex(value: Any) -> bool:
@@ -154,6 +164,7 @@ class NAdam(ElementwiseOptimizer):
 
     _traceable = True
     zeros = ("exp_avg", "exp_avg_sq")
+    numbers = ("step", "mu_product")
 
     def __init__(
         self, params: Params, lr: Rate = 2e-3, betas: Betas = (0.9, 0.999), eps: AtLeast0 = 1e-8,
@@ -165,10 +176,22 @@ class NAdam(ElementwiseOptimizer):
     def initial(self, p: Tensor, group: Group) -> State:
         return {"mu_product": 1.0, **super().initial(p, group)}
 
+    def advance(self, state: State, group: Group) -> tuple[float, ...]:
+        (count,) = super().advance(state, group)
+        now = state["mu_product"] = state["mu_product"] * self._momentum(count, group)
+        return count, now
+
+    def _momentum(self, count: float, group: Group) -> float:
+        share: float = group["betas"][0] * (1 - 0.5 * 0.96 ** (count * group["momentum_decay"]))
+        return share
+
+    def common(self, numbers: State, group: Group) -> State:
+        now, following = (self._momentum(n, group) for n in (numbers["step"], numbers["step"] + 1))
+        return numbers | {"now": now, "following": following}
+
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
-        lr, (beta1, beta2), t = number(group["lr"]), group["betas"], state["step"]
-        now, following = (beta1 * (1 - 0.5 * 0.96 ** (n * group["momentum_decay"])) for n in (t, t + 1))
-        product = state["mu_product"] = state["mu_product"] * now
+        lr, beta2, t = number(group["lr"]), group["betas"][1], state["step"]
+        now, following, product = state["now"], state["following"], state["mu_product"]
         first, second = _moments(state, g, group["betas"])
         size = (second / (1 - beta2**t)).sqrt() + group["eps"]
         p.add_(g / size, alpha=-lr * (1 - now) / (1 - product))
@@ -195,16 +218,26 @@ class RAdam(ElementwiseOptimizer):
     ):  # fmt: skip
         super().__init__(params, options(locals()))
 
+    def common(self, numbers: State, group: Group) -> State:
+        factor = host(_rectified, numbers["step"], group["betas"][1])
+        return numbers | {"factor": factor if factor > 0 else None}
+
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
-        lr, (beta1, beta2), t = number(group["lr"]), group["betas"], state["step"]
         first, second = _moments(state, g, group["betas"])
-        step = first / (1 - beta1**t)
-        most = 2 / (1 - beta2) - 1
-        known = most - 2 * t * beta2**t / (1 - beta2**t)
-        if known > 5:
-            rect = math.sqrt((known - 4) * (known - 2) * most / ((most - 4) * (most - 2) * known))
-            step = step * (rect * math.sqrt(1 - beta2**t)) / (second.sqrt() + group["eps"])
-        p.add_(step, alpha=-lr)
+        step = first / (1 - group["betas"][0] ** state["step"])
+        if state["factor"] is not None:
+            step = step * state["factor"] / (second.sqrt() + group["eps"])
+        p.add_(step, alpha=-number(group["lr"]))
+
+
+def _rectified(t: float, beta2: float) -> float:
+    """The factor of RAdam's steps at step ``t``; 0 while the variance is not known well enough."""
+    most = 2 / (1 - beta2) - 1
+    known = most - 2 * t * beta2**t / (1 - beta2**t)
+    if known <= 5:
+        return 0.0
+    rect = math.sqrt((known - 4) * (known - 2) * most / ((most - 4) * (most - 2) * known))
+    return rect * math.sqrt(1 - beta2**t)
 
 
 class Adamax(ElementwiseOptimizer):
@@ -267,7 +300,7 @@ class RMSprop(ElementwiseOptimizer):
             mean = state["grad_avg"].lerp_(g, 1 - alpha)
             square = square - mean * mean
         step = g / (square.sqrt() + group["eps"])
-        if group["momentum"] > 0:
+        if is_on(group, "momentum"):
             step = state["momentum_buffer"].mul_(group["momentum"]).add_(step)
         p.add_(step, alpha=-number(group["lr"]))
 
@@ -384,6 +417,7 @@ class ASGD(ElementwiseOptimizer):
     """
 
     _traceable = True
+    numbers = ("step", "eta", "mu")
 
     def __init__(
         self, params: Params, lr: Rate = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6,
@@ -395,9 +429,13 @@ class ASGD(ElementwiseOptimizer):
     def initial(self, p: Tensor, group: Group) -> State:
         return {"eta": number(group["lr"]), "mu": 1.0, "ax": zeros_like(p)}
 
+    def advance(self, state: State, group: Group) -> tuple[float, ...]:
+        (count,), eta, mu = super().advance(state, group), state["eta"], state["mu"]
+        lr = number(group["lr"])
+        state["eta"] = lr / (1 + group["lambd"] * lr * count) ** group["alpha"]  # of the next step
+        state["mu"] = 1 / max(1, count - group["t0"])
+        return count, eta, mu
+
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
-        lr, t = number(group["lr"]), state["step"]
         p.mul_(1 - group["lambd"] * state["eta"]).add_(g, alpha=-state["eta"])
         state["ax"].add_((p - state["ax"]) * state["mu"])
-        state["eta"] = lr / (1 + group["lambd"] * lr * t) ** group["alpha"]
-        state["mu"] = 1 / max(1, t - group["t0"])

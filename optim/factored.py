@@ -8,15 +8,18 @@ from typing import Any, Literal
 
 from flambeau.core import dtype as dt
 from flambeau.core.creation import zeros_like
+from flambeau.core.events import host
 from flambeau.core.ops.storage import cast_p
 from flambeau.core.tensor import Tensor
 from flambeau.optim.elementwise import ElementwiseOptimizer
+from flambeau.optim.numbers import is_on
 from flambeau.optim.optimizer import Group, State
 from flambeau.optim.options import AtLeast0, Params, Rate, number, options
 
 
 def _root_mean_square(t: Tensor) -> float:
-    return float(t.norm(2).item()) / math.sqrt(max(t.numel(), 1))
+    size: float = t.norm(2).item() / math.sqrt(max(t.numel(), 1))
+    return size
 
 
 class Adafactor(ElementwiseOptimizer):
@@ -59,8 +62,8 @@ class Adafactor(ElementwiseOptimizer):
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
         lr, t, (least, smallest) = number(group["lr"]), state["step"], group["eps"]
         least = dt.finfo(p.dtype).eps if least is None else least
-        size = max(smallest, _root_mean_square(p)) * min(lr, 1 / math.sqrt(t))
-        if group["weight_decay"]:
+        size = host(_step_size, smallest, _root_mean_square(p), lr, t)
+        if is_on(group, "weight_decay"):
             p.mul_(1 - lr * group["weight_decay"])
         share = t ** group["beta2_decay"]
         if p.ndim > 1:
@@ -70,7 +73,11 @@ class Adafactor(ElementwiseOptimizer):
         else:
             mean = state["variance"].lerp_(g * g, share)
         step = g * mean.clamp(min=least * least).rsqrt()
-        p.add_(step, alpha=-size / max(1.0, _root_mean_square(step) / group["d"]))
+        p.add_(step, alpha=-size / host(max, 1.0, _root_mean_square(step) / group["d"]))
+
+
+def _step_size(smallest: float, own: float, lr: float, t: float) -> float:
+    return max(smallest, own) * min(lr, 1 / math.sqrt(t))
 
 
 class Muon(ElementwiseOptimizer):
@@ -87,6 +94,7 @@ class Muon(ElementwiseOptimizer):
     """
 
     _takes_complex = False
+    numbers = ()  # torch counts no steps here
 
     def __init__(
         self, params: Params, lr: Rate = 1e-3, weight_decay: AtLeast0 = 0.1, momentum: AtLeast0 = 0.95,
@@ -104,6 +112,9 @@ class Muon(ElementwiseOptimizer):
     def _directed(self, p: Any, g: Any, group: Group) -> Any:
         return super()._directed(p, g, {**group, "decoupled_weight_decay": True, "weight_decay": 0})
 
+    def advance(self, state: State, group: Group) -> tuple[float, ...]:
+        return ()
+
     def initial(self, p: Tensor, group: Group) -> State:
         return {"momentum_buffer": zeros_like(p)}
 
@@ -111,7 +122,6 @@ class Muon(ElementwiseOptimizer):
         return {"momentum_buffer": p}
 
     def one(self, p: Tensor, g: Tensor, state: State, group: Group) -> None:
-        state.pop("step")  # torch counts no steps here
         momentum, lr = group["momentum"], number(group["lr"])
         mean = state["momentum_buffer"].lerp_(g, 1 - momentum)
         step = g.lerp(mean, momentum) if group["nesterov"] else mean

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, Literal, NamedTuple, SupportsFloat, TypeVar
 
 from flambeau.core.dtype import COMPLEX
+from flambeau.core.events import refuse
 from flambeau.core.ops.joining import cat
 from flambeau.core.ops.storage import view_as_real_p
 from flambeau.core.state import enable_grad, no_grad
@@ -66,6 +67,7 @@ class LBFGS(Optimizer):
         """Up to ``max_iter`` iterations; returns the first loss."""
         if closure is None:
             raise TypeError("LBFGS.step needs a closure that computes the loss and its gradients")
+        refuse("LBFGS keeps a history of its steps in lists that grow and turn round")
         with no_grad():
             return _Run(self, closure).all()
 

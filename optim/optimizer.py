@@ -13,6 +13,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.accelerator import mark_step
 from flambeau.core.blame import users_level
+from flambeau.core.events import host
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
@@ -32,15 +33,12 @@ from flambeau.optim.helpers import (
     _view_as_real,
 )  # fmt: skip
 from flambeau.optim.loading import finite, like, mapping, shown
+from flambeau.optim.numbers import Group, State, read
 from flambeau.optim.options import Params, check
 
 if TYPE_CHECKING:
     from flambeau.core.expr import Rule  # lazy for start-up
 
-#: "params" and options by name; what an option may be is up to the optimizer.
-Group = dict[str, Any]
-#: What an optimizer keeps of one parameter: tensors, numbers or lists of them, by name.
-State = dict[str, Any]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], Arguments | None]
 
@@ -103,16 +101,20 @@ def _with_hooks(step: F) -> F:
                 if replaced is not None:
                     args, kwargs = replaced
         result = step(self, *args, **kwargs)
-        own["_step_count"] = own.get("_step_count", 0) + 1
+        host(_count, own)
         if after or _global_optimizer_post_hooks:
             for hook in [*(after or {}).values(), *_global_optimizer_post_hooks.values()]:
                 hook(self, args, kwargs)
         if registry.lazy:
-            self._mark_step()
+            host(self._mark_step)
         return result
 
     hooked._is_hooked = hooked.hooked = True  # type: ignore[attr-defined]
     return cast(F, hooked)
+
+
+def _count(own: dict[str, Any]) -> None:
+    own["_step_count"] = own.get("_step_count", 0) + 1
 
 
 @cache
@@ -148,6 +150,8 @@ class Optimizer:
     OptimizerPostHook: ClassVar[Any] = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
     profile_hook_step = staticmethod(_with_hooks)
     _step_count: int = 0
+    #: The names of what :meth:`advance` gives.
+    numbers: ClassVar[tuple[str, ...]] = ("step",)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -257,8 +261,13 @@ class Optimizer:
                 loss = closure()
         with enable_grad() if self.defaults.get("differentiable") else no_grad():
             for group in self.param_groups:
-                self.update(group)
+                self.update(read(group, self.defaults))
         return loss
+
+    def advance(self, state: State, group: Group) -> tuple[float, ...]:
+        """Take the numbers in a parameter's state one step further: those that this step computes with."""
+        state["step"] = count = state.get("step", 0.0) + 1
+        return (count,)
 
     def _cuda_graph_capture_health_check(self) -> None:
         """Nothing is captured in graphs: there is nothing to look at."""

@@ -8,6 +8,7 @@ from typing import Any
 from flambeau.core.creation import zeros_like
 from flambeau.core.ops.nn import step
 from flambeau.core.tensor import Tensor
+from flambeau.optim.numbers import is_on
 from flambeau.optim.optimizer import Group, Optimizer, State, runner
 from flambeau.optim.options import AtLeast0, Params, Rate, number, options
 from flambeau.optim.sparse import by_rows, rows_of
@@ -41,7 +42,7 @@ class SGD(Optimizer):
         lr, momentum, decay = number(group["lr"]), group["momentum"], group["weight_decay"]
         nesterov, maximize, run = group["nesterov"], group["maximize"], runner(group)
         for params, grads in step.by_key(group["params"], lambda p: self._rows(p, group)):
-            if not momentum:
+            if not is_on(group, "momentum"):
                 run(step.sgd_step_p, (params, grads, []), lr, decay, 0.0, 0.0, nesterov=False, maximize=maximize)
                 continue
             first: list[tuple[Tensor, Tensor]] = []
@@ -55,7 +56,7 @@ class SGD(Optimizer):
 
     def _rows(self, p: Tensor, group: Group) -> None:
         """The step of a parameter whose gradient is sparse: in the rows that it has."""
-        if group["momentum"] or group["weight_decay"]:
+        if is_on(group, "momentum") or is_on(group, "weight_decay"):
             raise RuntimeError("SGD: sparse gradients go neither with momentum nor with weight_decay")
         where, g, axes = rows_of(p.grad)
         size = number(group["lr"])

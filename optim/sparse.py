@@ -8,7 +8,9 @@ from typing import Any
 
 from flambeau.core.creation import zeros_like
 from flambeau.core.dtype import COMPLEX
+from flambeau.core.events import host
 from flambeau.core.tensor import Tensor
+from flambeau.optim.numbers import advanced
 from flambeau.optim.optimizer import Group, Optimizer, State
 from flambeau.optim.options import AtLeast0, Betas, Params, Rate, number, options
 
@@ -57,26 +59,26 @@ class SparseAdam(Optimizer):
 
     def update(self, group: Group) -> None:
         """One step of a group."""
-        for p in group["params"]:
-            if p.grad is None:
-                continue
+        given = [p for p in group["params"] if p.grad is not None]
+        for p in given:
             if not is_sparse(p.grad):
                 raise RuntimeError("SparseAdam does not support dense gradients, please consider Adam instead")
             state = self.state[p]
             if not state:
                 state |= {"step": 0, "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
-            state["step"] += 1
-            self._one(p, state, group)
+        for numbers, places in advanced(self, given, group):
+            for i in places:
+                self._one(given[i], self.state[given[i]], numbers["step"], group)
 
-    def _one(self, p: Tensor, state: State, group: Group) -> None:
+    def _one(self, p: Tensor, state: State, t: float, group: Group) -> None:
         where, g, axes = rows_of(p.grad)
         g = -g if group["maximize"] else g
-        (beta1, beta2), t = (number(b) for b in group["betas"]), state["step"]
+        beta1, beta2 = (number(b) for b in group["betas"])
         first, second = (by_rows(state[name], axes) for name in ("exp_avg", "exp_avg_sq"))
         old_first, old_second = first.index_select(0, where), second.index_select(0, where)
         to_first, to_second = (g - old_first) * (1 - beta1), (g * g - old_second) * (1 - beta2)
         first.index_add_(0, where, to_first)
         second.index_add_(0, where, to_second)
-        size = number(group["lr"]) * math.sqrt(1 - beta2**t) / (1 - beta1**t)
+        size = number(group["lr"]) * host(math.sqrt, 1 - beta2**t) / (1 - beta1**t)
         step = (old_first + to_first) / ((old_second + to_second).sqrt() + group["eps"])
         by_rows(p, axes).index_add_(0, where, step, alpha=-size)

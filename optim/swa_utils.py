@@ -83,7 +83,7 @@ class AveragedModel(Module):
         """Take the model's present parameters into the averages, each on the device where its average is."""
         own = self._tensors(self.module)
         new = [t.to(a.device) for a, t in zip(own, self._tensors(model), strict=True)]
-        count = int(self.n_averaged.item())
+        count = self.n_averaged.item()
         with no_grad():
             if count == 0:
                 for a, n in zip(own, new, strict=True):

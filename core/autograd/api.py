@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+from flambeau.core import events
 from flambeau.core.autograd.engine import accumulate, run_backward
 from flambeau.core.blame import explain_functions
 from flambeau.core.box import INFERENCE
@@ -71,7 +72,7 @@ def _one(out: Tensor) -> Tensor:
     """The gradient of a scalar with respect to itself, in memory of its own."""
     key = out._key
     if key.level is None and out._array.shape == ():
-        return tensor_of(key.wrap(1.0), key)
+        return tensor_of(events.make(key, lambda: key.wrap(1.0)), key)
     return full_like(out, 1)
 
 

@@ -432,7 +432,8 @@ def _expand(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     if x._node is not None or key.level is not None:
         found: Tensor = OPS["expand"].function(x, shape)
         return found
-    t = dispatch.tensor_of(key.expand(x._array, shape=shape), key)
+    array = dispatch.kernel_call(OPS["expand"], key.expand, [x._array], {"shape": shape}, key)
+    t = dispatch.tensor_of(array, key)
     t._box = box_of(x)  # its memory is shared: a leaf must not take it over
     return t
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from flambeau.backends.layout import is_dense
-from flambeau.core import dispatch
+from flambeau.core import dispatch, events
 from flambeau.core.arguments import bind
 from flambeau.core.blame import explained_op, explaining_code
 from flambeau.core.box import INFERENCE, box_of, mark_written, require_tracked
@@ -187,11 +187,14 @@ def _add_scaled(op: Op, x: Any, other: Any, alpha: Any) -> bool:
         return False
     if alpha.__class__ is not float and alpha.__class__ is not int:
         return False
+    state = get()
+    if state is None or not state.plain:
+        return False
     one, factor = key.floats[1.0], _SCALED[op.name] * alpha
     if x._node is None and other.__class__ is Tensor and other._key is key and other._array.shape == x._array.shape:
-        state, box, array = get(), x._box, x._array
+        box, array = x._box, x._array
         apart = other is x or box is None or other._box is not box
-        quiet = state is not None and state.plain and (other._node is None or not state.grad)
+        quiet = other._node is None or not state.grad
         kernel = key.addcmul_
         if kernel and quiet and apart and box is not INFERENCE and _dense(array) and holds(key.dtype, alpha):
             kernel(array, other._array, one, _constant(OPS["addcmul"], 3, factor, key), array)
@@ -378,14 +381,14 @@ def _compute(op: Op, x: Tensor, others: list[Any], params: dict[str, Any], key: 
     plain = [dispatch._detached(a) for a in others]
     if level is None and key is x._key and op.family is ELEMENTWISE and op.dtype.results == ("same",):
         kernel = getattr(key, op.name)
-        if kernel is not None and not state.watchers:
+        if kernel is not None:
             arrays = [dispatch._array_of(op, a, arg, key) for a, arg in zip(plain, op.schema.operands[1:], strict=True)]
-            kernel(x._array, *arrays, **params, out=x._array)
+            dispatch.kernel_call(op, kernel, [x._array, *arrays], params | {"out": x._array}, key)
             return
     if level is None and op.name == "copy" and isinstance(plain[0], Tensor):
         if (x._key.truth or x._key.dtype in HELD) and plain[0]._key is not x._key:
             plain = [dispatch.call(OPS["cast"], (plain[0],), {"dtype": x._key.dtype})]
-        x._key.backend.copy_into(x._array, plain[0]._array)
+        events.write(x._key, x._array, plain[0]._array)
         return
     if getattr(key, op.name) is None and not op.decomposes:
         raise dispatch.missing_kernel(op, key, "or use the op that is not in place: writes never fall back to the host")
@@ -395,7 +398,7 @@ def _compute(op: Op, x: Tensor, others: list[Any], params: dict[str, Any], key: 
     if level is not None:
         level.below(level.assign, [x._array, dispatch._lift(result, level)._array], {})
     else:
-        x._key.backend.copy_into(x._array, result._array)
+        events.write(x._key, x._array, result._array)
 
 
 def _link(op: Op, x: Tensor, old: Tensor, others: list[Any], params: dict[str, Any]) -> None:

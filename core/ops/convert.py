@@ -64,7 +64,7 @@ def _check_range(x: Tensor, goal: Key) -> None:
     """DTypeError where a value is beyond what the device holds integers in; it waits for the device."""
     if _fits(x._key.stored, goal.stored) or goal.level is not None or not x.numel() or x.is_complex():
         return
-    limits, host = dt.iinfo(goal.stored), x._key.to_host(x._array).astype(np.float64)
+    limits, host = dt.iinfo(goal.stored), x._key.peek(x._array).astype(np.float64)
     beyond = host[(host >= limits.max + 1) | (host <= limits.min - 1)]
     if beyond.size:
         raise out_of_range(beyond.flat[0].item(), goal.dtype, goal.stored, goal.device)

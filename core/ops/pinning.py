@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from flambeau.backends.base import Backend
+from functools import partial
+
+from flambeau.backends.base import Backend, HostArray
 from flambeau.core.accelerator import pinning_device
 from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
-from flambeau.core.dispatch import tensor_of
+from flambeau.core.dispatch import kernel_call, tensor_of
+from flambeau.core.dtype import DType
 from flambeau.core.errors import DeviceError
 from flambeau.core.public import public
+from flambeau.core.record import OPS
 from flambeau.core.registry import resolve
 from flambeau.core.tensor import Tensor
 
@@ -35,9 +39,15 @@ def pin_memory(self: Tensor, device: DeviceLike = None) -> Tensor:
         raise DeviceError(f"pin_memory: no device here has pinned memory ({found}); `python -m flambeau doctor` tells")
     if backend.is_pinned(self._array):
         return self
-    host = backend.pinned(tuple(self._array.shape), self.dtype)
-    host[...] = self._array
-    return tensor_of(host, self._key)
+    pinned = partial(_pinned, backend, self.dtype)
+    return tensor_of(kernel_call(OPS["clone"], pinned, [self._array], {"order": "C"}, self._key), self._key)
+
+
+def _pinned(backend: Backend, dtype: DType, array: HostArray, order: str) -> HostArray:
+    """A copy in page-locked memory."""
+    host = backend.pinned(tuple(array.shape), dtype)
+    host[...] = array
+    return host
 
 
 @public(function=False)

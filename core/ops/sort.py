@@ -176,7 +176,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
         return _at_rank(input, dim, keepdim, lambda x, axis: k - 1, "kthvalue")
     values, indices = _at_rank(input, axis, True, lambda x, axis: k - 1)
     if _has_equals(input.detach(), values.detach(), axis):
-        host = (input.float() if input.dtype in dt.LOW_PRECISION else input).detach().cpu().numpy()
+        host = (input.float() if input.dtype in dt.LOW_PRECISION else input).detach().cpu()._host()
         places = np.apply_along_axis(_selected, axis, host, k - 1)
         indices = from_data.tensor(np.expand_dims(places, axis), device=input.device)
         values = take(input, indices, axis)

@@ -386,7 +386,7 @@ def fill_(self: Tensor, value: Number | Tensor) -> Tensor:
 
 def filled(x: Tensor, value: Number) -> bool:
     """Write a number that fits everywhere, where that is all there is to do; else False."""
-    key, kind = x._key, value.__class__
+    key, kind = x._key, type(value)  # a recorder's number is of neither
     if kind is float:
         known = key.exact_floats if value else key.floats  # 0 fits in every dtype
     else:

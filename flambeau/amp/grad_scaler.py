@@ -17,6 +17,7 @@ from flambeau.core.blame import users_level
 from flambeau.core.creation import full
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, float16, float32
+from flambeau.core.events import host
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.nn.utils.clip import get_total_norm, scale_gradients
@@ -180,15 +181,23 @@ class GradScaler:
         if not checks:
             raise AssertionError("No inf checks were recorded prior to update.")
         if any(f.item() for f in checks):
-            scale.mul_(self._backoff_factor)
-            self._growth_tracker = 0
-            return
-        self._growth_tracker += 1
-        if self._growth_tracker == self._growth_interval:
-            grown = scale * self._growth_factor
-            if math.isfinite(grown.item()):
+            scale.mul_(host(self._shrunk))
+        elif host(self._counted):
+            grown = scale * host(self.get_growth_factor)
+            if grown.isfinite():
                 scale.copy_(grown)
-            self._growth_tracker = 0
+
+    def _shrunk(self) -> float:
+        self._growth_tracker = 0
+        return self._backoff_factor
+
+    def _counted(self) -> bool:
+        """Whether this was the last of the steps after which the scale grows."""
+        self._growth_tracker += 1
+        if self._growth_tracker != self._growth_interval:
+            return False
+        self._growth_tracker = 0
+        return True
 
     # -- gradients -----------------------------------------------------------------------------------
     def _of(self, optimizer: Any) -> _Seen:

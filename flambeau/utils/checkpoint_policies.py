@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from flambeau.core.dispatch import tensor_of
+from flambeau.core.events import write
 from flambeau.core.keys import Key
 from flambeau.core.record import VIEW, Op
 from flambeau.core.state import watch
@@ -65,22 +66,36 @@ def create_selective_checkpoint_contexts(
     kept: defaultdict[str, deque[Any]] = defaultdict(deque)
 
     def keep(op: Op, key: Key, arrays: Any, params: dict[str, Any], kernel: Callable[..., Any]) -> Any:
+        goal, params = _parted(params)
         result = kernel(*arrays, **params)
         if _asked(op) and _saves(policy, op, key, arrays, params, False, result):
             kept[op.name].append(result)
-        return result
+        return _put(key, result, goal)
 
     def give(op: Op, key: Key, arrays: Any, params: dict[str, Any], kernel: Callable[..., Any]) -> Any:
-        if _asked(op) and _saves(policy, op, key, arrays, params, True, None):
+        goal, own = _parted(params)
+        if _asked(op) and _saves(policy, op, key, arrays, own, True, None):
             if not kept[op.name]:
                 raise RuntimeError(
                     f"{op.name} encountered during backward, but not found in storage: a policy must say the same in "
                     "both runs"
                 )
-            return kept[op.name].popleft()
+            return _put(key, kept[op.name].popleft(), goal)
         return kernel(*arrays, **params)
 
     return watch(keep), watch(give)
+
+
+def _parted(params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Where an op in place writes to, and the other params: what is kept must be memory of its own."""
+    return params.get("out"), {n: v for n, v in params.items() if n != "out"}
+
+
+def _put(key: Key, result: Any, goal: Any) -> Any:
+    if goal is None:
+        return result
+    write(key, goal, result)
+    return goal
 
 
 def _asked(op: Op) -> bool:

@@ -169,6 +169,7 @@ class FlopCounterMode:
         result = kernel(*arrays, **params)
         formula = self._formulas.get(op.name)
         if formula is not None:
+            params = {n: v for n, v in params.items() if n != "out"}  # of an op in place
             shapes = [tuple(a.shape) for a in arrays if hasattr(a, "shape")]
             more = {"arrays": arrays, "result": result} if getattr(formula, "wants_arrays", False) else {}
             count = formula(*shapes, out=_shapes(result), **more, **params)

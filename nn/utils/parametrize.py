@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, SupportsIndex
 
 from flambeau.core.blame import check_constructors, checking, explain_functions
+from flambeau.core.capture import structure
 from flambeau.core.errors import ShapeError
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -186,7 +187,7 @@ def register_parametrization(
     if not is_parametrized(module):
         _own_class(module)
         module.add_module("parametrizations", ModuleDict())
-    del registry[tensor_name]
+    structure.remove(registry, tensor_name)
     module._non_persistent_buffers_set.discard(tensor_name)
     _parametrizations(module)[tensor_name] = made
     setattr(type(module), tensor_name, _property(tensor_name))
@@ -210,7 +211,7 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     else:
         module.register_buffer(tensor_name, value.clone())
     if not len(_parametrizations(module)):
-        del module._modules["parametrizations"]
+        structure.remove(module._modules, "parametrizations")
         module.__class__ = type(module)._parametrized_base  # type: ignore[attr-defined]
     return module
 
@@ -244,9 +245,9 @@ def transfer_parametrizations_and_params(
             register_parametrization(to_module, name, made[i], unsafe=made.unsafe)
         taken = _parametrizations(to_module)[name]
         for own, value in made._parameters.items():
-            taken._parameters[own] = value
+            structure.put(taken._parameters, own, value)
         for own, kept in made._buffers.items():
-            taken._buffers[own] = kept
+            structure.put(taken._buffers, own, kept)
     return to_module
 
 

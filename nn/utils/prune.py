@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from flambeau.core.capture import structure
 from flambeau.core.errors import OptionError
 from flambeau.core.ops.joining import cat
 from flambeau.core.state import no_grad
@@ -57,7 +58,7 @@ class BasePruningMethod(ABC):
         old = _of(module, name)
         if old is not None:
             key, earlier = old
-            del module._forward_pre_hooks[key]
+            structure.remove(module._forward_pre_hooks, key)
             container = PruningContainer(earlier)
             container.add_pruning_method(method)
             method = container
@@ -414,7 +415,7 @@ def remove(module: Module, name: str) -> Module:
         )
     key, method = found
     method.remove(module)
-    del module._forward_pre_hooks[key]
+    structure.remove(module._forward_pre_hooks, key)
     return module
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.blame import checking, explain_functions
+from flambeau.core.capture import structure
 from flambeau.core.ops.solve import pinv
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -124,7 +125,7 @@ def remove_spectral_norm(module: Module, name: str = "weight") -> Module:
     for part in ("", "_orig", "_u", "_v"):
         delattr(module, name + part)
     module.register_parameter(name, Parameter(weight.detach()))
-    del module._forward_pre_hooks[key]
+    structure.remove(module._forward_pre_hooks, key)
     for hooks in (module._state_dict_hooks, module._load_state_dict_pre_hooks):
         for k in [k for k, h in hooks.items() if getattr(getattr(h, "hook", h), "__self__", None) is hook]:
             del hooks[k]

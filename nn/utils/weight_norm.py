@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.core.blame import checking, explain_functions
+from flambeau.core.capture import structure
 from flambeau.core.tensor import Tensor
 from flambeau.nn.module import Module
 from flambeau.nn.parameter import Parameter
@@ -69,7 +70,7 @@ def remove_weight_norm(module: Module, name: str = "weight") -> Module:
     for part in ("g", "v"):
         delattr(module, f"{name}_{part}")
     setattr(module, name, Parameter(weight))
-    del module._forward_pre_hooks[key]
+    structure.remove(module._forward_pre_hooks, key)
     return module
 
 

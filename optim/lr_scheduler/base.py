@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 from flambeau.core.blame import users_level
+from flambeau.core.events import host
 from flambeau.core.tensor import Tensor
 from flambeau.optim.loading import like, mapping, shown
 from flambeau.optim.optimizer import Group, Optimizer
@@ -132,6 +133,10 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch (or to a given one) and set its rates."""
+        host(self._advance, epoch)
+
+    def _advance(self, epoch: int | None) -> None:
+        """The step itself: numbers of the host, and again in a recording that runs anew."""
         self._step_count += 1
         if self._step_count == 2 and self.optimizer._step_count == self._steps_at_start:
             warnings.warn(

@@ -85,7 +85,7 @@ class SequentialLR(_OfSchedules):
         self.last_epoch = 0
         self._first._begin()
 
-    def step(self, epoch: int | None = None) -> None:
+    def _advance(self, epoch: int | None) -> None:
         """Step the schedule whose turn it is."""
         self.last_epoch += 1
         i = bisect_right(self._milestones, self.last_epoch)
@@ -114,7 +114,7 @@ class ChainedScheduler(_OfSchedules):
                 scheduler.last_epoch = -1
                 scheduler._initial_step()
 
-    def step(self, epoch: int | None = None) -> None:
+    def _advance(self, epoch: int | None) -> None:
         """Step every schedule."""
         for scheduler in self._schedulers:
             scheduler.step()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
 
+from flambeau.core.events import host
 from flambeau.optim.loading import like, mapping, shown
 from flambeau.optim.lr_scheduler.base import LRScheduler, PerGroup, per_group
 from flambeau.optim.optimizer import Optimizer
@@ -307,6 +308,9 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def step(self, epoch: float | None = None) -> None:
         """Go to the next epoch, or to any point in time, fractions of epochs too."""
+        host(self._advance, epoch)
+
+    def _advance(self, epoch: float | None) -> None:
         self._step_count += 1
         if epoch is None:
             epoch = self.last_epoch + 1 if self.last_epoch >= 0 else 0

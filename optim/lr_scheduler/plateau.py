@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal, SupportsFloat
 
+from flambeau.core.events import host
+from flambeau.core.tensor import Tensor
 from flambeau.optim.loading import finite
 from flambeau.optim.lr_scheduler.base import Choices, LRScheduler, PerGroup, per_group, set_option
 from flambeau.optim.optimizer import Optimizer
@@ -59,6 +61,9 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         """Look at a measure, and lower the rates if it is time."""
+        host(self._look, metrics.item() if isinstance(metrics, Tensor) else metrics, epoch)
+
+    def _look(self, metrics: SupportsFloat, epoch: int | None) -> None:
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self.is_better(current, self.best):

@@ -57,8 +57,8 @@ def run(function: OpFunction[list[Tensor]], lists: Sequence[Tensors], *scalars: 
 
 def updates(x: Tensor) -> bool:
     """Whether :func:`update` may serve a tensor."""
-    key = x._key
-    return key.level is None and getattr(key, "update_lists", None) is not None
+    key, state = x._key, get()
+    return state is not None and state.plain and key.level is None and getattr(key, "update_lists", None) is not None
 
 
 def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name: str) -> bool:
@@ -68,11 +68,9 @@ def update(rule: Rule, lists: Sequence[Tensors], numbers: Sequence[float], name:
     a part of their memory. ``name`` is what errors call the writer.
     """
     first, state = lists[0], get()
-    if not first or state is None or not state.plain:
+    if not first or state is None or not updates(first[0]):
         return False
     key = first[0]._key
-    if not updates(first[0]):
-        return False
     for tensors in lists:
         for t in tensors:
             if t._key is not key or (state.grad and t._node is not None) or t._box is INFERENCE:
@@ -156,9 +154,10 @@ def sgd_step_p(
 
     ``buffers`` is empty without momentum. Nesterov: d + momentum * buffers. Sutskever et al., ICML 2013.
     """
+    decays = bool(weight_decay)  # asked once: whoever records the step branches there
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         d = -g if maximize else g
-        if weight_decay:
+        if decays:
             d = d + p * weight_decay
         if buffers:
             b = buffers[i].mul_(momentum).add_(d, alpha=1 - dampening)
@@ -188,11 +187,12 @@ def adam_step_p(
     Loshchilov and Hutter, arXiv:1711.05101.
     """
     size, root = lr / (1 - beta1**count), (1 - beta2**count) ** 0.5
+    decays = bool(weight_decay)
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         d = -g if maximize else g
-        if weight_decay and decoupled:
+        if decays and decoupled:
             p.mul_(1 - lr * weight_decay)
-        elif weight_decay:
+        elif decays:
             d = d + p * weight_decay
         m = first[i].lerp_(d, 1 - beta1)
         v = second[i].mul_(beta2).add_(d * d, alpha=1 - beta2)
