@@ -275,3 +275,13 @@ def test_a_compiled_function_inside_of_one_is_a_part_of_it() -> None:
         warnings.simplefilter("error")
         assert all(y.item() == 5 for y in times(outer, 5, fb.tensor(2.0)))
     assert outer.explain().replayed == 2
+
+
+def test_a_module_compiled_in_place_is_saved_without_its_recordings() -> None:
+    file, layer = io.BytesIO(), nn.Linear(2, 1)
+    layer.compile()
+    times(layer, 4, fb.ones(2))
+    fb.save(layer, file)
+    file.seek(0)
+    other = fb.load(file, weights_only=False)
+    assert other._compiled_call_impl is None and fb.equal(other(fb.ones(2)), layer(fb.ones(2)))
