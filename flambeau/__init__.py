@@ -96,6 +96,7 @@ _LAZY = frozenset(
         "autograd",
         "backends",
         "core",
+        "compiler",
         "cpu",
         "cuda",
         "debug",
@@ -150,12 +151,12 @@ _ELSEWHERE = (
         "save": "flambeau.utils.serialization",
         "load": "flambeau.utils.serialization",
         "vmap": "flambeau.core.transforms.func",
-        "compile": "flambeau.eager",
-        "cond": "flambeau.eager",
+        "compile": "flambeau.compiler",
+        "cond": "flambeau.control",
         "TypedStorage": "flambeau.core.storages",
         "UntypedStorage": "flambeau.core.storages",
         "jagged": "flambeau.nested.tensor",
-        "while_loop": "flambeau.eager",
+        "while_loop": "flambeau.control",
         "thread_safe_generator": "flambeau.random",
     }
     | dict.fromkeys(_AUTOCAST, "flambeau.amp.switches")

@@ -216,9 +216,9 @@ from flambeau.nn.native import celu_ as celu_
 chalf: DType
 from flambeau.nn.native import channel_shuffle as channel_shuffle
 from flambeau.amp.switches import clear_autocast_cache as clear_autocast_cache
-from flambeau.eager import compile as compile
+from flambeau.compiler import compile as compile
 complex32: DType
-from flambeau.eager import cond as cond
+from flambeau.control import cond as cond
 from flambeau.nn.native import constant_pad_nd as constant_pad_nd
 from flambeau.nn.native import conv1d as conv1d
 from flambeau.nn.native import conv2d as conv2d
@@ -336,13 +336,14 @@ uint5: DType
 uint6: DType
 uint7: DType
 from flambeau.core.transforms.func import vmap as vmap
-from flambeau.eager import while_loop as while_loop
+from flambeau.control import while_loop as while_loop
 from flambeau import __config__ as __config__
 from flambeau import accelerator as accelerator
 from flambeau import amp as amp
 from flambeau import array_api as array_api
 from flambeau import autograd as autograd
 from flambeau import backends as backends
+from flambeau import compiler as compiler
 from flambeau import core as core
 from flambeau import cpu as cpu
 from flambeau import cuda as cuda

@@ -12,7 +12,7 @@ from flambeau.backends.base import BackendUnavailableError
 from flambeau.core.config import ConfigError
 from flambeau.core.device import device
 from flambeau.core.errors import DeviceError
-from flambeau.explain import explain
+from flambeau.explain import explain, explain_compiled
 
 
 def _positive(text: str) -> int:
@@ -53,6 +53,11 @@ def _coverage(given: argparse.Namespace) -> int:
 
 
 def _explain(given: argparse.Namespace) -> int:
+    if given.compiled:
+        return explain_compiled(given.compiled, full=given.full)
+    if given.op is None:
+        print("flambeau: explain: name an op, or --compiled SCRIPT", file=sys.stderr)
+        return 2
     try:
         print(explain(given.op, given.device))
     except KeyError as error:  # an unknown op
@@ -80,6 +85,7 @@ examples:
   python -m flambeau doctor
   python -m flambeau coverage --device opencl
   python -m flambeau explain softmax --device opencl
+  python -m flambeau explain --compiled train.py --epochs 3
   python -m flambeau run train.py --epochs 3
 """
 
@@ -121,11 +127,16 @@ def _parser() -> argparse.ArgumentParser:
     coverage.add_argument("--json", action="store_true", help="for programs")
 
     explain = command(
-        "explain", _explain, "show an op's record, generated code and kernels",
-        "For the devices in use, or for the one that --device names.",
+        "explain", _explain, "show an op's record, generated code and kernels, or what a script compiled",
+        "An op is explained for the devices in use, or for the one that --device names; a script is run.",
     )  # fmt: skip
-    explain.add_argument("op", metavar="OP", help="for example add")
+    explain.add_argument("op", metavar="OP", nargs="?", help="for example add")
     explain.add_argument("--device", type=_device_name, help="this device, for example opencl:0")
+    explain.add_argument("--full", action="store_true", help="with --compiled: every node of every recording")
+    explain.add_argument(
+        "--compiled", metavar="SCRIPT", nargs=argparse.REMAINDER,
+        help="run a script with its arguments; at its end print what each compiled function recorded and replayed",
+    )  # fmt: skip
 
     run = command(
         "run", _run, "run a program that is written for PyTorch on flambeau",

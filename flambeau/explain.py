@@ -1,8 +1,12 @@
-"""What an op is and who runs it: the text behind ``python -m flambeau explain``."""
+"""What an op is and who runs it, and what a program compiled: the texts behind ``python -m flambeau explain``."""
 
 from __future__ import annotations
 
 import difflib
+import os
+import runpy
+import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,3 +120,39 @@ def _device_lines(d: device, op: Op) -> list[str]:
 
 def _indent(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+# -- programs ----------------------------------------------------------------------------------------
+def explain_compiled(program: Sequence[str], *, full: bool = False) -> int:
+    """Run a script as ``python`` does, and print what each compiled function did; the exit status of the script.
+
+    ``program`` is its file and its arguments; ``full`` lists all nodes. What the script raises comes after the text.
+    """
+    from flambeau.core.capture import asked  # lazy for start-up
+
+    made = asked.kept = []
+    arguments, path = sys.argv, sys.path[:]
+    sys.argv = list(program)
+    sys.path[0] = os.path.dirname(os.path.abspath(program[0]))
+    try:
+        runpy.run_path(program[0], run_name="__main__")
+    except SystemExit as ended:
+        return _status(ended.code)
+    finally:
+        sys.argv, sys.path[:], asked.kept = arguments, path, None
+        print(_told(made, full), flush=True)
+    return 0
+
+
+def _status(code: object) -> int:
+    if code is None or isinstance(code, int):
+        return code or 0
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _told(made: Sequence[Any], full: bool) -> str:
+    from flambeau.core.capture.telling import Explanation  # lazy for start-up
+
+    texts = [Explanation.of(captured).text(full=full) for captured in made]
+    return "\n".join(["", *texts] if texts else ["", "The program compiled nothing."])

@@ -82,6 +82,7 @@ class Module(saving.Saved, Moved):
     training: bool
     call_super_init: bool = False  # whether __init__ goes on to the next class, with its arguments
     dump_patches: bool = False
+    _compiled_call_impl: Callable[..., Any] | None = None  # what compile() made of forward
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: for the next class, if there is to be one
         if not self.call_super_init and (args or kwargs):
@@ -384,8 +385,35 @@ class Module(saving.Saved, Moved):
                 else:
                     p.grad = p.grad.detach().zero_()
 
-    def compile(self, *args: object, **kwargs: object) -> None:
-        """Ask for a compiled forward; nothing is compiled yet, so the module runs as before."""
+    def compile(self, **kwargs: Any) -> None:  # Any: each the argument of compile of that name
+        """Have ``forward`` recorded and replayed from now on, with the arguments of ``flambeau.compile``.
+
+        The module stays what it is, its hooks run in each call, and copies and pickles of it are not compiled.
+
+        >>> layer = fb.nn.Linear(2, 1)
+        >>> layer.compile()
+        >>> for _ in range(5):
+        ...     y = layer(fb.ones(2))
+        >>> layer.forward.explain().replayed
+        2
+        """
+        from flambeau.core.capture.asked import Asked, compiled, original  # lazy for start-up
+
+        asked = Asked(**kwargs)
+        forward = original(self.forward)
+        self.__dict__.pop("_compiled_call_impl", None)
+        if asked.disable:
+            self.__dict__["forward"] = forward
+        else:
+            self._compiled_call_impl = self.__dict__["forward"] = compiled(forward, asked)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if state.pop("_compiled_call_impl", None) is not None:
+            forward = state.pop("forward")._torchdynamo_orig_callable
+            if getattr(forward, "__self__", None) is not self:  # it was the object's own before, too
+                state["forward"] = forward
+        return state
 
     # -- text ------------------------------------------------------------------------------------
     def extra_repr(self) -> str:

@@ -25,11 +25,12 @@ NAMESPACES: Final = (
     ".", "Tensor", "nn", "nn.functional", "nn.init", "nn.attention", "nn.utils", "optim", "autograd", "func", "linalg",
     "fft", "special", "signal", "masked", "sparse", "nested", "random", "distributions", "library", "testing",
     "overrides", "utils", "utils.data", "hub", "serialization", "storage", "multiprocessing", "profiler", "futures",
-    "monitor", "accelerator", "backends", "cpu", "cuda", "mps", "xpu", "amp", "fx", "types", "version", "return_types",
+    "monitor", "accelerator", "backends", "cpu", "cuda", "mps", "xpu", "amp", "compiler", "fx", "types",
+    "version", "return_types",
 )  # fmt: skip
 #: Capabilities to come, and the devices and tools of one vendor: what is there is shown, and not counted.
 LATER: Final = (
-    "compiler", "distributed", "export", "onnx", "ao", "quantization", "package", "jit", "mtia",
+    "distributed", "export", "onnx", "ao", "quantization", "package", "jit", "mtia",
     "fx.experimental", "fx.passes", "_inductor", "_functorch", "_higher_order_ops", "ops", "_logging", "numa",
     "utils.hipify", "utils.jit", "utils.mobile_optimizer",
 )  # fmt: skip

@@ -29,6 +29,11 @@ def no(*args: Any, **options: Any) -> bool:  # Any: the arguments are not looked
     return False
 
 
+def yes(*args: Any, **options: Any) -> bool:  # Any: the arguments are not looked at
+    """True: the question is whether something can be compiled."""
+    return True
+
+
 def nothing(*args: Any, **options: Any) -> None:  # Any: the arguments are not looked at
     """Does nothing: a hint to a compiler."""
 

@@ -174,7 +174,7 @@ def _encode_module(encoder: Encoder, value: Any, path: Path) -> Json:
     """A module by what it is made of, and its class by name; that name alone makes nothing when it is read."""
     cls = type(value)
     name = f"nn.{cls.__name__}" if getattr(nn, cls.__name__, None) is cls else full_name(cls)
-    return {"module": [name, encoder.pairs(vars(value), path)]}
+    return {"module": [name, encoder.pairs(_state(value), path)]}
 
 
 def _encode_sparse(encoder: Encoder, value: Any, path: Path) -> Json:

@@ -62,6 +62,12 @@ FLAGS = {
         "allow_tf32", "conv", "deterministic", "enabled", "flags", "fp32_precision", "is_available", "matmul", "rnn",
     },
     "backends.opt_einsum": {"enabled", "flags", "get_opt_einsum", "is_available", "set_flags", "strategy"},
+    "compiler.config": {
+        "accumulated_cache_size_limit", "accumulated_recompile_limit", "allow_unspec_int_on_nn_module",
+        "assume_static_by_default", "automatic_dynamic_shapes", "cache_size_limit", "capture_dynamic_output_shape_ops",
+        "capture_scalar_outputs", "disable", "dynamic_shapes", "fail_on_recompile_limit_hit", "force_disable_caches",
+        "optimize_ddp", "patch", "recompile_limit", "suppress_errors", "verbose",
+    },
     "hub": {"HASH_REGEX", "urlparse"},
     "jit": {"Final"},
     "utils.model_zoo": {"tqdm"},

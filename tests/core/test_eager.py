@@ -1,4 +1,4 @@
-"""Switches, sizes that might be symbols, control flow and compile: what they answer, and what they refuse."""
+"""Switches, sizes that might be symbols, and control flow: what they answer, and what they refuse."""
 
 from __future__ import annotations
 
@@ -44,10 +44,6 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: fb.cond(fb.ones(2), abs, abs), RuntimeError, r"shape \(2,\)"),
     (lambda: fb.cond(True, 3, abs), TypeError, "true_fn"),  # type: ignore[arg-type]
     (lambda: fb.while_loop(lambda i: i < 3, lambda i: (i, i), (fb.tensor(0),)), RuntimeError, "1 values"),
-    (lambda: fb.compile(3), TypeError, "a function or a module"),
-    (lambda: fb.compile(abs, mode="default", options={}), RuntimeError, "not both"),
-    (lambda: fb.compile(abs, mode="fast"), RuntimeError, "'max-autotune'"),
-    (lambda: fb.compile(abs, backend="nothing"), RuntimeError, "'inductor'"),
     (lambda: fb.from_file("there-is-none", size=2), RuntimeError, "no file"),
 ]
 
@@ -62,17 +58,6 @@ def test_numbers_stay_what_they_are() -> None:
     assert [type(v) for v in (fb.sym_max(1, 2.0), fb.sym_max(3, 2), fb.sym_min(1.0, 2), fb.sym_int(2.9))] == [
         float, int, float, int,
     ]  # fmt: skip
-
-
-def test_a_compiled_module_is_the_module() -> None:
-    plain = fb.nn.Sequential(fb.nn.Linear(2, 3), fb.nn.Dropout(0.5))
-    made = fb.compile(plain, mode="max-autotune")
-    assert made._orig_mod is plain and fb.compile(made) is made
-    assert list(made.state_dict()) == ["_orig_mod.0.weight", "_orig_mod.0.bias"]
-    made.eval()
-    assert not plain.training and not made.training
-    assert fb.equal(made(fb.ones(2)), plain(fb.ones(2)))
-    assert fb.compile(plain, disable=True) is plain
 
 
 def test_gradients_pass_through_control_flow() -> None:

@@ -1,4 +1,4 @@
-"""What ``torch`` itself has beside flambeau's names: compilers, symbolic numbers, checks, switches."""
+"""What ``torch`` itself has beside flambeau's names: symbolic numbers, checks, switches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from flambeau.compat.namespace import VERSION
 from flambeau.compat.symbolic import Tag
 from flambeau.compat.torch._C import PyTorchFileReader, ScriptFunction
 from flambeau.compat.torch._classes import classes
-from flambeau.compat.torch._compile import compile
 from flambeau.compat.torch._foreach import FUNCTIONS as _FOREACH
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.jit import ScriptModule
@@ -32,7 +31,7 @@ from flambeau.overrides import _assert as _assert
 __version__ = TorchVersion(f"{VERSION}+flambeau")
 __all__ = [
     "AcceleratorError", "Future", "OutOfMemoryError", "PyTorchFileReader", "ScriptFunction", "ScriptModule", "Tag",
-    "TypedStorage", "UntypedStorage", "classes", "compile", "compiled_with_cxx11_abi", "get_device_module",
+    "TypedStorage", "UntypedStorage", "classes", "compiled_with_cxx11_abi", "get_device_module",
     "has_lapack", "has_mkl", "has_openmp", "has_spectral", "layout", "memory_format", "ops", "typename",
 ]  # fmt: skip
 

@@ -1,14 +1,5 @@
-"""The class of compiled modules, of which there are none."""
+"""The class of compiled modules."""
 
-from flambeau.compat.unchanged import unchanged
-from flambeau.nn import Module
+from flambeau.compiler import OptimizedModule, disable
 
 __all__ = ["OptimizedModule", "disable"]
-
-disable = unchanged
-
-
-class OptimizedModule(Module):
-    """What ``torch.compile`` makes of a module in torch; here it gives the module itself."""
-
-    _orig_mod: Module

@@ -1,7 +1,5 @@
-"""Whether a compiler is at work: never."""
+"""Whether something is being compiled now."""
 
-from flambeau.compat.unchanged import no
+from flambeau.compiler import is_compiling
 
 __all__ = ["is_compiling"]
-
-is_compiling = no
