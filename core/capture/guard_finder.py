@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import enum
 import functools
 import gc
@@ -90,18 +89,16 @@ class Finder:
     def enter(self, code: CodeType, space: dict[str, Any]) -> None:
         """Code of the program's own starts for the first time; ``space`` are its globals."""
         self._codes[id(code)] = code
-        names, inside = names_of(code)
-        self._inside.update(map(id, inside))
-        self._learn(names)
+        names = names_of(code)
+        self._inside.update(map(id, names.inside))
+        self._learn(names.attributes)
         file = os.path.basename(code.co_filename)
         globals_ = self._space(space, Where("the global ", "", f" of {file}"), "{0}", space)
         used = self._space_names[id(space)]
-        for name in sorted(names - used):  # in one order, so that one message is given
+        for name in sorted(names.globals - used):  # in one order, so that one message is given
             used.add(name)
             if name in space and name not in globals_.attributes:
-                value = space[name]
-                if not _is_iterator(value) or _loads_global(code, inside, name):
-                    globals_.attributes[name] = self.look(value, globals_.place(name))
+                globals_.attributes[name] = self.look(space[name], globals_.place(name))
         if (
             code.co_freevars not in ((), ("__class__",))
             and not self._functions[id(code)]
@@ -113,7 +110,7 @@ class Finder:
         for f in list(self._functions[id(code)]):
             self._open(f)
 
-    def _learn(self, names: set[str]) -> None:
+    def _learn(self, names: frozenset[str]) -> None:
         new = names - self.names
         self.names |= new
         for name in sorted(new):
@@ -350,15 +347,6 @@ def _is_iterator(value: Seen) -> bool:
     return isinstance(value, Iterator) and not is_own(type(value))
 
 
-def _loads_global(code: CodeType, inside: list[CodeType], name: str) -> bool:
-    """Whether code reads a global of this name, and not only an attribute."""
-    return any(
-        i.argval == name and i.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-        for c in (code, *inside)
-        for i in dis.get_instructions(c)
-    )
-
-
 def _names_of_library(kind: type) -> frozenset[str]:
     """The names that the methods use which a module of the program's own inherits from one of nn's."""
     names: set[str] = set()
@@ -366,5 +354,5 @@ def _names_of_library(kind: type) -> frozenset[str]:
         if not is_own(base) and base.__name__ != "Module":
             for f in vars(base).values():
                 if isinstance(f, FunctionType):
-                    names |= names_of(f.__code__)[0]
+                    names |= names_of(f.__code__).attributes
     return frozenset(names)

@@ -57,6 +57,25 @@ STATE: dict[str, tuple[str, str, str | None]] = {
     "builtin hidden": (
         "def step(x):\n return len([x])", "len = sum", "the global 'len' of prog.py is new: the function sum",
     ),
+    "attribute of the name of a global": (
+        CFG + "cfg = Cfg(); scale = 1; f = functools.partial\ndef step(x):\n return cfg.scale", "scale = 2", None,
+    ),
+    "name of a global and an attribute": (
+        CFG + "cfg = Cfg(); scale = 1\ndef step(x):\n return scale * cfg.scale", "scale = 2",
+        "the global 'scale' of prog.py was 1 and is 2",
+    ),
+    "global in an inner class": (
+        "scale = 1\ndef step(x):\n class C:\n  k = scale\n return C.k", "scale = 2",
+        "the global 'scale' of prog.py was 1 and is 2",
+    ),
+    "global by its name": (
+        "scale = 1\ndef step(x):\n return globals()['scale']", "scale = 2",
+        "the global 'scale' of prog.py was 1 and is 2",
+    ),
+    "attribute of a module of the program's": (
+        "cfg = types.ModuleType('cfg'); cfg.scale = 1\ndef step(x):\n return cfg.scale", "cfg.scale = 2",
+        "the attribute 'cfg.scale' was 1 and is 2",
+    ),
     "new and unread": ("def step(x):\n return x", "fresh = 1", None),
     "function": (
         "def f(x): return x\ndef step(x):\n return f(x)", "def f(x): return 1",
