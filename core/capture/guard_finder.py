@@ -27,6 +27,9 @@ L = TypeVar("L", bound=Look)
 #: Modules of the standard library whose objects are looked into.
 _OPEN = frozenset({"types", "argparse", "collections"})
 
+#: What calling a module reads of it and of its class, whose names need not stand in the program.
+_OF_CALLS = ("forward", "__call__")
+
 LIMIT = 5000  #: looks of one recording
 
 _VALUES = (*structure.PLAIN, range, device)
@@ -66,7 +69,7 @@ class Finder:
     def __init__(self, effect: Callable[[str], None]):
         self.effect = effect  # is told of what can't be compared
         self.roots: list[Root] = []
-        self.names: set[str] = set()  # of attributes that code of the program uses
+        self.names: set[str] = set(_OF_CALLS)  # of attributes that code uses
         self.draws = Draws()
         self._looks: dict[int, Look] = {}
         self._alive: list[Seen] = []  # so that no id is used twice
@@ -78,6 +81,7 @@ class Finder:
         self._codes: dict[int, CodeType] = {}
         self._inside: set[int] = set()  # code inside code that ran
         self._modules: list[ModuleLook] = []
+        self._module_classes: set[type] = set()
         self._library: dict[type, frozenset[str]] = {}
         self._count = 0
 
@@ -306,6 +310,7 @@ class Finder:
         self._modules.append(look)
         kind = type(value)
         self._class(kind)
+        self._class_of_module(kind)
         self._own(look)
         names = frozenset(look.first or ()) if not is_own(kind) else self._names_of_library(kind)
         for name in sorted(names):
@@ -317,6 +322,14 @@ class Finder:
         for name, child in value.__dict__.get("_modules", {}).items():
             look.children[name] = self.look(child, look.place(name))
         return look
+
+    def _class_of_module(self, kind: type) -> None:
+        """Look at what calls of a class's modules run, which a program may replace in a class of nn's too."""
+        if kind not in self._module_classes:
+            self._module_classes.add(kind)
+            for name in _OF_CALLS:
+                look = self.look(getattr(kind, name), Where("the class attribute ", f"{kind.__name__}.{name}"))
+                self.roots.append(Root(look, f"{{0}}.{name}", kind))
 
     def _names_of_library(self, kind: type) -> frozenset[str]:
         if kind not in self._library:

@@ -7,6 +7,7 @@ import functools
 import gc
 import io
 import pstats
+import re
 import sys
 import threading
 import types
@@ -75,6 +76,18 @@ def test_change_by_the_run_itself(name: str) -> None:
     source, said = BY_RUN[name]
     seen = run(program(source)["step"], fb.ones(2, 2))
     assert seen.changed_by_run() == said
+
+
+@pytest.mark.parametrize(("owner", "name"), [("ReLU", "forward"), ("ReLU", "__call__"), ("Module", "__call__")])
+def test_what_a_call_runs_is_replaced_in_a_class_of_nn(owner: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = program(NET)
+    seen = checked(space, fb.ones(2, 2))
+    kind = getattr(fb.nn, owner)
+    monkeypatch.setattr(kind, name, lambda self, x: x, raising=False)
+    said = seen.changed()
+    assert said is not None and re.fullmatch(rf"the class attribute '\w+\.{name}' was the function .*", said)
+    monkeypatch.undo()
+    assert seen.changed() is None
 
 
 @pytest.mark.parametrize(
