@@ -81,6 +81,7 @@ class Finder:
         self._codes: dict[int, CodeType] = {}
         self._inside: set[int] = set()  # code inside code that ran
         self._modules: list[ModuleLook] = []
+        self._variables: set[tuple[int, bytes | str]] = set()  # of the environment
         self._module_classes: set[type] = set()
         self._library: dict[type, frozenset[str]] = {}
         self._count = 0
@@ -166,6 +167,14 @@ class Finder:
         look = self.look(value, where)
         if not known:
             self.roots.append(Root(look, "{0}()", reference(value), may_go=may_go))
+
+    def environment(self, variables: Seen, key: str | bytes) -> None:
+        """A variable of the environment is read: it is compared, as the bytes that the system has."""
+        encoded = variables.encodekey(key)
+        if (id(variables._data), encoded) not in self._variables:
+            self._variables.add((id(variables._data), encoded))
+            look = self._counted(Plain(Where("the environment variable ", str(key)), variables._data.get(encoded)))
+            self.roots.append(Root(look, "{0}.get({1})", variables._data, encoded))
 
     def start_argument(self, value: Seen, where: Where) -> None:
         """Look inside an argument, where that is more than a value of which the caller keeps account himself."""
