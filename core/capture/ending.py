@@ -277,7 +277,7 @@ def written_by(node: Node) -> list[Value]:
 
 # -- two recordings ------------------------------------------------------------------------------
 def agreeing(a: Ending, b: Ending) -> str:
-    """"" where two endings are the same, else what differs; forms of one object in both become ``same`` in ``b``."""
+    """ "" where two endings are the same, else what differs; forms of one object in both become ``same`` in ``b``."""
     if a.structure != b.structure or len(a.results) != len(b.results):
         return "the result's structure became another one"
     if len(a.gradients) != len(b.gradients):

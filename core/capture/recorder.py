@@ -18,6 +18,7 @@ from flambeau.core import registry
 from flambeau.core.capture.cells import Cell, plain
 from flambeau.core.capture.guard_files import place_of_program
 from flambeau.core.capture.trace import External, Kind, Node, Segment, Value, key_of
+from flambeau.core.events import untold
 from flambeau.core.keys import Key, key_for
 from flambeau.core.record import Op
 
@@ -89,6 +90,7 @@ class Recorder:
         self._values: dict[int, Value] = {}
         self._held: dict[int, Any] = {}  # id -> a weak reference, or the array where there are none
         self._storages: dict[tuple[int, int], list[int]] = {}  # (backend, storage) -> [number, arrays alive]
+        self.relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
         self._asked: set[Value] = set()
         self._classes = tuple({b.array for b in registry.backends.values()})
         for array, value in known:
@@ -202,6 +204,7 @@ class Recorder:
         params = {n: plain(v) for n, v in params.items()}
         raw = kernel(*plain(list(arrays)), **params)
         node = Node(Kind.KERNEL, kernel, args, given, op=op, key=key)
+        node.served = getattr(key, op.name, None) is kernel
         if "out" in params:
             self._add(node)
             return raw
@@ -255,7 +258,7 @@ class Recorder:
             node = self.past.next(Kind.HOST, getattr(fn, "__name__", "a number"))
             cells = [self._left(v) for v in node.outs if v is not None]
             return tuple(cells) if node.several else cells[0] if cells else None
-        result = fn(*plain(args))
+        result = untold(fn, *plain(args))
         if result is NotImplemented:
             return result
         several = isinstance(result, tuple)
@@ -282,7 +285,7 @@ class Recorder:
         if self.playing:
             assert self.past is not None
             return self._left(self.past.next(Kind.MAKE, "an array").outs[0])  # type: ignore[arg-type]
-        array = how()
+        array = untold(how)
         self._add(Node(Kind.MAKE, how, (), outs=(self.new(array, key, self._here),), key=key))
         return array
 
@@ -314,7 +317,7 @@ class Recorder:
             found: Cell = self._left(self.past.next(Kind.READ, "a read").outs[0])  # type: ignore[arg-type]
             return found
         value = self.value_of(array, key)
-        cell = self.cell(how(array))
+        cell = self.cell(untold(how, array))
         self._add(Node(Kind.READ, how, (value,), outs=(cell._value,), key=key))
         return cell
 
@@ -353,6 +356,20 @@ class Recorder:
         if id(tensor) not in self.touched:
             start = Start(tensor._array, tensor._key, tensor._node, getattr(tensor, "_grad", None))
             self.touched[id(tensor)] = (tensor, start)
+
+    def owner_of_gradient(self, array: Array) -> Any:
+        """The tensor that had an array as its gradient when it was first touched; None for other arrays."""
+        return next((t for t, s in self.touched.values() if s.grad is not None and s.grad._array is array), None)
+
+    def chain(self) -> None:
+        """Let each segment lead to the one behind it."""
+        for (_, a), (answer, b) in zip(self.segments, self.segments[1:], strict=False):
+            a.children[answer] = b
+
+    def rely(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> None:
+        """The recording holds while ``fn(*args)`` gives this value."""
+        if not any(f == fn and a == args for f, a, _ in self.relied):
+            self.relied.append((fn, args, value))
 
     def refuse(self, why: str) -> None:
         """The call cannot be recorded."""
