@@ -60,6 +60,11 @@ def name_of_effect(function: Any) -> str | None:  # Any: any C function
     return None
 
 
+#: The code that reads one variable of the environment, and that which reads all of them.
+ONE_OF_ENVIRONMENT = os._Environ.__getitem__.__code__
+ALL_OF_ENVIRONMENT = frozenset(getattr(os._Environ, name).__code__ for name in ("__iter__", "__len__", "__repr__"))
+
+
 def is_library_of_effects(filename: str) -> bool:
     """Whether every function of this file of the standard library is one."""
     return os.path.basename(filename) in _LIBRARIES

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dis
+import functools
 import os
 import sys
 import sysconfig
+from dataclasses import dataclass
 from types import CodeType, FrameType
 
 import numpy as np
@@ -30,6 +33,11 @@ _STANDARD = tuple({
     for name in ("stdlib", "platstdlib")
     for folder in (sysconfig.get_path(name), os.path.realpath(sysconfig.get_path(name)))
 })  # fmt: skip
+
+_IMPORTS = frozenset({"IMPORT_NAME", "IMPORT_FROM"})
+_NAMED = {op for op, number in dis.opmap.items() if number in dis.hasname} - _IMPORTS
+_OF_GLOBALS = frozenset(op for op in _NAMED if op.endswith(("_GLOBAL", "_NAME", "_GLOBALS")))
+_OF_ATTRIBUTES = frozenset(_NAMED | _IMPORTS) - _OF_GLOBALS
 
 #: The kind of each file that was met.
 KINDS: dict[str, int] = {}
@@ -107,15 +115,37 @@ def place_of_program() -> str:
     return "" if frame is None else shown(frame)
 
 
-def names_of(code: CodeType) -> tuple[set[str], list[CodeType]]:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that code uses, with all code inside it; a name may be both a global's and an attribute's."""
+
+    globals: frozenset[str]
+    attributes: frozenset[str]
+    inside: tuple[CodeType, ...]
+
+
+@functools.lru_cache(4096)
+def names_of(code: CodeType) -> Names:
     """The names of globals and attributes that code uses, and all code inside it."""
-    names, inside = set(code.co_names), []
-    texts = [c for c in code.co_consts if isinstance(c, str)]
+    instructions = [(i.opname, i.argval) for i in dis.get_instructions(code)]
+    of_globals = {name for op, name in instructions if op in _OF_GLOBALS}
+    attributes = {name for op, name in instructions if op in _OF_ATTRIBUTES}
+    inside: list[CodeType] = []
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            more, deeper = names_of(constant)
-            names |= more
-            inside += [constant, *deeper]
-    if names & {"getattr", "hasattr", "setattr", "delattr", "attrgetter"}:  # attributes by their names in quotes
-        names.update(t for t in texts if t.isidentifier())
-    return names, inside
+            more = names_of(constant)
+            of_globals |= more.globals
+            attributes |= more.attributes
+            inside += [constant, *more.inside]
+    texts = [c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]
+    if (of_globals | attributes) & {
+        "getattr",
+        "hasattr",
+        "setattr",
+        "delattr",
+        "attrgetter",
+    }:  # by their names in quotes
+        attributes.update(texts)
+    if "globals" in of_globals:
+        of_globals.update(texts)
+    return Names(frozenset(of_globals), frozenset(attributes), tuple(inside))

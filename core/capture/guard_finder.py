@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import enum
 import functools
 import gc
@@ -27,6 +26,9 @@ L = TypeVar("L", bound=Look)
 
 #: Modules of the standard library whose objects are looked into.
 _OPEN = frozenset({"types", "argparse", "collections"})
+
+#: What calling a module reads of it and of its class, whose names need not stand in the program.
+_OF_CALLS = ("forward", "__call__")
 
 LIMIT = 5000  #: looks of one recording
 
@@ -67,7 +69,7 @@ class Finder:
     def __init__(self, effect: Callable[[str], None]):
         self.effect = effect  # is told of what can't be compared
         self.roots: list[Root] = []
-        self.names: set[str] = set()  # of attributes that code of the program uses
+        self.names: set[str] = set(_OF_CALLS)  # of attributes that code uses
         self.draws = Draws()
         self._looks: dict[int, Look] = {}
         self._alive: list[Seen] = []  # so that no id is used twice
@@ -79,6 +81,8 @@ class Finder:
         self._codes: dict[int, CodeType] = {}
         self._inside: set[int] = set()  # code inside code that ran
         self._modules: list[ModuleLook] = []
+        self._variables: set[tuple[int, bytes | str]] = set()  # of the environment
+        self._module_classes: set[type] = set()
         self._library: dict[type, frozenset[str]] = {}
         self._count = 0
 
@@ -90,18 +94,16 @@ class Finder:
     def enter(self, code: CodeType, space: dict[str, Any]) -> None:
         """Code of the program's own starts for the first time; ``space`` are its globals."""
         self._codes[id(code)] = code
-        names, inside = names_of(code)
-        self._inside.update(map(id, inside))
-        self._learn(names)
+        names = names_of(code)
+        self._inside.update(map(id, names.inside))
+        self._learn(names.attributes)
         file = os.path.basename(code.co_filename)
         globals_ = self._space(space, Where("the global ", "", f" of {file}"), "{0}", space)
         used = self._space_names[id(space)]
-        for name in sorted(names - used):  # in one order, so that one message is given
+        for name in sorted(names.globals - used):  # in one order, so that one message is given
             used.add(name)
             if name in space and name not in globals_.attributes:
-                value = space[name]
-                if not _is_iterator(value) or _loads_global(code, inside, name):
-                    globals_.attributes[name] = self.look(value, globals_.place(name))
+                globals_.attributes[name] = self.look(space[name], globals_.place(name))
         if (
             code.co_freevars not in ((), ("__class__",))
             and not self._functions[id(code)]
@@ -113,7 +115,7 @@ class Finder:
         for f in list(self._functions[id(code)]):
             self._open(f)
 
-    def _learn(self, names: set[str]) -> None:
+    def _learn(self, names: frozenset[str]) -> None:
         new = names - self.names
         self.names |= new
         for name in sorted(new):
@@ -165,6 +167,14 @@ class Finder:
         look = self.look(value, where)
         if not known:
             self.roots.append(Root(look, "{0}()", reference(value), may_go=may_go))
+
+    def environment(self, variables: Seen, key: str | bytes) -> None:
+        """A variable of the environment is read: it is compared, as the bytes that the system has."""
+        encoded = variables.encodekey(key)
+        if (id(variables._data), encoded) not in self._variables:
+            self._variables.add((id(variables._data), encoded))
+            look = self._counted(Plain(Where("the environment variable ", str(key)), variables._data.get(encoded)))
+            self.roots.append(Root(look, "{0}.get({1})", variables._data, encoded))
 
     def start_argument(self, value: Seen, where: Where) -> None:
         """Look inside an argument, where that is more than a value of which the caller keeps account himself."""
@@ -309,6 +319,7 @@ class Finder:
         self._modules.append(look)
         kind = type(value)
         self._class(kind)
+        self._class_of_module(kind)
         self._own(look)
         names = frozenset(look.first or ()) if not is_own(kind) else self._names_of_library(kind)
         for name in sorted(names):
@@ -320,6 +331,14 @@ class Finder:
         for name, child in value.__dict__.get("_modules", {}).items():
             look.children[name] = self.look(child, look.place(name))
         return look
+
+    def _class_of_module(self, kind: type) -> None:
+        """Look at what calls of a class's modules run, which a program may replace in a class of nn's too."""
+        if kind not in self._module_classes:
+            self._module_classes.add(kind)
+            for name in _OF_CALLS:
+                look = self.look(getattr(kind, name), Where("the class attribute ", f"{kind.__name__}.{name}"))
+                self.roots.append(Root(look, f"{{0}}.{name}", kind))
 
     def _names_of_library(self, kind: type) -> frozenset[str]:
         if kind not in self._library:
@@ -350,15 +369,6 @@ def _is_iterator(value: Seen) -> bool:
     return isinstance(value, Iterator) and not is_own(type(value))
 
 
-def _loads_global(code: CodeType, inside: list[CodeType], name: str) -> bool:
-    """Whether code reads a global of this name, and not only an attribute."""
-    return any(
-        i.argval == name and i.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-        for c in (code, *inside)
-        for i in dis.get_instructions(c)
-    )
-
-
 def _names_of_library(kind: type) -> frozenset[str]:
     """The names that the methods use which a module of the program's own inherits from one of nn's."""
     names: set[str] = set()
@@ -366,5 +376,5 @@ def _names_of_library(kind: type) -> frozenset[str]:
         if not is_own(base) and base.__name__ != "Module":
             for f in vars(base).values():
                 if isinstance(f, FunctionType):
-                    names |= names_of(f.__code__)[0]
+                    names |= names_of(f.__code__).attributes
     return frozenset(names)

@@ -96,9 +96,13 @@ class Owner(Look):
             if why := look.why(found[name], met):
                 return why
         for name in found:
-            if name in self.names and name not in self.keys:
+            if name not in self.keys and self.counts(name):
                 return f"{self.place(name)} is new: {described(found[name])}"
         return None
+
+    def counts(self, name: str) -> bool:
+        """Whether an attribute of this name is read."""
+        return name in self.names
 
     def check(self, to: Writer, value: str) -> None:
         if id(self) in to.done:
@@ -141,16 +145,19 @@ class Parts(Owner):
 class Space(Owner):
     """The globals of a file, or the attributes of a class, as they are and not as they were copied."""
 
-    __slots__ = ()
+    __slots__ = ("globals",)
 
     def __init__(self, where: Where, found: Mapping[str, Seen], names: set[str]):
         Look.__init__(self, where)
-        self.names = names
+        self.names = self.globals = names  # where code leads to the space by attributes too, the two are not the same
         self.attributes = {}
         self.start(found, len(found))
 
     def place(self, name: str) -> Where:
         return self.where.at(f".{name}" if self.where.path else name)
+
+    def counts(self, name: str) -> bool:
+        return name in self.globals or name in self.names
 
     def why(self, value: Seen, met: Met) -> str | None:
         self.size = len(value)

@@ -2,8 +2,8 @@
 
 While it runs, ``sys.setprofile`` shows each function of the program's own that is entered. What stands in its
 ``co_names`` among its globals, what it closes over and its defaults are looked at when it is first entered, before it
-can change them (:mod:`guard_finder`); so a second look, at the end, tells what the run itself changed. Calls that can't
-be repeated are seen in the same way (:mod:`guard_effects`).
+can change them (:mod:`guard_finder`); so a second look, at the end, tells what the run itself changed. So are variables
+of the environment that it reads. Calls that can't be repeated are seen in the same way (:mod:`guard_effects`).
 
 What is not seen: names that are made at run time, ``getattr(self, f"layer{i}")`` of anything but modules; state inside
 objects of C extensions; and functions that only C code leads to, unless they close over something.
@@ -20,7 +20,13 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Self
 
 from flambeau.core.capture import structure
-from flambeau.core.capture.guard_effects import is_library_of_effects, name_of_effect, told
+from flambeau.core.capture.guard_effects import (
+    ALL_OF_ENVIRONMENT,
+    ONE_OF_ENVIRONMENT,
+    is_library_of_effects,
+    name_of_effect,
+    told,
+)
 from flambeau.core.capture.guard_files import (
     KINDS,
     OWN,
@@ -137,6 +143,8 @@ class Surroundings:
                     self._safely(self._enter, frame)
                 elif is_library_of_effects(frame.f_code.co_filename):
                     self._safely(self._called, frame, "")
+                elif frame.f_code is ONE_OF_ENVIRONMENT or frame.f_code in ALL_OF_ENVIRONMENT:
+                    self._safely(self._environment, frame)
             elif event == "c_call":
                 name = name_of_effect(arg)
                 if name is not None:
@@ -202,6 +210,15 @@ class Surroundings:
             self._started.pop(id(frame), None)
         for what in self._finder.draws.found():
             self._effect(f"{what} were drawn in {frame.f_code.co_name}() at {shown(frame)}")
+
+    def _environment(self, frame: FrameType) -> None:
+        text = told(frame, "")
+        if text is None or self._imports(frame):
+            return
+        if frame.f_code is ONE_OF_ENVIRONMENT:
+            self._finder.environment(frame.f_locals["self"], frame.f_locals["key"])
+        else:
+            self._effect(f"the whole of os.environ is read at {text.rpartition(' at ')[2]}")
 
     def _called(self, frame: FrameType, name: str) -> None:
         text = told(frame, name)

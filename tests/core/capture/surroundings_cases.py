@@ -57,6 +57,25 @@ STATE: dict[str, tuple[str, str, str | None]] = {
     "builtin hidden": (
         "def step(x):\n return len([x])", "len = sum", "the global 'len' of prog.py is new: the function sum",
     ),
+    "attribute of the name of a global": (
+        CFG + "cfg = Cfg(); scale = 1; f = functools.partial\ndef step(x):\n return cfg.scale", "scale = 2", None,
+    ),
+    "name of a global and an attribute": (
+        CFG + "cfg = Cfg(); scale = 1\ndef step(x):\n return scale * cfg.scale", "scale = 2",
+        "the global 'scale' of prog.py was 1 and is 2",
+    ),
+    "global in an inner class": (
+        "scale = 1\ndef step(x):\n class C:\n  k = scale\n return C.k", "scale = 2",
+        "the global 'scale' of prog.py was 1 and is 2",
+    ),
+    "global by its name": (
+        "scale = 1\ndef step(x):\n return globals()['scale']", "scale = 2",
+        "the global 'scale' of prog.py was 1 and is 2",
+    ),
+    "attribute of a module of the program's": (
+        "cfg = types.ModuleType('cfg'); cfg.scale = 1\ndef step(x):\n return cfg.scale", "cfg.scale = 2",
+        "the attribute 'cfg.scale' was 1 and is 2",
+    ),
     "new and unread": ("def step(x):\n return x", "fresh = 1", None),
     "function": (
         "def f(x): return x\ndef step(x):\n return f(x)", "def f(x): return 1",
@@ -353,6 +372,30 @@ MODULES: dict[str, tuple[str, str, str | None]] = {
     "parametrized": (
         NET, "nn.utils.parametrizations.weight_norm(net[0])",
         "the global 'net.0' of prog.py was of the class Linear and is of ParametrizedLinear",
+    ),
+    "forward of an object": (
+        NET, "net[1].forward = lambda x: -x", "the global 'net.1.forward' of prog.py is new: the function <lambda>",
+    ),
+    "forward of an object replaced": (
+        NET + "net[1].forward = lambda x: -x", "net[1].forward = fb.sin",
+        "the global 'net.1.forward' of prog.py was the function <lambda> and is the function sin",
+    ),
+    "forward of an object gone": (
+        NET + "net[1].forward = lambda x: -x", "del net[1].forward", "the global 'net.1.forward' of prog.py is gone",
+    ),
+    "what forward of an object reads": (
+        NET + "ks = [1]\nnet[1].forward = lambda x: x * ks[0]", "ks[0] = 2",
+        "the global 'ks[0]' of prog.py was 1 and is 2",
+    ),
+    "forward of a class": (
+        "class N(nn.Module):\n def forward(self, x): return x\nnet = N()\ndef step(x):\n return net(x)",
+        "N.forward = lambda self, x: -x",
+        "the class attribute 'N.forward' was the function forward and is the function <lambda>",
+    ),
+    "call of a class": (
+        "class N(nn.Module):\n def forward(self, x): return x\nnet = N()\ndef step(x):\n return net(x)",
+        "N.__call__ = lambda self, x: -x",
+        "the class attribute 'N.__call__' is new: the function <lambda>",
     ),
     "own module": (
         "class N(nn.Module):\n def __init__(self): super().__init__(); self.k = 1\n"

@@ -7,6 +7,7 @@ import functools
 import gc
 import io
 import pstats
+import re
 import sys
 import threading
 import types
@@ -77,6 +78,18 @@ def test_change_by_the_run_itself(name: str) -> None:
     assert seen.changed_by_run() == said
 
 
+@pytest.mark.parametrize(("owner", "name"), [("ReLU", "forward"), ("ReLU", "__call__"), ("Module", "__call__")])
+def test_what_a_call_runs_is_replaced_in_a_class_of_nn(owner: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = program(NET)
+    seen = checked(space, fb.ones(2, 2))
+    kind = getattr(fb.nn, owner)
+    monkeypatch.setattr(kind, name, lambda self, x: x, raising=False)
+    said = seen.changed()
+    assert said is not None and re.fullmatch(rf"the class attribute '\w+\.{name}' was the function .*", said)
+    monkeypatch.undo()
+    assert seen.changed() is None
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -116,6 +129,9 @@ EFFECTS = {
     "socket.socket().close()": "socket.socket.__init__() at prog.py:3",
     "subprocess.run(['true'])": "subprocess.run() at prog.py:3",
     "threading.Thread(target=int).start()": "threading.Thread.start() at prog.py:3",
+    "dict(os.environ)": "the whole of os.environ is read at prog.py:3",
+    "list(os.environ)": "the whole of os.environ is read at prog.py:3",
+    "os.environ['PATH'] = os.environ['PATH']": "os._Environ.__setitem__() at prog.py:3",
     "next(generator)": "the generator g(), which was there before, is resumed at prog.py:3",
     "[x for x in generator]": "the generator g(), which was there before, is resumed at prog.py:3",
     "next(iterator)": "the global 'iterator' of prog.py, an iterator, is read",
@@ -144,6 +160,29 @@ def test_effect(line: str) -> None:
     assert EFFECTS[line] in seen.effects
     if line in ("rng.random()", "np.random.rand(2)", "random.random()"):
         assert len(seen.effects) == 1
+
+
+READS = ["os.environ['SCALE_OF_A_TEST']", "os.environ.get('SCALE_OF_A_TEST')", "os.getenv('SCALE_OF_A_TEST', '1')"]
+
+
+@pytest.mark.parametrize("line", [*READS, "'SCALE_OF_A_TEST' in os.environ", "os.path.expandvars('$SCALE_OF_A_TEST')"])
+def test_variable_of_the_environment(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALE_OF_A_TEST", "2")
+    monkeypatch.delenv("OTHER_OF_A_TEST", raising=False)
+    seen = checked(with_line(line), 1)
+    monkeypatch.setenv("OTHER_OF_A_TEST", "3")
+    assert seen.changed() is None
+    monkeypatch.setenv("SCALE_OF_A_TEST", "3")
+    assert seen.changed() == "the environment variable 'SCALE_OF_A_TEST' was b'2' and is b'3'"
+    monkeypatch.delenv("SCALE_OF_A_TEST")
+    assert seen.changed() == "the environment variable 'SCALE_OF_A_TEST' was b'2' and is None"
+
+
+def test_variable_of_the_environment_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCALE_OF_A_TEST", raising=False)
+    seen = checked(with_line("os.getenv('SCALE_OF_A_TEST')"), 1)
+    monkeypatch.setenv("SCALE_OF_A_TEST", "3")
+    assert seen.changed() == "the environment variable 'SCALE_OF_A_TEST' was None and is b'3'"
 
 
 def test_warning_is_an_effect() -> None:
