@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from flambeau.core import dtype as dt
+from flambeau.core.box import INFERENCE
 from flambeau.core.capture.holders import hooks_of
 from flambeau.core.capture.trace import key_of
 from flambeau.core.graph import Leaf, edge_of
@@ -35,7 +36,7 @@ def kind_of(leaves: Sequence[Any], structure: Structure, state: State) -> KindOf
             first = memory.setdefault(key.backend.storage_id(array), i)
             parts.append((key, tuple(layout.shape), tuple(layout.strides), type(leaf), _link(leaf), first))
         elif leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes)):
-            parts.append((type(leaf), leaf if isinstance(leaf, str) or not leaf else key_of(leaf)[1:]))
+            parts.append((type(leaf), key_of(leaf) if isinstance(leaf, (float, complex)) else leaf))
         else:
             parts.append(_Same(leaf))
     return tuple(parts)
@@ -44,7 +45,7 @@ def kind_of(leaves: Sequence[Any], structure: Structure, state: State) -> KindOf
 def _link(t: Tensor) -> Any:
     link = t._node
     if link is None:
-        return None
+        return "inference" if t._box is INFERENCE else None
     if link.__class__ is Leaf:
         return "leaf", hooks_of(link), getattr(t, "_grad", None) is not None
     return "view" if edge_of(t) is None else "history"
@@ -88,9 +89,7 @@ def difference(old: KindOfCall, new: KindOfCall) -> str:
 
 def _number(part: tuple[Any, ...]) -> str:
     kind, value = part
-    if value.__class__ is tuple:
-        value = float.fromhex(value[0]) if kind is float else value[0]
-    return repr(value)
+    return repr(float.fromhex(value[1]) if kind is float else value)
 
 
 def _shown(thing: Any) -> str:

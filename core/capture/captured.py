@@ -98,8 +98,9 @@ class Captured:
 
     @property
     def graphs(self) -> list[Graph]:
-        """What is replayed, or was recorded once."""
-        return [g for k in self._kinds.values() for g in (k.graphs or k.pending[-1:])]
+        """What is replayed or was recorded once; an empty graph for a kind of call that was not recorded."""
+        kinds = self._kinds.values()
+        return [g for k in kinds for g in (k.graphs or k.pending[-1:] or [Graph(k.made_because, [])])]
 
     def reset(self) -> None:
         """Forget all recordings; the next call is a first one."""
@@ -147,7 +148,7 @@ class Captured:
         while len(self._kinds) > self.limit:
             self._kinds.popitem(last=False)
             self._dropped += 1
-            if self._dropped == self.limit:
+            if self._dropped == MOST_ANSWERS:
                 warnings.warn(storm(list(self._kinds.values()), self.name), RuntimeWarning, stacklevel=4)
         return kind
 
@@ -214,8 +215,8 @@ class Captured:
             recorder.end()
             put(state if after is inside else after.replace(watchers=state.watchers, recorder=None))
         why = recorder.why or next(iter(surroundings.effects), "") or surroundings.changed_by_run() or ""
-        if not why and after is not inside:
-            why = f"the call leaves {_mode(inside, after)} as another one"
+        if not why and (mode := _left(inside, after)):
+            why = f"the call leaves {mode} as another one"
         now = flatten(arguments)
         if not why and (now[1] != before[1] or any(a is not b for a, b in zip(now[0], before[0], strict=True))):
             why = "an argument, a list or a dict, is changed in the call"
@@ -302,9 +303,16 @@ class Captured:
         return result
 
 
-def _mode(before: State, after: State) -> str:
-    names = {"grad": "grad mode", "inference": "inference mode", "autocast": "autocast"}
-    return next((text for n, text in names.items() if getattr(before, n) != getattr(after, n)), "a mode")
+#: What of a state a call may leave behind, and what it is called.
+_MODES = {
+    "grad": "grad mode", "inference": "inference mode", "autocast": "autocast", "anomaly": "anomaly mode",
+    "layers": "a layer", "levels": "a transform", "saved_hooks": "hooks on saved tensors", "modes": "a mode",
+}  # fmt: skip
+
+
+def _left(before: State, after: State) -> str:
+    """Which mode a call left as another one than it found."""
+    return next((text for n, text in _MODES.items() if getattr(before, n) != getattr(after, n)), "")
 
 
 def _plainly(result: Any) -> Any:

@@ -7,6 +7,7 @@ second time, and what comes then is recorded.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -176,6 +177,8 @@ class Recorder:
     def cell(self, number: Any) -> Cell:
         """A number that the next node gives, as a cell."""
         value = Value(self._count, self._here)
+        if not isinstance(number, np.ndarray):
+            value.number_then = number
         self._count += 1
         made = self.cells[value.number] = Cell(number, value, self)
         return made
@@ -239,7 +242,7 @@ class Recorder:
         found = self.past.left.get(value)
         key = value.key
         if key is None:
-            number = 0.0 if found is None else found
+            number = value.number_then if found is None else found
             made = self.cells[value.number] = Cell(number, value, self)
             return made
         if found is None:
@@ -353,9 +356,14 @@ class Recorder:
 
     def touch(self, tensor: Any) -> None:
         """A tensor's array, link or gradient may be read or changed next."""
-        if id(tensor) not in self.touched:
+        if id(tensor) not in self.touched and tensor._key.level is None:
             start = Start(tensor._array, tensor._key, tensor._node, getattr(tensor, "_grad", None))
             self.touched[id(tensor)] = (tensor, start)
+
+    def released(self) -> list[tuple[Any, Start]]:
+        """The touched tensors that somebody else has: others are gone with the call."""
+        entries = list(self.touched.values())
+        return [e for e in entries if sys.getrefcount(e[0]) > 2]  # the entry has it, and the call
 
     def owner_of_gradient(self, array: Array) -> Any:
         """The tensor that had an array as its gradient when it was first touched; None for other arrays."""

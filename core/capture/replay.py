@@ -181,6 +181,9 @@ class _Finish:
     def _argument(self, form: Form) -> str:
         return f"arguments[{form.parts[0]}]"
 
+    def _base(self, form: Form) -> str:
+        return f"arguments[{form.parts[0]}]._node.base"
+
     def _link(self, form: Form) -> str:
         return f"arguments[{form.parts[0]}]._node"
 

@@ -39,6 +39,7 @@ class Value:
     shape: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()  #: in elements
     storage: int = -1  #: the number of the first value seen in the same memory; values that differ in it share none
+    number_then: Any = None  #: what a number was when it was recorded
     wrapped: bool = False  #: whether the kernel gives a number of the array library, which becomes an array
 
     def __eq__(self, other: object) -> bool:  # along one way through a program numbers are given once
