@@ -141,8 +141,8 @@ _NUMPY_OK = frozenset(d.numpy for d in dt.ALL)
 
 def _holds_tensors(data: Sequence[Any]) -> bool:
     kinds = set(map(type, data))
-    if any(issubclass(kind, Tensor) for kind in kinds):
-        return True
+    if any(issubclass(kind, Tensor) or isinstance(vars(kind).get("__class__"), property) for kind in kinds):
+        return True  # the other ones stand for numbers
     nested = any(issubclass(kind, (list, tuple)) for kind in kinds)
     return nested and any(_holds_tensors(v) for v in data if isinstance(v, (list, tuple)))
 
@@ -171,6 +171,9 @@ def tensor(
     flambeau.int64
     """
     wanted = None if dtype is None else dt.as_dtype(dtype)
+    if is_told(data) and isinstance(data, (bool, int, float, complex)):
+        goal = wanted or _infer_dtype(np.empty((), type(data.__class__())))
+        return finished(number("tensor", data, goal, resolve_device(device)), requires_grad, pin_memory)
     if isinstance(data, Tensor):
         data = in_class(data, Tensor) if data.__class__ is not Tensor else data
         where = data.device if device is None else located(device)

@@ -8,6 +8,7 @@ number that it was.
 
 from __future__ import annotations
 
+import gc
 import math
 import operator
 from collections.abc import Callable
@@ -97,6 +98,24 @@ def plain(value: Any) -> Any:
     return value
 
 
+def let_go(cells: list[Cell]) -> None:
+    """Put numbers in the place of cells that the program has kept in lists, dicts and objects."""
+    if not cells:
+        return
+    ids = {id(c) for c in cells}
+    for holder in gc.get_referrers(*cells):
+        if holder is cells:
+            continue
+        if isinstance(holder, list):
+            holder[:] = [v._number if id(v) in ids else v for v in holder]
+            continue
+        found = holder if isinstance(holder, dict) else getattr(holder, "__dict__", None)
+        if isinstance(found, dict) and type(holder) is not Cell:
+            for k, v in list(found.items()):
+                if id(v) in ids:
+                    found[k] = v._number
+
+
 def branch(cell: Cell, question: Callable[..., Any], *others: Any) -> Any:
     """The answer to a question about a cell, on which the program may branch."""
     answer = cell._recorder.compute(question, (cell, *others))
@@ -124,8 +143,22 @@ def _comparison(fn: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 _ROUNDING = {"__round__": round, "__trunc__": math.trunc, "__floor__": math.floor, "__ceil__": math.ceil}
-for _stem in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):
-    _fn = getattr(operator, f"__{_stem}__")
+for _stem in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+    "divmod",
+):
+    _fn = getattr(operator, f"__{_stem}__", divmod)
     setattr(Cell, f"__{_stem}__", _arithmetic(_fn, f"__{_stem}__", False))
     setattr(Cell, f"__r{_stem}__", _arithmetic(_fn, f"__r{_stem}__", True))
 for _stem in ("neg", "pos", "abs", "invert"):

@@ -95,6 +95,7 @@ class Pictures:
         self.recorder, self.arguments = recorder, arguments
         self._places = {id(t): i for i, t in enumerate(arguments)}
         self._links = {id(n): i for i, n in enumerate(links) if n is not None}
+        self._bases = {id(n.base): i for i, n in enumerate(links) if n.__class__ is View}
         self._forms: dict[int, Form] = {}
         self._order: list[Form] = []
         self._kept: list[Any] = []  # so that no id is given twice
@@ -102,7 +103,7 @@ class Pictures:
     def ending(self, result: Any) -> Ending:
         """All that remains; Unpicturable where a part of it cannot be made anew."""
         leaves, structure = flatten(result)
-        touched = [(t, s) for t, s in self.recorder.touched.values() if not self._is_made(s.array)]
+        touched = [(t, s) for t, s in self.recorder.released() if not self._is_made(s.array)]
         for t, start in touched:
             if t._node is not start.node:
                 raise Unpicturable(f"the history of a tensor of shape {tuple(t.shape)}, which was there, changes")
@@ -165,6 +166,8 @@ class Pictures:
     def _tensor(self, t: Tensor) -> Form:
         if id(t) in self._places:
             return Form("argument", (self._places[id(t)],))
+        if id(t) in self._bases:
+            return Form("base", (self._bases[id(t)],))
         if t._key.level is not None or t._in_parts:
             raise Unpicturable(f"a result is a {type(t).__name__} that is not one array")
         value = self._array(t._array, t._key)
@@ -184,6 +187,8 @@ class Pictures:
         return Form("leaf", (self.of(tensor),))
 
     def _view(self, view: View) -> Form:
+        if id(view) in self._links:
+            return Form("link", (self._links[id(view)],))
         base, parent, op, params, _, before, array, key, mode = view.made
         values = self._array(before, base._key), self._array(array, key)
         return Form("view", (self.of(base), parent and self.of(parent), op, plain(params), *values, key, mode))
@@ -277,7 +282,7 @@ def written_by(node: Node) -> list[Value]:
 
 # -- two recordings ------------------------------------------------------------------------------
 def agreeing(a: Ending, b: Ending) -> str:
-    """"" where two endings are the same, else what differs; forms of one object in both become ``same`` in ``b``."""
+    """ "" where two endings are the same, else what differs; forms of one object in both become ``same`` in ``b``."""
     if a.structure != b.structure or len(a.results) != len(b.results):
         return "the result's structure became another one"
     if len(a.gradients) != len(b.gradients):

@@ -25,20 +25,20 @@ class Owner:
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
         self.array, self.key, self.node = tensor._array, tensor._key, tensor._node
-        self.hooks = _hooks(self.node)
+        self.hooks = hooks_of(self.node)
         self.dicts: list[tuple[dict[Any, Any], Any]] = []
         self.lists: list[tuple[list[Any], int]] = []
         self.cells: list[CellType] = []
         self.objects: list[tuple[Any, str]] = []
 
     def changed(self) -> str:
-        """"" where all is as it was, else what is not."""
+        """ "" where all is as it was, else what is not."""
         t = self.tensor
         if t._array is not self.array or t._key is not self.key:
             return f"{self} has other memory"
         if t._node is not self.node:
             return f"requires_grad, or the history, of {self} is another one"
-        if self.hooks != _hooks(self.node):
+        if self.hooks != hooks_of(self.node):
             return f"hooks on {self} were added or removed"
         for d, k in self.dicts:
             if d.get(k) is not t:
@@ -58,14 +58,15 @@ class Owner:
         names = [k for _, k in self.dicts if isinstance(k, str)] or [n for _, n in self.objects]
         return f"tensor {names[0]!r}" if names else f"a tensor of shape {tuple(self.tensor.shape)}"
 
-
     def lines(self, name: Callable[[Any], str]) -> list[str]:
         """The conditions of :meth:`changed` in Python; ``name`` gives what an object is called."""
         t = name(self.tensor)
         found = [f"{t}._array is not {name(self.array)}", f"{t}._node is not {name(self.node)}"]
         found.append(f"{t}._key is not {name(self.key)}")
         if self.node.__class__ is Leaf:
-            found.append(f"({name(self.node)}.hooks or {name(self.node)}.post_hooks or {bool(self.hooks)}) and changed()")
+            found.append(
+                f"({name(self.node)}.hooks or {name(self.node)}.post_hooks or {bool(self.hooks)}) and changed()"
+            )
         found += [f"{name(d)}.get({repr(k) if isinstance(k, str) else name(k)}) is not {t}" for d, k in self.dicts]
         found += [f"len({name(v)}) <= {i} or {name(v)}[{i}] is not {t}" for v, i in self.lists]
         found += [f"content({name(c)}) is not {t}" for c in self.cells]
@@ -93,7 +94,8 @@ def checker(owners: Sequence[Owner]) -> Callable[[], bool]:
     return found
 
 
-def _hooks(node: Any) -> tuple[Any, ...]:
+def hooks_of(node: Any) -> tuple[Any, ...]:
+    """The numbers of the hooks on a leaf."""
     if node.__class__ is not Leaf:
         return ()
     return (*(node.hooks or ()), None, *(node.post_hooks or ()))

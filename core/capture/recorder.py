@@ -7,6 +7,7 @@ second time, and what comes then is recorded.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -18,6 +19,7 @@ from flambeau.core import registry
 from flambeau.core.capture.cells import Cell, plain
 from flambeau.core.capture.guard_files import place_of_program
 from flambeau.core.capture.trace import External, Kind, Node, Segment, Value, key_of
+from flambeau.core.events import untold
 from flambeau.core.keys import Key, key_for
 from flambeau.core.record import Op
 
@@ -89,6 +91,7 @@ class Recorder:
         self._values: dict[int, Value] = {}
         self._held: dict[int, Any] = {}  # id -> a weak reference, or the array where there are none
         self._storages: dict[tuple[int, int], list[int]] = {}  # (backend, storage) -> [number, arrays alive]
+        self.relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
         self._asked: set[Value] = set()
         self._classes = tuple({b.array for b in registry.backends.values()})
         for array, value in known:
@@ -174,6 +177,8 @@ class Recorder:
     def cell(self, number: Any) -> Cell:
         """A number that the next node gives, as a cell."""
         value = Value(self._count, self._here)
+        if not isinstance(number, np.ndarray):
+            value.number_then = number
         self._count += 1
         made = self.cells[value.number] = Cell(number, value, self)
         return made
@@ -202,6 +207,7 @@ class Recorder:
         params = {n: plain(v) for n, v in params.items()}
         raw = kernel(*plain(list(arrays)), **params)
         node = Node(Kind.KERNEL, kernel, args, given, op=op, key=key)
+        node.served = getattr(key, op.name, None) is kernel
         if "out" in params:
             self._add(node)
             return raw
@@ -236,7 +242,7 @@ class Recorder:
         found = self.past.left.get(value)
         key = value.key
         if key is None:
-            number = 0.0 if found is None else found
+            number = value.number_then if found is None else found
             made = self.cells[value.number] = Cell(number, value, self)
             return made
         if found is None:
@@ -255,7 +261,7 @@ class Recorder:
             node = self.past.next(Kind.HOST, getattr(fn, "__name__", "a number"))
             cells = [self._left(v) for v in node.outs if v is not None]
             return tuple(cells) if node.several else cells[0] if cells else None
-        result = fn(*plain(args))
+        result = untold(fn, *plain(args))
         if result is NotImplemented:
             return result
         several = isinstance(result, tuple)
@@ -282,7 +288,7 @@ class Recorder:
         if self.playing:
             assert self.past is not None
             return self._left(self.past.next(Kind.MAKE, "an array").outs[0])  # type: ignore[arg-type]
-        array = how()
+        array = untold(how)
         self._add(Node(Kind.MAKE, how, (), outs=(self.new(array, key, self._here),), key=key))
         return array
 
@@ -314,7 +320,7 @@ class Recorder:
             found: Cell = self._left(self.past.next(Kind.READ, "a read").outs[0])  # type: ignore[arg-type]
             return found
         value = self.value_of(array, key)
-        cell = self.cell(how(array))
+        cell = self.cell(untold(how, array))
         self._add(Node(Kind.READ, how, (value,), outs=(cell._value,), key=key))
         return cell
 
@@ -350,9 +356,28 @@ class Recorder:
 
     def touch(self, tensor: Any) -> None:
         """A tensor's array, link or gradient may be read or changed next."""
-        if id(tensor) not in self.touched:
+        if id(tensor) not in self.touched and tensor._key.level is None:
             start = Start(tensor._array, tensor._key, tensor._node, getattr(tensor, "_grad", None))
             self.touched[id(tensor)] = (tensor, start)
+
+    def released(self) -> list[tuple[Any, Start]]:
+        """The touched tensors that somebody else has: others are gone with the call."""
+        entries = list(self.touched.values())
+        return [e for e in entries if sys.getrefcount(e[0]) > 2]  # the entry has it, and the call
+
+    def owner_of_gradient(self, array: Array) -> Any:
+        """The tensor that had an array as its gradient when it was first touched; None for other arrays."""
+        return next((t for t, s in self.touched.values() if s.grad is not None and s.grad._array is array), None)
+
+    def chain(self) -> None:
+        """Let each segment lead to the one behind it."""
+        for (_, a), (answer, b) in zip(self.segments, self.segments[1:], strict=False):
+            a.children[answer] = b
+
+    def rely(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> None:
+        """The recording holds while ``fn(*args)`` gives this value."""
+        if not any(f == fn and a == args for f, a, _ in self.relied):
+            self.relied.append((fn, args, value))
 
     def refuse(self, why: str) -> None:
         """The call cannot be recorded."""

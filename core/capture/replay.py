@@ -181,6 +181,9 @@ class _Finish:
     def _argument(self, form: Form) -> str:
         return f"arguments[{form.parts[0]}]"
 
+    def _base(self, form: Form) -> str:
+        return f"arguments[{form.parts[0]}]._node.base"
+
     def _link(self, form: Form) -> str:
         return f"arguments[{form.parts[0]}]._node"
 
@@ -233,7 +236,9 @@ class _Finish:
             edge = saved.edge if saved.edge is None or saved.edge.__class__ is tuple else self.of(saved.edge)
             text = self.writer.text(edge) if edge is None or edge.__class__ is tuple else edge
             version = f"{box}.version" + (f" - {saved.since}" if saved.since else "")
-            return f"({self.writer.text(saved.value)}, {self.writer._global(saved.key, 'key')}, {box}, {version}, {text})"
+            return (
+                f"({self.writer.text(saved.value)}, {self.writer._global(saved.key, 'key')}, {box}, {version}, {text})"
+            )
         if kind is list:
             return f"[{', '.join(map(self._saved, saved))}]"
         if kind is tuple:

@@ -7,11 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flambeau.core.capture import captured as captures
 from flambeau.core.capture.captured import Captured
 from flambeau.core.capture.recorder import CaptureError
-from flambeau.core.state import current, get
-from flambeau.core.tree import flatten
+from flambeau.core.state import get
 
 STANCES: Final = (
     "default", "force_eager", "eager_on_recompile", "fail_on_recompile", "eager_then_compile",
@@ -64,18 +62,11 @@ def call(captured: Captured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     stance = _now[0]
     if off.get() or stance.name == "force_eager" or stance.name == "default":  # default: with an eager backend
         return _eagerly(captured, args, kwargs)
-    if is_compiling() or fits(captured, args, kwargs):
+    if is_compiling() or captured.fits(args, kwargs):
         return captured(*args, **kwargs)
     if stance.name == "fail_on_recompile":
         raise CaptureError(f"compile: {captured.name} would have to be recorded, and the stance is 'fail_on_recompile'")
     return _eagerly(captured, args, kwargs)
-
-
-def fits(captured: Captured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a call of these arguments would be replayed."""
-    leaves, structure = flatten((args, kwargs))
-    graph = captured._graphs.get(captures._key(leaves, structure, current()))
-    return graph is not None and graph.ready and not graph.changed()
 
 
 def _eagerly(captured: Captured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

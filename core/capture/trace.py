@@ -39,6 +39,7 @@ class Value:
     shape: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()  #: in elements
     storage: int = -1  #: the number of the first value seen in the same memory; values that differ in it share none
+    number_then: Any = None  #: what a number was when it was recorded
     wrapped: bool = False  #: whether the kernel gives a number of the array library, which becomes an array
 
     def __eq__(self, other: object) -> bool:  # along one way through a program numbers are given once
@@ -69,6 +70,7 @@ class Node:
     op: Op | None = None
     key: Key | None = None
     place: str = ""  #: "file:line" of the program's own code
+    served: bool = False  #: whether fn is what the key has for the op: another one, where that is served anew
 
     def values(self) -> Iterator[Value]:
         """The values among the arguments, as often as they stand there."""
@@ -166,7 +168,7 @@ def same_function(f: Any, g: Any) -> bool:
 
 
 def differences(old: Segment, new: Segment) -> str:
-    """"" where two recordings of a segment are the same, else the first thing in which they differ."""
+    """ "" where two recordings of a segment are the same, else the first thing in which they differ."""
     for m, n in zip(old.nodes, new.nodes, strict=False):
         if why := _different(m, n):
             return f"{n.name} at {n.place}: {why}"
@@ -187,7 +189,7 @@ def differences(old: Segment, new: Segment) -> str:
 def _different(m: Node, n: Node) -> str:
     if m.kind is not n.kind or m.op is not n.op or m.key is not n.key:
         return f"{m.name} ran there the call before"
-    if not same_function(m.fn, n.fn):
+    if not (m.served and n.served or same_function(m.fn, n.fn)):
         return "another function, or other values"
     if len(m.args) != len(n.args) or m.params.keys() != n.params.keys() or len(m.outs) != len(n.outs):
         return "other arguments"

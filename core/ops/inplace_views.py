@@ -142,5 +142,6 @@ def set_tensor(self: Tensor, source: Tensor | None = None) -> Tensor:
             f"set_: source must have the dtype and device of the tensor, got {source.dtype} on {source.device} "
             f"and {self.dtype} on {self.device}"
         )
+    events.touch(self)
     self._array, self._box, self._node = source._array, box_of(source), None
     return self

@@ -1,0 +1,220 @@
+"""A graph: a tree of segments that was recorded of one kind of call, and what it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from flambeau.core import registry
+from flambeau.core.capture import holders
+from flambeau.core.capture.ending import Ending, agreeing, owners_of
+from flambeau.core.capture.recorder import CaptureError, Past, Recorder
+from flambeau.core.capture.replay import Writer
+from flambeau.core.capture.surroundings import Snapshot, Surroundings
+from flambeau.core.capture.trace import External, Node, Segment, Value, bits_equal, differences
+from flambeau.core.tensor import Tensor
+
+kernels_changed = [0]  # how often kernels were registered
+
+
+def _count_change() -> None:
+    kernels_changed[0] += 1
+
+
+registry.on_change.append(_count_change)
+
+
+class Settled(NamedTuple):
+    """How a recording fits with those before it."""
+
+    verified: bool  #: whether two recordings of some part agree now that none had agreed of before
+    differs: str  #: in what the first part differs from the recording before, or ""
+    refused: str  #: why it cannot be kept, or ""
+
+
+def settle(known: dict[Any, Segment], answer: Any, recorded: Sequence[tuple[Any, Segment]], most: int) -> Settled:
+    """Put recorded segments into a tree, in which ``known`` has what follows an answer; the first is for ``answer``.
+
+    A segment that agrees with the one in its place is verified, and takes over what follows that one.
+    """
+    verified, first = False, ""
+    for i, (led, segment) in enumerate(recorded):
+        led = answer if i == 0 else led
+        old = known.get(led)
+        if old is not None:
+            why = differences(old, segment) or _endings_differ(old, segment)
+            first = why if i == 0 else first
+            if old.verified and why:
+                return Settled(verified, first, why)
+            if not why and not old.verified:
+                verified = True
+            segment.verified = not why
+            segment.recordings = old.recordings + 1
+            if not why:
+                segment.children = old.children
+            elif segment.recordings > most:
+                return Settled(verified, first, f"two recordings in a row differ: {why}")
+            if old.verified:
+                known = old.children
+                continue
+        known[led] = segment
+        known = segment.children
+    return Settled(verified, first, "")
+
+
+def _endings_differ(old: Segment, new: Segment) -> str:
+    if (old.ending is None) is not (new.ending is None):
+        return "the program ended in one call, and went on in the next"
+    return "" if old.ending is None else agreeing(old.ending, new.ending)
+
+
+@dataclass(eq=False)
+class Graph:
+    """What was recorded of one kind of call, in one state of what the program depends on."""
+
+    made_because: str
+    arguments: list[Value]  #: the arrays of the arguments
+    root: Segment | None = None
+    calls: int = 0  #: how many were replayed, in whole or in part
+    tries: int = 0
+    lost: int = 0  #: answers that came when there were too many already
+    owners: dict[int, holders.Owner] = field(default_factory=dict)
+    by_storage: dict[int, Tensor] = field(default_factory=dict)
+    gradients: dict[Value, External] = field(default_factory=dict)  #: externals that each call finds anew
+    snapshots: list[Snapshot] = field(default_factory=list)
+    starts: list[tuple[Tensor, bool]] = field(default_factory=list)  #: tensors, and whether each had a gradient
+    relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = field(default_factory=list)
+    may_have_changed: Callable[[], bool] = lambda: False
+    kernels: int = 0
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor], because: str) -> Graph:
+        """An empty one, for calls with such tensors among the arguments."""
+        arguments = []
+        for i, t in enumerate(tensors):
+            layout = t._key.backend.layout(t._array)
+            arguments.append(Value(i, -1, t._key, tuple(layout.shape), tuple(layout.strides)))
+        return cls(because, arguments)
+
+    # -- what is told of it ----------------------------------------------------------------------
+    def path(self) -> list[Segment]:
+        """The segments of the way that was recorded first."""
+        found, at = [], self.root
+        while at is not None:
+            found.append(at)
+            at = next(iter(at.children.values()), None)
+        return found
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [n for s in self.path() for n in s.nodes]
+
+    @property
+    def source(self) -> str:
+        """The Python of the replay; "" before there is one."""
+        return "\n".join(s.source for s in self.path())
+
+    @property
+    def guards(self) -> list[str]:
+        """What is looked at before each replay."""
+        found = [f"{o}: its memory, its history, and where it stands" for o in self.owners.values()]
+        return found + [str(r.look.where) for s in self.snapshots for r in s._roots]
+
+    # -- recording -------------------------------------------------------------------------------
+    def known(self, tensors: Sequence[Tensor], past: Past | None) -> list[tuple[Any, Value]]:
+        """The arrays that have values before a recording begins."""
+        found = [(t._array, v) for t, v in zip(tensors, self.arguments, strict=True)]
+        if past is not None:
+            found += [(e.array, e.value) for s in past.segments for e in s.externals if e.grad_of is None]
+            found += [(a, v) for v, a in past.left.items() if v.is_array and v.number >= len(tensors)]
+        return found
+
+    def complete(
+        self, recorder: Recorder, ending: Ending, surroundings: Surroundings, tensors: Sequence[Tensor]
+    ) -> None:
+        """Take in what a recording that is verified depends on."""
+        self.kernels = kernels_changed[0]
+        self.snapshots.append(surroundings.freeze())
+        self.relied += recorder.relied
+        known = {id(t) for t, _ in self.starts}
+        self.starts += [s for s in ending.starts if id(s[0]) not in known]
+        externals = [e for _, s in recorder.segments for e in s.externals if e.grad_of is None]
+        ending.let_go()
+        ours = [recorder.touched, self.starts, ending.starts, recorder.__dict__, tensors]
+        found, by_storage = holders.owners(externals, ours)
+        self.owners |= {id(o.tensor): o for o in found}
+        self.may_have_changed = holders.checker(list(self.owners.values()))
+        self.by_storage |= by_storage
+        for storage, tensor in self.by_storage.items():
+            if tensor._box is not None:
+                ending.writers[storage] = tensor._box.writer
+
+    # -- before a replay -------------------------------------------------------------------------
+    def changed(self) -> str:
+        """ "" where what the recording depends on is as it was, else what is not."""
+        if self.kernels != kernels_changed[0] and (why := self._served_anew()):
+            return why
+        for tensor, had in self.starts:
+            if (getattr(tensor, "_grad", None) is not None) is not had:
+                shape = tuple(tensor.shape)
+                return f"a tensor of shape {shape} " + ("has no gradient, and had one" if had else "has a gradient")
+        for fn, args, value in self.relied:
+            if not bits_equal(fn(*args), value):
+                return f"{getattr(fn, '__qualname__', fn)} gives something else"
+        for snapshot in self.snapshots:
+            if why := snapshot.changed():
+                return why
+        if self.may_have_changed():
+            return next(filter(None, (o.changed() for o in self.owners.values())), "")
+        return ""
+
+    def _served_anew(self) -> str:
+        """Kernels were registered: take those that serve the ops now."""
+        stack = [self.root] if self.root is not None else []
+        while stack:
+            segment = stack.pop()
+            stack += segment.children.values()
+            for node in segment.nodes:
+                if node.served and node.op is not None:
+                    kernel = getattr(node.key, node.op.name, None)
+                    if kernel is None:
+                        return f"no kernel serves {node.name} any more"
+                    if kernel is not node.fn:
+                        node.fn, segment.run = kernel, None
+        self.kernels = kernels_changed[0]
+        return ""
+
+    # -- replays ---------------------------------------------------------------------------------
+    def given(self, segment: Segment, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+        """What the function of a first segment takes."""
+        count, known = len(tensors), self.gradients
+        return tuple([
+            tensors[v.number]._array if v.number < count else _gradient_of(known[v]) for v in segment.given
+        ])  # fmt: skip
+
+    def inputs(self, tensors: Sequence[Tensor]) -> dict[Value, Any]:
+        """What is there before a replay, beside what stands in its functions."""
+        env: dict[Value, Any] = dict(zip(self.arguments, [t._array for t in tensors], strict=True))
+        return env | {v: _gradient_of(e) for v, e in self.gradients.items()}
+
+    def write(self, path: Sequence[Segment]) -> Callable[[tuple[Any, ...], Any], Any]:
+        """Make the function of the last segment of a path."""
+        segment, ending = path[-1], path[-1].ending
+        fixed = [e for s in path for e in s.externals if e.grad_of is None]
+        self.gradients |= {e.value: e for s in path for e in s.externals if e.grad_of is not None}
+        if segment.asked is not None:
+            segment.wanted = list(dict.fromkeys((segment.asked, *segment.alive)))
+        owners = None if ending is None else owners_of(ending, self.arguments, self.by_storage)
+        writer = Writer(segment.nodes, fixed, segment.wanted, ending, owners)
+        segment.given = writer.given
+        segment.run, segment.source = writer.function()
+        return segment.run
+
+
+def _gradient_of(e: External) -> Any:
+    """The array of the gradient that a tensor has now."""
+    grad = e.grad_of._grad
+    if grad is None or grad._key is not e.value.key:
+        raise CaptureError(f"the gradient of a tensor of shape {tuple(e.grad_of.shape)} is not what it was")
+    return grad._array
