@@ -29,6 +29,7 @@ class Recorder(Protocol):
     def constant(self, key: Any, value: Number, make: Callable[[Number], Array]) -> Array: ...
     def run(self, key: Any, fn: Callable[..., T], args: tuple[Any, ...], writes: bool) -> T: ...
     def touch(self, tensor: Any) -> None: ...  # Any: a Tensor, whose class stands above
+    def rely(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> None: ...
     def refuse(self, why: str) -> None: ...
 
 
@@ -53,6 +54,21 @@ def host(fn: Callable[..., T], *args: Any) -> T:  # Any: what ``fn`` takes; numb
     if found is None:
         return fn(*args)
     value: T = found.host(fn, args)
+    return value
+
+
+def rely(fn: Callable[..., T], *args: Any) -> T:  # Any: what ``fn`` takes
+    """``fn(*args)``, on which the way that the program goes depends: what is recorded holds while that gives an equal.
+
+    It is asked before each replay, and changes nothing.
+
+    >>> from flambeau.core.events import rely
+    >>> rely(len, [1, 2])
+    2
+    """
+    value, found = fn(*args), recorder()
+    if found is not None:
+        found.rely(fn, args, value)
     return value
 
 

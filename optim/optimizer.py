@@ -13,7 +13,7 @@ from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.accelerator import mark_step
 from flambeau.core.blame import users_level
-from flambeau.core.events import host
+from flambeau.core.events import host, recorder, rely
 from flambeau.core.exchange import host_device
 from flambeau.core.from_data import tensor
 from flambeau.core.graph import Handle
@@ -35,6 +35,7 @@ from flambeau.optim.helpers import (
 from flambeau.optim.loading import finite, like, mapping, shown
 from flambeau.optim.numbers import Group, State, read
 from flambeau.optim.options import Params, check
+from flambeau.optim.relied import structure
 
 if TYPE_CHECKING:
     from flambeau.core.expr import Rule  # lazy for start-up
@@ -94,6 +95,8 @@ def _with_hooks(step: F) -> F:
     @wraps(step)
     def hooked(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         own = self.__dict__
+        if recorder() is not None:
+            rely(structure, self, _global_optimizer_pre_hooks, _global_optimizer_post_hooks)
         before, after = own.get("_optimizer_step_pre_hooks"), own.get("_optimizer_step_post_hooks")
         if before or _global_optimizer_pre_hooks:
             for hook in [*(before or {}).values(), *_global_optimizer_pre_hooks.values()]:

@@ -89,6 +89,7 @@ class Checker:
         self.refused: list[str] = []
         self.looks: list[str] = []  # at numbers that were told
         self.events: list[str] = []  # "add", "write", "read", "host", ...
+        self.relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
         self.scalars: list[tuple[str, Any]] = []  # what kernels got as plain numbers
         for t in there:
             self.know(t._array, t._key)
@@ -196,6 +197,13 @@ class Checker:
 
     def touch(self, tensor: Any) -> None:
         """There is nothing to check: no array is read or written."""
+
+    def rely(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> None:
+        self.relied.append((fn, args, value))
+
+    def holds(self) -> bool:
+        """Whether all is as it was that was relied on."""
+        return all(events.untold(fn, *args) == value for fn, args, value in self.relied)
 
     def refuse(self, why: str) -> None:
         self.refused.append(why)

@@ -106,6 +106,48 @@ def test_numbers_that_change_are_those_of_the_host(name: str, options: dict[str,
     assert "host" in heard[3].events
 
 
+def _hook(*args: object) -> None:
+    """Does nothing."""
+
+
+def _loaded(made: Any) -> None:
+    made.load_state_dict(copy.deepcopy(made.state_dict()))
+
+
+RELIED: dict[str, Callable[[Any], Any]] = {
+    "hook before": lambda made: made.register_step_pre_hook(_hook),
+    "hook after": lambda made: made.register_step_post_hook(_hook),
+    "hook before each": lambda made: optim.optimizer.register_optimizer_step_pre_hook(_hook),
+    "hook after each": lambda made: optim.optimizer.register_optimizer_step_post_hook(_hook),
+    "group": lambda made: made.add_param_group({"params": [fb.ones(2, requires_grad=True)]}),
+    "parameter": lambda made: made.param_groups[1]["params"].append(fb.ones(2, requires_grad=True)),
+    "flag": lambda made: made.param_groups[1].update(maximize=True),
+    "none": lambda made: made.param_groups[0].update(foreach=False),
+    "flag of all": lambda made: made.defaults.update(differentiable=True),
+    "loaded": _loaded,
+    "unpickled": lambda made: made.__setstate__(copy.deepcopy(made.__getstate__())),
+}
+
+
+@pytest.mark.parametrize("change", RELIED)
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_what_a_step_relies_on(name: str, change: str) -> None:
+    """Its hooks, groups, flags and where its state is; none of its numbers."""
+    made, ps = _made(name, {})
+    _gradients(name, ps, 1)
+    with told(*_arrays(made, ps)) as heard:
+        made.step()
+    assert heard.relied and heard.holds()
+    made.step()
+    made.param_groups[0]["lr"] /= 2
+    assert heard.holds()
+    handle = RELIED[change](made)
+    assert not heard.holds()
+    if "hook" in change:
+        handle.remove()
+        assert heard.holds()
+
+
 def test_one_call_of_the_host_for_a_group() -> None:
     """However many parameters there are."""
     for name in ("SGD", "Adam", "NAdam", "RAdam", "ASGD", "RMSprop"):

@@ -163,6 +163,73 @@ def optimizer_replaced() -> Program:
     return program(step, model, lambda: held[0], before=before)
 
 
+def _stepping(change: Callable[[fb.optim.Optimizer], Any]) -> Program:
+    """A step of training, whose optimizer changes before the sixth call; what is removed again goes before the ninth."""
+    model = nn.Linear(6, 6)
+    optimizer = fb.optim.Adam(model.parameters(), lr=0.1)
+    handles: list[Any] = []
+
+    def before(i: int) -> None:
+        if i == 5:
+            handles.append(change(optimizer))
+        if i == 8:
+            for handle in handles:
+                if hasattr(handle, "remove"):
+                    handle.remove()
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        model.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return program(step, model, lambda: optimizer, before=before)
+
+
+def _doubled(optimizer: fb.optim.Optimizer, *rest: object) -> None:
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is not None:
+                p.grad.mul_(2).add_(0.1)
+
+
+@cases(why="a hook before the steps of an optimizer in the sixth call to the eighth", calls=12)
+def step_hook_between() -> Program:
+    return _stepping(lambda optimizer: optimizer.register_step_pre_hook(_doubled))
+
+
+@cases(why="a hook before the steps of all optimizers in the sixth call to the eighth", calls=12)
+def step_hook_on_all_between() -> Program:
+    return _stepping(lambda optimizer: fb.optim.optimizer.register_optimizer_step_pre_hook(_doubled))
+
+
+@cases(why="a flag of an optimizer's group is another one from the sixth call on", calls=9)
+def optimizer_flag_between() -> Program:
+    return _stepping(lambda optimizer: optimizer.param_groups[0].__setitem__("maximize", True))
+
+
+@cases(why="load_state_dict replaces the state of an optimizer before the sixth call", calls=9)
+def optimizer_state_between() -> Program:
+    def change(optimizer: fb.optim.Optimizer) -> None:
+        state = optimizer.state_dict()
+        for values in state["state"].values():
+            values["exp_avg"] = values["exp_avg"] * 0 + 1.0
+        optimizer.load_state_dict(state)
+
+    return _stepping(change)
+
+
+@cases(why="a parameter group is added to an optimizer before the sixth call", calls=9)
+def optimizer_group_between() -> Program:
+    def change(optimizer: fb.optim.Optimizer) -> None:
+        late = fb.ones(2, requires_grad=True)
+        late.grad = fb.ones(2)
+        optimizer.add_param_group({"params": [late]})
+
+    return _stepping(change)
+
+
 @cases(why="a kernel is registered over the device's own before the sixth call, and taken away again", calls=11)
 def kernel_registered_between() -> Program:
     def make(below: Callable[..., Any]) -> Callable[..., Any]:
