@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, Final, TypeVar
+from weakref import ref
 
 import numpy as np
 
@@ -57,6 +58,16 @@ class Autocast:
     def but(self, **changes: Any) -> Autocast:  # Any: as __init__ takes them
         """The same with some of it changed."""
         return Autocast(**({n: getattr(self, n) for n in self.__slots__} | changes))
+
+    def _way(self) -> tuple[Any, ...]:
+        return self.types, tuple(self.dtypes.items()), self.caching, self.nesting > 0
+
+    def __eq__(self, other: object) -> bool:
+        """Whether calls go the same way under both; casts that are kept do not count."""
+        return self is other or isinstance(other, Autocast) and self._way() == other._way()
+
+    def __hash__(self) -> int:
+        return hash(self._way())
 
     def off(self) -> Autocast:
         """The same, on for no device."""
@@ -151,7 +162,8 @@ class Autocast:
         """The cast of a leaf, a parameter most often, made once in the outermost block.
 
         Grad mode is part of the key: a cast that was made under no_grad leads no gradient back. A write to the leaf,
-        or a backward that freed the cast, makes it anew.
+        or a backward that freed the cast, makes it anew. So does another recorder than heard of the cast, which is a
+        part of what is recorded.
         """
         state = current()
         if state.levels or x._key.level is not None or x._box is INFERENCE or state.inference:
@@ -159,13 +171,17 @@ class Autocast:
         place, version = (id(x), to, state.grad), box_of(x).version
         found = self.cache.get(place)
         if found is not None:
-            leaf, array, written, made = found
-            if leaf is x and array is x._array and written == version and _alive(made):
+            leaf, array, written, made, heard = found
+            if leaf is x and array is x._array and written == version and heard() is state.recorder and _alive(made):
                 kept: Tensor = made
                 return kept
         made = _cast(x, to)
-        self.cache[place] = (x, x._array, version, made)
+        self.cache[place] = (x, x._array, version, made, _nobody if state.recorder is None else ref(state.recorder))
         return made
+
+
+def _nobody() -> None:
+    """In the place of a reference to a recorder."""
 
 
 def _alive(made: Tensor) -> bool:
@@ -307,7 +323,7 @@ def set_to(chosen: Autocast) -> None:
     """Set it in this thread."""
     if chosen.types and not _armed:
         _arm()
-    put(current().replace(autocast=chosen))
+    put(current().replace(autocast=None if chosen is _NONE else chosen))
 
 
 def enter(device_type: str, dtype: DType, enabled: bool, caching: bool) -> None:

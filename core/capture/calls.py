@@ -23,7 +23,7 @@ _OF_TENSOR: Final = ("device and dtype", "shape", "strides", "class", "history",
 
 def kind_of(leaves: Sequence[Any], structure: Structure, state: State) -> KindOfCall:
     """The kind of a call with these arguments, flattened, in a state."""
-    modes = (state.grad, state.inference, state.casts, dt.get_default_dtype(), get_default_device())
+    modes = (state.grad, state.inference, state.autocast, dt.get_default_dtype(), get_default_device())
     parts: list[Any] = [structure, modes]
     memory: dict[int, int] = {}
     for i, leaf in enumerate(leaves):

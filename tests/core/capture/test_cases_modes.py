@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import flambeau as fb
@@ -95,6 +97,30 @@ def autocast_inside() -> Program:
     return train(nn.Linear(6, 6), None, loss)
 
 
+@cases(why="a block of autocast around all calls, whose cast of a parameter was made before any", replays=4)
+def autocast_around_all_calls() -> Program:
+    model = nn.Linear(6, 6)
+    block = fb.autocast("cpu", dtype=fb.bfloat16)
+
+    def before(i: int) -> None:
+        block.__enter__()
+        model(numbers(i, 4, 6))
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        model.zero_grad()
+        loss = model(x).float().square().mean()
+        loss.backward()
+        with fb.no_grad():
+            for p in model.parameters():
+                p.sub_(p.grad, alpha=0.1)
+        return loss.detach()
+
+    def after(i: int, result: Any, args: tuple[Any, ...]) -> None:
+        block.__exit__(None, None, None)
+
+    return program(step, model, before=before, after=after)
+
+
 @cases(why="autocast's dtype is another one from the sixth call on")
 def autocast_dtype_changed() -> Program:
     model, kind = nn.Linear(6, 6), [fb.bfloat16]
@@ -104,6 +130,20 @@ def autocast_dtype_changed() -> Program:
             return model(x).detach()
 
     return program(step, model, before=lambda i: kind.__setitem__(0, fb.bfloat16 if i < 5 else fb.float16))
+
+
+@cases(why="the dtype for blocks of autocast is set anew before the sixth call", calls=10)
+def autocast_dtype_set_between() -> Program:
+    model = nn.Linear(6, 6)
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        with fb.autocast("cpu"):
+            return model(x).detach()
+
+    def before(i: int) -> None:
+        fb.set_autocast_dtype("cpu", fb.bfloat16 if i < 5 else fb.float16)
+
+    return program(step, model, before=before)
 
 
 @cases(why="the default dtype is another one from the sixth call on", calls=10)

@@ -164,7 +164,7 @@ def optimizer_replaced() -> Program:
 
 
 def _stepping(change: Callable[[fb.optim.Optimizer], Any]) -> Program:
-    """A step of training, whose optimizer changes before the sixth call; what is removed again goes before the ninth."""
+    """A step of training whose optimizer changes before the sixth call; what can be removed goes before the ninth."""
     model = nn.Linear(6, 6)
     optimizer = fb.optim.Adam(model.parameters(), lr=0.1)
     handles: list[Any] = []
