@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from flambeau.core.events import is_told
+
 if TYPE_CHECKING:
     from flambeau.core.expr import Rule  # lazy for start-up
 
@@ -38,7 +40,8 @@ class Trace:
             return value.name
         if not isinstance(value, (int, float)):
             raise TypeError(f"a rule has tensors and numbers, not a {type(value).__name__}")
-        self.values.append(float(value))
+        told = is_told(value)  # to a recorder, which hears of arithmetic, where float() is a look at the value
+        self.values.append(float(value) if not told else value if isinstance(value, float) else value * 1.0)
         return f"n{len(self.values) - 1}"
 
     @property

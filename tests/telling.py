@@ -81,7 +81,8 @@ def plain(value: Any) -> Any:
 class Checker:
     """Knows every array that it hears of by its id, and its values; ``problems`` are what it did not hear of."""
 
-    def __init__(self, there: Iterable[Tensor] = ()):
+    def __init__(self, there: Iterable[Tensor] = (), foreign: bool = False):
+        self.foreign = foreign
         self.known: dict[int, tuple[Any, Any]] = {}  # the array, its backend
         self.values: dict[int, bytes] = {}
         self.problems: list[str] = []
@@ -122,7 +123,9 @@ class Checker:
     def _check(self, what: str, key: Any, *values: Any) -> None:
         self.events.append(what)
         for array in self._arrays(values, key):
-            if id(array) not in self.known:
+            if id(array) not in self.known and self.foreign:
+                self.know(array, key)
+            elif id(array) not in self.known:
                 self.problems.append(f"{what}: nobody told of an array of shape {tuple(array.shape)}")
                 self.know(array, key)
             elif self._bytes(id(array)) != self.values[id(array)]:
@@ -184,14 +187,27 @@ class Checker:
             self.scalars.append(("constant", value))
         return self.know(make(plain(value)), key)
 
+    def run(self, key: Any, fn: Callable[..., Any], args: tuple[Any, ...], writes: bool) -> Any:
+        self._check("run", key, *args)
+        result = events.untold(fn, *plain(args))
+        if writes:
+            self.changed()
+        return Cell(result, self.looks) if type(result) in (int, float) else result
+
+    def touch(self, tensor: Any) -> None:
+        """There is nothing to check: no array is read or written."""
+
     def refuse(self, why: str) -> None:
         self.refused.append(why)
 
 
 @contextmanager
-def told(*there: Tensor, refusing: bool = False) -> Iterator[Checker]:
-    """A block of which a checker hears, which knows the arrays of the tensors ``there``; it must have heard of all."""
-    checker = Checker(there)
+def told(*there: Tensor, refusing: bool = False, foreign: bool = False) -> Iterator[Checker]:
+    """A block of which a checker hears, which knows the arrays of the tensors ``there``; it must have heard of all.
+
+    With ``foreign`` arrays of numpy's become tensors in it, each of which is read whenever the block runs again.
+    """
+    checker = Checker(there, foreign)
     before = current()
     put(before.replace(recorder=checker, watchers=(checker, *before.watchers)))
     try:
