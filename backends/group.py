@@ -79,11 +79,9 @@ class Group:
 
     def operands(self, step: Step) -> tuple[Operand, ...]:
         """What a step reads."""
-        known = len(self.inputs)
-        return tuple(
-            [self.inputs[i].operand if i < known else Operand(self.steps[i - known].dtype, self.shape)
-             for i in step.operands]
-        )  # fmt: skip
+        made = [Operand(s.dtype, self.shape if s.operands else ()) for s in self.steps]
+        known = [x.operand for x in self.inputs] + made
+        return tuple([known[i] for i in step.operands])
 
     def __str__(self) -> str:
         """A line for each step, as in ``%3 = mul(%0, %2): float32``."""

@@ -181,7 +181,7 @@ class Fused:
     def __call__(self, *arrays: Array) -> tuple[Array, ...]:
         outs = [made.empty(self.shape) if made.into is None else arrays[made.into] for made in self.results]
         if not self.empty:
-            if all([x.flags.aligned for x in arrays]):
+            if all(x.flags.aligned for x in arrays):
                 self._run(arrays, outs)
             else:
                 self._run_unaligned(arrays, outs)
@@ -191,7 +191,7 @@ class Fused:
         walked = [arrays[i] for i in self.reads] + outs
         strides = tuple([x.strides for x in walked])
         plan = self._plans.get(strides)
-        if plan is None or any([x.shape != s for x, s in zip(arrays, self.shapes, strict=True)]):
+        if plan is None or any(x.shape != s for x, s in zip(arrays, self.shapes, strict=True)):
             plan = self._plans[strides] = self._plan(arrays, walked)
         places = [address(x) + o for x, o in zip(walked, plan.offsets, strict=True)]
         lines = self.lines
