@@ -15,7 +15,7 @@ import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import elementwise as numpy_kernels
-from flambeau.backends.cpu import generated
+from flambeau.backends.cpu import generated, small
 from flambeau.backends.cpu.native import walk
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.cpu.native.deferred import CAST
@@ -46,6 +46,8 @@ _EXACT: Final = frozenset({
     "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite", "bitwise_and", "bitwise_or", "bitwise_xor",
     "bitwise_not", "logical_and", "logical_or", "logical_xor", "logical_not",
 })  # fmt: skip
+#: Those that may give either zero of two; numpy gives another one of low precision.
+_OF_ZEROS: Final = frozenset({"maximum", "minimum", "fmax", "fmin", "relu"})
 
 
 # -- one step --------------------------------------------------------------------------------------
@@ -85,9 +87,12 @@ def _of_step(table: KernelTable, step: GroupStep, dtypes: tuple[DType, ...]) -> 
         return _Served(program, 0 if generated.has_exact_steps(program) else CAST)
     dtype = next((d for d in dtypes if d is not dt.bool_), dt.bool_)
     if table.own(name, dtype) is not None:
-        source = parse(numpy_kernels.source(name, expr.operands), expr.operands)
+        builtin = small.SOURCES.get(dtype, {}).get(name)
+        names = expr.operands if builtin is None else ("x", "y", "z")[: len(dtypes)]
+        source = parse(builtin or numpy_kernels.source(name, names), names)
         program = lower(source, dtypes, result, printer.native)
-        if name in _EXACT and generated.has_exact_steps(program):
+        signed = name in _OF_ZEROS and dtype in dt.LOW_PRECISION
+        if name in _EXACT and not signed and generated.has_exact_steps(program):
             return _Served(program, 0)
         large = numpy_kernels.has_native(name, dtype)
         return _Served(program, numpy_kernels.native_from(name, dtype) if large else None)
@@ -125,7 +130,7 @@ def compose(table: KernelTable, group: Group) -> Composed | None:
         found = _served(table, step, tuple([x.dtype for x in operands]))
         assert found is not None
         value = steps.inline(found.program, [values[i] for i in step.operands])
-        low = step.dtype in dt.LOW_PRECISION and step.name != "constant"
+        low = step.dtype in dt.LOW_PRECISION
         values[number] = steps.add(Step(printer.ROUNDED, dt.float32, (value,), step.dtype)) if low else value
     results = tuple([(values[o.step + known], group.steps[o.step].dtype) for o in group.outputs])
     return Composed(tuple(steps.steps), tuple(reads), inputs, results)

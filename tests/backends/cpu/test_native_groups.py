@@ -111,7 +111,7 @@ def special(dtype: DType, count: int, seed: int) -> Any:
 
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 def test_every_step_that_is_taken_has_the_bits_of_its_kernel(dtype: DType) -> None:
-    taken = 0
+    taken, wrong = 0, []
     for count in (37, 3000, 70_001):
         for op in OPS.values():
             if op.family is not ELEMENTWISE or op.expr is None or not op.accepts(dtype):
@@ -131,9 +131,9 @@ def test_every_step_that_is_taken_has_the_bits_of_its_kernel(dtype: DType) -> No
             expected = getattr(keys.key_for(DEVICE, dtype), op.name)(*arrays)
             try:
                 same_bits(run(*arrays)[0], np.asarray(expected))
-            except AssertionError as error:
-                raise AssertionError(f"{op.name}, {count} elements of {dtype.name}") from error
-    assert taken > 20
+            except AssertionError:
+                wrong.append((op.name, count))
+    assert taken > 20 and not wrong
 
 
 @pytest.mark.parametrize("count", [37, 20_000])
@@ -150,7 +150,7 @@ def test_casts_have_the_bits_of_the_kernel(count: int) -> None:
 def test_chains_of_every_length(dtype: DType) -> None:
     names = ("mul", "add", "maximum", "sub", "div")
     for length in (1, 2, 5, 17, 40):
-        builder = Builder(values((1031,), dtype, 1), values((1031,), dtype, 2, 0.5, 2.0))
+        builder = Builder(values((3001,), dtype, 1), values((3001,), dtype, 2, 0.5, 2.0))
         last = 0
         for i in range(length):
             last = builder.op(names[i % len(names)], last, 1)
@@ -164,7 +164,7 @@ def test_layouts_and_broadcast_operands(dtype: DType) -> None:
         for shape in ((), (33,), (5, 1), (7, 1, 33), (1, 1, 1)):
             builder = Builder(x, values(shape, dtype, 2))
             first = builder.op(name, 0, 1)
-            second = builder.op("maximum", first, 0)
+            second = builder.op("mul", first, 0)
             builder.check([first, builder.op("eq", second, 0), second])
 
 
