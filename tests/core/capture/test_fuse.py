@@ -73,7 +73,9 @@ class Recording:
         given = args if out is None else (*args, out)
         array = fn(*[self.arrays[x] for x in given], **params)
         made = out if out is not None else self.value(np.asarray(array), len(self.nodes))
-        self.nodes.append(Node(Kind.KERNEL, fn, given, params, (made,), op=op, key=key, place=f"t.py:{len(self.nodes)}"))
+        self.nodes.append(
+            Node(Kind.KERNEL, fn, given, params, (made,), op=op, key=key, place=f"t.py:{len(self.nodes)}")
+        )
         return made
 
     def write(self, target: Value, source: Value) -> None:
