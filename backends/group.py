@@ -70,6 +70,18 @@ class Group:
     A backend's function for it is called with the inputs' arrays, in order, of these shapes, dtypes and strides, and
     returns a tuple of the new arrays, in the order of the outputs. Results are those of one kernel after another, to
     the bit.
+
+    >>> from flambeau.backends.group import Input, Output, Step
+    >>> from flambeau.core.expr import parse
+    >>> x = Input(fb.float32, (3,), (1,))
+    >>> first = Step("neg", parse("-x", ("x",)), (0,), fb.float32)
+    >>> second = Step("mul", parse("x * y", ("x", "y")), (0, 1), fb.float32)
+    >>> print(Group((3,), (x,), (first, second), (Output(1, (1,)),)))
+    group of [3]
+    %0: float32[3] by [1]
+    %1 = neg(%0): float32
+    %2 = mul(%0, %1): float32
+    %2 to new memory
     """
 
     shape: tuple[int, ...]

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
 
-from flambeau.backends.base import Array
+from flambeau.backends.base import Array, Kernel
 from flambeau.backends.group import Group, Input, Operand, Output, Step
 from flambeau.backends.layout import broadcast_shapes
 from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.cache import Cache
 from flambeau.core.capture import effects
-from flambeau.core.capture.trace import Kind, Node, Value, values_in
+from flambeau.core.capture.trace import Kind, Node, Value
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, host_scalar
 from flambeau.core.expr import Expr, parse
@@ -104,7 +104,7 @@ def _kernel(node: Node) -> _Call | None:
     if result.__class__ is not Value or (rest and node.outs not in ((), (result,))):
         return None
     if op.name == "cast":
-        if params != {"dtype": result.key.dtype if result.is_array else None}:
+        if not result.is_array or params != {"dtype": _key(result).dtype}:
             return None
         return _Call("cast", parse("x", ("x",)), operands, result, bool(rest))
     if op.family is not ELEMENTWISE or op.expr is None or params or key.level is not None:
@@ -334,7 +334,7 @@ def _text(
     """What a backend is told of a group: each value by the number of what made it last."""
     inputs = tuple([Input(_key(x).dtype, x.shape, _strides(x)) for x in arrays])
     numbers = {x: i for i, x in enumerate(arrays)}
-    steps = []
+    steps: list[Step] = []
     for node in literals:
         value = node.outs[0]
         numbers[value] = len(arrays) + len(steps)
@@ -366,7 +366,7 @@ def worth(node: Fused, arrays: Sequence[Array]) -> bool:
     The arrays keep their values: what is written to is copied first.
     """
     assert node.group is not None
-    key = _key(node.args[0] if node.args else node.outs[0])
+    key = _key(node.args[0])
     asked = (node.group, key.device)
     found = _verdicts.get(asked)
     if found is None:
@@ -392,32 +392,38 @@ def _apart_from(group: Group, key: Key, arrays: Sequence[Array]) -> list[Array]:
 
 
 def _measure(node: Fused, key: Key, arrays: list[Array]) -> bool:
-    env: dict[Value, Any] = dict(zip(node.args, arrays, strict=True))
-
-    def parts() -> None:
-        for part in node.parts:
-            out = part.fn(*_filled(part.args, env), **{k: _filled(v, env) for k, v in part.params.items()})
-            if len(part.outs) == 1:
-                env[part.outs[0]] = out
-
-    def together() -> None:
-        node.fn(*arrays)
-
+    ways = (node.fn, _sequence(node))
     best = [float("inf"), float("inf")]
     for turn in range(_ROUNDS + 1):  # the first one warms up
-        for k, way in enumerate((together, parts)):
+        for k, way in enumerate(ways):
             key.backend.synchronize(key.device.number)
             start = perf_counter()
-            way()
+            way(*arrays)
             key.backend.synchronize(key.device.number)
             if turn:
                 best[k] = min(best[k], perf_counter() - start)
     return best[0] < best[1]
 
 
-def _filled(argument: Any, env: dict[Value, Any]) -> Any:
-    if argument.__class__ is Value:
-        return env[argument]
-    if isinstance(argument, (list, tuple)) and any(True for _ in values_in(argument)):
-        return type(argument)(_filled(part, env) for part in argument)
-    return argument
+def _sequence(node: Fused) -> Kernel:
+    """The parts as one function of the node's args, written out: an interpreter would be timed with them."""
+    scope: dict[str, Any] = {}
+
+    def text(argument: Any) -> str:
+        if argument.__class__ is Value:
+            return str(argument.name)
+        name = f"c{len(scope)}"
+        scope[name] = argument
+        return name
+
+    lines = [f"def parts({', '.join(x.name for x in node.args)}):", "    pass"]
+    for part in node.parts:
+        if part.kind is Kind.CONSTANT:  # made once, as for a replay of the parts
+            scope[part.outs[0].name] = part.fn(*part.args)
+            continue
+        given = [*[text(x) for x in part.args], *[f"{k}={text(v)}" for k, v in part.params.items()]]
+        result = f"{part.outs[0].name} = " if part.outs else ""
+        lines.append(f"    {result}{text(part.fn)}({', '.join(given)})")
+    exec("\n".join(lines), scope)
+    made: Kernel = scope["parts"]
+    return made

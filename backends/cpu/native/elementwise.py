@@ -131,7 +131,7 @@ class Elementwise:
             return self
         lines = self._lines[target, False] = compiled[program, target, False]
         module = Module(target)
-        chunk = calls.CHUNK if len(program.steps) <= _LIGHT else _CHUNK_OF_MANY
+        chunk = builtin_chunk(len(program.steps))
         job = walk.write_in_order(module, lines.places[0], lines.places[2], self.sizes, chunk)
         f = calls.builtin_of_job(job, "ordered", program.inputs, program.out, chunk, True)
         f.title = name
@@ -164,6 +164,11 @@ class Elementwise:
             lines = self._lines[target, streaming] = compiled[program, target, streaming and light]
         places = [address(x) + o for x, o in zip(arrays, plan.offsets, strict=True)]
         lines.walk(plan.chunks, *lines.places, *places, *plan.strides, *plan.counts)
+
+
+def builtin_chunk(steps: int) -> int:
+    """Elements in a chunk of a built-in of so many steps."""
+    return calls.CHUNK if steps <= _LIGHT else _CHUNK_OF_MANY
 
 
 def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: DType, fallback: Kernel) -> Elementwise:

@@ -19,11 +19,11 @@ from flambeau.backends.cpu import generated, small
 from flambeau.backends.cpu.native import walk
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.cpu.native.deferred import CAST
-from flambeau.backends.cpu.native.elementwise import Lines, Plan, cast_program, meets_itself, plans
+from flambeau.backends.cpu.native.elementwise import Lines, Plan, builtin_chunk, cast_program, meets_itself, plans
 from flambeau.backends.cpu.storage import address, broadcast_strides
 from flambeau.backends.group import Group, Operand
 from flambeau.backends.group import Step as GroupStep
-from flambeau.backends.llvm import casts, printer
+from flambeau.backends.llvm import calls, casts, cpython, printer
 from flambeau.backends.llvm.compiler import load
 from flambeau.backends.llvm.jobs import Job, jobs
 from flambeau.backends.llvm.module import Module
@@ -168,7 +168,33 @@ def kernel(table: KernelTable, group: Group) -> Kernel | None:
     composed = compose(table, group)
     if composed is None or len(composed.reads) + len(composed.results) > _MOST:
         return None
-    return Fused(group, composed, _lines[composed.steps, composed.inputs, composed.results, target])
+    lines = _lines[composed.steps, composed.inputs, composed.results, target]
+    made = Fused(group, composed, lines)
+    return _quick(made, composed, lines, target) if _is_plain(group, made) else made
+
+
+def _is_plain(group: Group, made: Fused) -> bool:
+    """Whether a built-in serves most calls: one new array in the usual order, of operands of its shape or one element.
+
+    Those in another order go to the built-in's fallback.
+    """
+    shapes = [x.shape for x in group.inputs]
+    if len(made.results) != 1 or made.results[0] != made.results[0]._replace(into=None, order=None):
+        return False
+    if not 0 < len(shapes) <= calls.MOST or cpython.unsuited():
+        return False
+    return group.shape in shapes and all(s == group.shape or prod(s) == 1 for s in shapes)
+
+
+def _quick(made: Fused, composed: Composed, lines: Lines, target: Target) -> Kernel:
+    """The built-in of a group, over ``made``: small operands are not worth the Python of that."""
+    module, (line, _, step) = Module(target), lines.places
+    chunk, out = builtin_chunk(len(composed.steps)), composed.results[0][1]
+    job = walk.write_in_order(module, line, step, made.sizes, chunk)
+    f = calls.builtin_of_job(job, "ordered", composed.inputs, out, chunk, True)
+    f.title = "group"
+    (builtin,) = calls.builtins({f: lambda *arrays: made(*arrays)[0]})
+    return lambda *arrays: (builtin(*arrays),)
 
 
 class Fused:
