@@ -11,6 +11,7 @@ import pytest
 import flambeau as fb
 from flambeau.backends.base import Backend
 from flambeau.backends.group import Group, Input, Output, Step
+from flambeau.backends.llvm.target import runnable
 from flambeau.core import config, keys
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
@@ -26,6 +27,16 @@ REAL = tuple(d for d in dt.ALL if not d.is_complex)
 def machine_code() -> Iterator[None]:
     with config.override(cpu_code="host"):
         yield
+
+
+def test_programs_of_every_width_have_the_same_bits() -> None:
+    for target in runnable():
+        with config.override(cpu_code=target.name):
+            for dtype in dt.FLOATS:
+                builder = Builder(special(dtype, 3001, 1), special(dtype, 3001, 2))
+                total = builder.op("add", builder.op("mul", 0, 1), 0)
+                test = builder.op("lt", total, 1)
+                builder.check([builder.op("div", builder.op("where", test, total, 1), 1), test])
 
 
 def backend() -> Backend:
