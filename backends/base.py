@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 from weakref import WeakValueDictionary
@@ -20,7 +20,8 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 if TYPE_CHECKING:
-    from flambeau.core.expr import Expr  # lazy for start-up
+    from flambeau.backends.group import Group, Operand, Step  # lazy for start-up
+    from flambeau.core.expr import Expr  # likewise
 
 API_VERSION = 1
 
@@ -403,6 +404,14 @@ class Backend:
 
         ``dtypes`` are the operands' and ``out`` the result's. None sends the op on to its body.
         """
+        return None
+
+    def fuses(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
+        """Whether :meth:`compile` serves groups with this step, to the bit as its kernel; False by default."""
+        return False
+
+    def compile(self, group: Group) -> Kernel | None:
+        """One function for several elementwise kernels (:class:`~flambeau.backends.group.Group`), or None."""
         return None
 
     # -- time ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,8 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType, host_scalar
 
 if TYPE_CHECKING:
-    from flambeau.core.expr import Expr  # lazy for start-up
+    from flambeau.backends.group import Group, Operand, Step  # lazy for start-up
+    from flambeau.core.expr import Expr  # likewise
 
 Array = np.ndarray[Any, Any]
 
@@ -135,3 +137,13 @@ class CpuBackend(Backend):
         from flambeau.backends.cpu import generated  # expressions are compiled at first need
 
         return generated.kernel(name, expr, dtypes, out, self.kernels.changed)
+
+    def fuses(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
+        from flambeau.backends.cpu.native import fused  # what programs need that are recorded
+
+        return fused.fuses(self.kernels, step, operands)
+
+    def compile(self, group: Group) -> Kernel | None:
+        from flambeau.backends.cpu.native import fused  # likewise
+
+        return fused.kernel(self.kernels, group)

@@ -36,9 +36,10 @@ _COSTLY: Final = TRANSCENDENTAL | {
 }  # fmt: skip
 #: Functions that numpy computes one number at a time, but of bools.
 _LOGICAL: Final = frozenset({"logical_not", "logical_and", "logical_or", "logical_xor"})
-_DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
+#: Those of integers ask that no divisor is 0.
+DIVISIONS: Final = frozenset({"idiv", "floor_divide", "fmod", "remainder"})
 #: Functions that numpy computes slowly in float32 and float64 too.
-_SLOW: Final = _DIVISIONS | _LOGICAL | {
+_SLOW: Final = DIVISIONS | _LOGICAL | {
     "logaddexp", "logaddexp2", "hypot", "nextafter", "copysign", "acosh", "sigmoid", "rsqrt", "reciprocal", "sqrt",
 }  # fmt: skip
 _SLOW_DOUBLE: Final = _SLOW | {"sin", "cos", "exp", "exp2", "expm1", "acos", "asin", "cosh", "atan2", "tanh"}
@@ -105,10 +106,9 @@ def _bind_large(table: KernelTable, dtype: DType) -> None:
         else:
             wrap, result = chunks.binary if arity == 2 else chunks.unary, _result(entry.fn, dtype)
             made = wrap(entry.fn, result)
-            quick = dtype in (dt.float32, dt.float64) and name not in (_SLOW if dtype is dt.float32 else _SLOW_DOUBLE)
             large = _native(name, dtype, dt.from_numpy(result), arity, made)
-            made = wrap(entry.fn, result, large, _NATIVE_QUICK if quick else _NATIVE)
-        if name in _DIVISIONS and dtype.category == dt.INTEGER:
+            made = wrap(entry.fn, result, large, native_from(name, dtype))
+        if name in DIVISIONS and dtype.category == dt.INTEGER:
             made = _checked(name, made)
         if dtype in dt.LOW_PRECISION and name in _OF_BITS:
             made = _on_bits(*_OF_BITS[name])
@@ -130,18 +130,35 @@ def _on_bits(function: np.ufunc, bits: int) -> Kernel:
     return kernel
 
 
+def native_from(name: str, dtype: DType) -> int:
+    """Elements of an operand from which machine code computes a function that has it here."""
+    quick = dtype in (dt.float32, dt.float64) and name not in (_SLOW if dtype is dt.float32 else _SLOW_DOUBLE)
+    return _NATIVE_QUICK if quick else _NATIVE
+
+
+def has_native(name: str, dtype: DType) -> bool:
+    """Whether large operands of a function of the table are machine code's."""
+    if dtype.is_complex or name in _BY_STEPS or (name in DIVISIONS and dtype.category == dt.INTEGER):
+        return False
+    return dtype in dt.LOW_PRECISION or name in (_COSTLY if dtype is dt.bool_ else _COSTLY | _LOGICAL)
+
+
+def source(name: str, operands: tuple[str, ...]) -> str:
+    """The expression that machine code computes under a name of the table."""
+    return _SOURCES.get(name, f"{name}({', '.join(operands)})")
+
+
 def _native(name: str, dtype: DType, result: DType, arity: int, usual: Kernel) -> Kernel:
     """A kernel's machine code, over ``usual`` where there is none."""
     if dtype.is_complex or (name in _BY_STEPS and dtype in dt.LOW_PRECISION):
         return usual
     operands = ("x", "y")[:arity]
-    source = _SOURCES.get(name, f"{name}({', '.join(operands)})")
 
     def expression() -> Expr:
         from flambeau.core.expr import parse  # at the first large operands
         from flambeau.core.special import EXPRESSIONS  # likewise
 
-        return parse(EXPRESSIONS[name] if name in _BY_STEPS else source, operands)
+        return parse(EXPRESSIONS[name] if name in _BY_STEPS else source(name, operands), operands)
 
     return of_expression(name, expression, (dtype,) * arity, result, usual)
 

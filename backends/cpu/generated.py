@@ -62,6 +62,11 @@ def is_exact(program: Program) -> bool:
     """Whether a program gives the same bits wherever it is computed."""
     if any(d in dt.LOW_PRECISION or d.is_complex for d in (*program.inputs, program.out)):
         return False
+    return has_exact_steps(program)
+
+
+def has_exact_steps(program: Program) -> bool:
+    """The same but for what rounding to low precision makes of nan's bits."""
     steps = program.steps
     return all(s.op in _EXACT and not (s.op == "cast" and _is_lossy(steps[s.args[0]].dtype, s.dtype)) for s in steps)
 
@@ -71,7 +76,12 @@ def _is_lossy(source: DType, to: DType) -> bool:
     return source.is_floating_point and to.category == dt.INTEGER
 
 
-def _in_machine_code(name: str, expr: Expr, arity: int) -> Expr:
+def native_from(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) -> int:
+    """Elements of a result from which machine code computes it, whatever the operands' sizes."""
+    return 0 if _is_long(name, expr, dtypes, result) else _SMALL + 1
+
+
+def in_machine_code(name: str, expr: Expr, arity: int) -> Expr:
     """A call of the function of this name, which is more exact than its definition, or the definition itself."""
     from flambeau.backends.llvm import maths  # lazy: at the first large operands
     from flambeau.core.expr import parse  # lazy: likewise
@@ -146,7 +156,7 @@ def _at_once(name: str, expr: Expr, dtypes: tuple[DType, ...], result: DType) ->
         found: Array = compiled(*ins, out=out)
         return found
 
-    return of_expression_at_once(name, lambda: _in_machine_code(name, expr, arity), dtypes, result, usual)
+    return of_expression_at_once(name, lambda: in_machine_code(name, expr, arity), dtypes, result, usual)
 
 
 def _made(asked: Asked, changed: Callable[[], None]) -> Kernel:
@@ -155,7 +165,7 @@ def _made(asked: Asked, changed: Callable[[], None]) -> Kernel:
     compiled: Any = to_numpy(expr, name, dtypes, result)
     arity, dtype = len(dtypes), result.numpy
     usual = chunks.nary(compiled, dtype, arity)
-    large = of_expression(name, lambda: _in_machine_code(name, expr, arity), dtypes, result, usual)
+    large = of_expression(name, lambda: in_machine_code(name, expr, arity), dtypes, result, usual)
     if any(d in dt.LOW_PRECISION for d in (*dtypes, result)):
         return chunks.nary(compiled, dtype, arity, large=large, limit=_SMALL)
     limit = _SMALLER if len(compiled.program.steps) > 2 * _MANY else _SMALL

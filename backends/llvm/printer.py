@@ -15,6 +15,8 @@ from flambeau.core.expr import Program, Step
 
 #: Functions of so many instructions that a program has one copy of them.
 _LONG: Final = frozenset({"pow"})
+#: A step that rounds to ``value``, a dtype of low precision, and is computed with in float32 again.
+ROUNDED: Final = "rounded"
 _COMPARES: Final = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 _UNSIGNED: Final = {"lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge"}
 
@@ -54,12 +56,16 @@ def _prints(op: str, own: DType) -> bool:
 
 def print_program(f: Function, program: Program, inputs: Sequence[Value]) -> Value:
     """The value of the program, in the register type of its last step; ``inputs`` are the operands in registers."""
-    lanes = inputs[0].type.lanes
+    return print_steps(f, program.steps, inputs, inputs[0].type.lanes)[-1]
+
+
+def print_steps(f: Function, steps: Sequence[Step], inputs: Sequence[Value], lanes: int) -> list[Value]:
+    """The values of all steps."""
     values: list[Value] = []
-    calls = Counter(step.op for step in program.steps if step.op in _LONG)
-    for step in program.steps:
+    calls = Counter(step.op for step in steps if step.op in _LONG)
+    for step in steps:
         args = [values[a] for a in step.args]
-        kinds = [program.steps[a].dtype for a in step.args]
+        kinds = [steps[a].dtype for a in step.args]
         if step.op == "input":
             values.append(inputs[step.value])
         elif step.op == "constant":
@@ -68,7 +74,7 @@ def print_program(f: Function, program: Program, inputs: Sequence[Value]) -> Val
             values.append(f.call(_apart(f, step.op, args), *args))
         else:
             values.append(_term(f, step, args, kinds))
-    return values[-1]
+    return values
 
 
 def _apart(f: Function, op: str, args: Sequence[Value]) -> Function:
@@ -96,6 +102,8 @@ def _term(f: Function, step: Step, args: list[Value], kinds: list[DType]) -> Val
     op, own = step.op, kinds[0]
     if op == "cast":
         return casts.cast(args[0], own, step.dtype)
+    if op == ROUNDED:
+        return casts.widen(casts.narrow(args[0], step.value), step.value)
     if op == "where":
         return f.select(*args)
     if op in ("bitcast_int", "bitcast_float"):

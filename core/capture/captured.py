@@ -298,6 +298,7 @@ class Captured:
             segment = child
             path.append(segment)
             run = segment.run or graph.write(path)
+            graph.add_gradients(segment, env)
         result = run(tuple([env[v] for v in segment.given]), tensors)
         self.counts.replayed += 1
         return result

@@ -196,7 +196,16 @@ class Graph:
     def inputs(self, tensors: Sequence[Tensor]) -> dict[Value, Any]:
         """What is there before a replay, beside what stands in its functions."""
         env: dict[Value, Any] = dict(zip(self.arguments, [t._array for t in tensors], strict=True))
-        return env | {v: _gradient_of(e) for v, e in self.gradients.items()}
+        assert self.root is not None
+        self.add_gradients(self.root, env)
+        return env
+
+    def add_gradients(self, segment: Segment, env: dict[Value, Any]) -> None:
+        """Look up the gradients of tensors of before that a segment reads."""
+        known = self.gradients
+        for v in segment.given:
+            if v not in env and v in known:
+                env[v] = _gradient_of(known[v])
 
     def write(self, path: Sequence[Segment]) -> Callable[[tuple[Any, ...], Any], Any]:
         """Make the function of the last segment of a path."""

@@ -120,7 +120,7 @@ class Elementwise:
             return made
         if any(x is not out and np.may_share_memory(x, out) and not same(x, out) for x in ins):
             return None
-        return out if out.flags.forc or not _meets_itself(out) else None
+        return out if out.flags.forc or not meets_itself(out) else None
 
     def builtin(self, name: str) -> Kernel:
         """A built-in for arrays in order, over this for all others; of the same lines, so its bits are the same."""
@@ -131,7 +131,7 @@ class Elementwise:
             return self
         lines = self._lines[target, False] = compiled[program, target, False]
         module = Module(target)
-        chunk = calls.CHUNK if len(program.steps) <= _LIGHT else _CHUNK_OF_MANY
+        chunk = builtin_chunk(len(program.steps))
         job = walk.write_in_order(module, lines.places[0], lines.places[2], self.sizes, chunk)
         f = calls.builtin_of_job(job, "ordered", program.inputs, program.out, chunk, True)
         f.title = name
@@ -166,6 +166,11 @@ class Elementwise:
         lines.walk(plan.chunks, *lines.places, *places, *plan.strides, *plan.counts)
 
 
+def builtin_chunk(steps: int) -> int:
+    """Elements in a chunk of a built-in of so many steps."""
+    return calls.CHUNK if steps <= _LIGHT else _CHUNK_OF_MANY
+
+
 def of_expression(make: Callable[[], Expr], dtypes: tuple[DType, ...], result: DType, fallback: Kernel) -> Elementwise:
     """The kernel of an expression, parsed at the first call."""
 
@@ -195,7 +200,7 @@ def _compile(key: tuple[Program, Target | None, bool]) -> Lines:
         walk.write_line(module, name, program, name == "past")
     found = load(module, names)
     sizes = tuple([casts.STORED[d].bytes for d in (*program.inputs, program.out)])
-    return Lines(_walks[target, sizes], (found["line"], found.get("past", 0), walk.width(target, program)[0]))
+    return Lines(_walks[target, sizes], (found["line"], found.get("past", 0), walk.width(target, program.steps)[0]))
 
 
 def _walk(key: tuple[Target, tuple[int, ...]]) -> Job:
@@ -211,15 +216,16 @@ compiled: Final = Cache(_compile, limit=4096)
 def _copy(key: tuple[DType, DType]) -> Elementwise:
     """``kernel(source, out=)``: a cast, rounded once."""
     source, to = key
+    return Elementwise(lambda: cast_program(source, to), (source,), to, _unserved)
 
-    def program() -> Program:
-        register = wide(source)
-        steps = [Step("input", register, (), 0)]
-        if register is not wide(to) and not (register is dt.float64 and to is dt.float16):
-            steps.append(Step("cast", wide(to), (0,)))
-        return Program(tuple(steps), (source,), to)
 
-    return Elementwise(program, (source,), to, _unserved)
+def cast_program(source: DType, to: DType) -> Program:
+    """A cast; what it stores rounds, so that a float64 goes to float16 in one rounding."""
+    register = wide(source)
+    steps = [Step("input", register, (), 0)]
+    if register is not wide(to) and not (register is dt.float64 and to is dt.float16):
+        steps.append(Step("cast", wide(to), (0,)))
+    return Program(tuple(steps), (source,), to)
 
 
 def _unserved(*ins: Array, out: Array | None = None) -> Array:
@@ -307,7 +313,7 @@ _flat: Final[Cache[tuple[int, tuple[int, ...]], Plan]] = Cache(
 )
 
 
-def _meets_itself(x: Array) -> bool:
+def meets_itself(x: Array) -> bool:
     """Whether two indices may name one element: an axis steps less far than those within it reach."""
     reach = x.itemsize
     for stride, n in sorted((abs(s), n) for s, n in zip(x.strides, x.shape, strict=True) if n > 1):

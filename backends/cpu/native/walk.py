@@ -14,10 +14,11 @@ from flambeau.backends.llvm.casts import REGISTER, STORED, load, store
 from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import JobFunction
 from flambeau.backends.llvm.module import Module
-from flambeau.backends.llvm.printer import print_program
+from flambeau.backends.llvm.printer import print_steps
 from flambeau.backends.llvm.target import Target
 from flambeau.backends.llvm.types import I64, PTR, Type
-from flambeau.core.expr import Program
+from flambeau.core.dtype import DType
+from flambeau.core.expr import Program, Step
 
 #: Numbers of an operand that are copied to a buffer at a time; a line's step divides it.
 BLOCK: Final = 1024
@@ -30,10 +31,10 @@ SHORT: Final = 48
 _MANY, _FEW = 40, 4
 
 
-def width(target: Target, program: Program) -> tuple[int, int]:
+def width(target: Target, steps: Sequence[Step]) -> tuple[int, int]:
     """Numbers that a line takes at a time, and lanes of a vector: of its widest numbers one register."""
-    work = [s for s in program.steps if s.op not in ("input", "constant")]
-    bits = max(REGISTER[s.dtype].bits for s in program.steps)
+    work = [s for s in steps if s.op not in ("input", "constant")]
+    bits = max(REGISTER[s.dtype].bits for s in steps)
     lanes = target.register // max(bits // 8, 1)
     unroll = 4 if len(work) <= _FEW else 2 if len(work) <= _MANY else 1
     return unroll * lanes, lanes
@@ -44,17 +45,32 @@ def write_line(module: Module, name: str, program: Program, streaming: bool = Fa
 
     With ``streaming`` the result, which begins where a line of the cache does, goes past the caches.
     """
-    step, lanes = width(module.target, program)
-    f = Function(module, name, [PTR] * (len(program.inputs) + 1) + [I64])
-    *ins, out, count = f.args
-    align = lanes * STORED[program.out].bytes if streaming else 0
+    results = [(len(program.steps) - 1, program.out)]
+    return write_lines(module, name, program.steps, program.inputs, results, streaming)
+
+
+def write_lines(
+    module: Module,
+    name: str,
+    steps: Sequence[Step],
+    inputs: Sequence[DType],
+    results: Sequence[tuple[int, DType]],
+    streaming: bool = False,
+) -> Function:
+    """The same with several results, each the value of a step, stored as a dtype."""
+    step, lanes = width(module.target, steps)
+    f = Function(module, name, [PTR] * (len(inputs) + len(results)) + [I64])
+    ins, outs, count = f.args[: len(inputs)], f.args[len(inputs) : -1], f.args[-1]
     for i in f.range(0, count, step):
         found = []
         for at in range(0, step, lanes):
-            here = [load(f, d, lanes, p, i + at) for d, p in zip(program.inputs, ins, strict=True)]
-            found.append(print_program(f, program, here))
-        for k, value in enumerate(found):
-            store(value, program.out, out, i + k * lanes, align, streaming)
+            here = [load(f, d, lanes, p, i + at) for d, p in zip(inputs, ins, strict=True)]
+            values = print_steps(f, steps, here, lanes)
+            found.append([values[number] for number, _ in results])
+        for k, stored in enumerate(found):
+            for value, out, (_, dtype) in zip(stored, outs, results, strict=True):
+                align = lanes * STORED[dtype].bytes if streaming else 0
+                store(value, dtype, out, i + k * lanes, align, streaming)
     if streaming:
         f.fence()
     f.ret()
@@ -68,10 +84,10 @@ def parameters(arrays: int) -> list[Type]:
     return [PTR, PTR, I64, *[PTR] * arrays, *[I64] * (arrays + 5), PTR]
 
 
-def write(target: Target, sizes: Sequence[int]) -> JobFunction:
-    """The walk of arrays whose numbers have so many bytes, the result's last."""
+def write(target: Target, sizes: Sequence[int], results: int = 1) -> JobFunction:
+    """The walk of arrays whose numbers have so many bytes, those of the results last."""
     module = Module(target)
-    staged, short = _staged(module, sizes), _short_rows(module, sizes)
+    staged, short = _staged(module, sizes, results), _short_rows(module, sizes, results)
     return _job(module, sizes, _piece(module, sizes, staged), short)
 
 
@@ -124,9 +140,9 @@ def _pad(f: Function, buffer: Value, size: int, count: Value, full: Value) -> No
         f.store(last, buffer, i)
 
 
-def _short_rows(module: Module, sizes: Sequence[int]) -> Function:
+def _short_rows(module: Module, sizes: Sequence[int], results: int) -> Function:
     """``short(line, step, arrays, strides of columns, of rows, columns, rows)``: rows that fit a buffer together."""
-    arrays = len(sizes)
+    arrays, arity = len(sizes), len(sizes) - results
     f = Function(module, "short", [PTR, I64, *[PTR] * arrays, *[I64] * (2 * arrays + 2)], internal=True)
     (line, step), (columns, rows) = f.args[:2], f.args[-2:]
     pointers, strides, rows_apart = (f.args[2 + k * arrays : 2 + (k + 1) * arrays] for k in range(3))
@@ -134,12 +150,12 @@ def _short_rows(module: Module, sizes: Sequence[int]) -> Function:
     count = columns * rows
     full = _whole(count, step)
     for k in range(arrays):
-        if k == arrays - 1:
+        if k == arity:
             f.call(line, *buffers, full)
-        copy = _copy(module, sizes[k], k < arrays - 1)
+        copy = _copy(module, sizes[k], k < arity)
         for row in f.range(0, rows):
             f.call(copy, buffers[k] + row * columns * sizes[k], pointers[k] + row * rows_apart[k], strides[k], columns)
-        if k < arrays - 1:
+        if k < arity:
             _pad(f, buffers[k], sizes[k], count, full)
     f.ret()
     return f
@@ -150,11 +166,11 @@ def _whole(count: Value, step: Value) -> Value:
     return (count + step - 1) & -step
 
 
-def _staged(module: Module, sizes: Sequence[int]) -> Function:
+def _staged(module: Module, sizes: Sequence[int], results: int = 1) -> Function:
     """``staged(line, step, arrays, strides, count)``: any strides, block by block, the rest at the end too."""
-    arity = len(sizes) - 1
-    f = Function(module, "staged", [PTR, I64, *[PTR] * (arity + 1), *[I64] * (arity + 2)], internal=True)
-    line, step, pointers, strides, count = *f.args[:2], f.args[2 : arity + 3], f.args[arity + 3 : -1], f.args[-1]
+    arrays, arity = len(sizes), len(sizes) - results
+    f = Function(module, "staged", [PTR, I64, *[PTR] * arrays, *[I64] * (arrays + 1)], internal=True)
+    line, step, pointers, strides, count = *f.args[:2], f.args[2 : arrays + 2], f.args[arrays + 2 : -1], f.args[-1]
     buffers = [f.buffer(BLOCK * size) for size in sizes]
     for k in range(arity):
         with f.when(strides[k].eq(0)):
@@ -178,9 +194,10 @@ def _staged(module: Module, sizes: Sequence[int]) -> Function:
                     _pad(f, buffers[k], size, n, full)
             here.append(chosen.now)
         f.call(line, *here, full)
-        with f.unless(n.eq(full) & strides[-1].eq(sizes[-1])):
-            to = pointers[-1] + start * strides[-1]
-            f.call(_copy(module, sizes[-1], False), buffers[-1], to, strides[-1], n)
+        for k in range(arity, arrays):
+            with f.unless(n.eq(full) & strides[k].eq(sizes[k])):
+                to = pointers[k] + start * strides[k]
+                f.call(_copy(module, sizes[k], False), buffers[k], to, strides[k], n)
         place.set(start + n)
     f.ret()
     return f
