@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import sys
 import weakref
 from collections.abc import Callable, Container
@@ -181,7 +182,7 @@ class Surroundings:
                 by = frame.f_back
                 at = place_of_program() if by is None or kind_of_frame(by) != OWN else shown(by)
                 self._effect(f"the generator {code.co_name}(), which was there before, is resumed at {at}")
-        if not self._finder.knows(code) and not self._imports(frame):
+        if not self._finder.knows(code) and not self._is_apart(frame):
             self._finder.enter(code, frame.f_globals)
         if code.co_argcount and code.co_varnames[0] == "self":
             self._enter_method(frame.f_locals.get("self"), code)
@@ -196,11 +197,12 @@ class Surroundings:
         if made is None or made() is not value:
             self._finder.start(value, Where("", "self", f" of {code.co_qualname}()"), may_go=True)
 
-    def _imports(self, frame: FrameType) -> bool:
-        """Whether a frame runs because something is imported for the first time, which is no part of the run."""
+    def _is_apart(self, frame: FrameType) -> bool:
+        """Whether a frame is no part of the run: something is imported for the first time, or garbage collected."""
+        collecting = {getattr(callback, "__code__", None) for callback in gc.callbacks}
         at: FrameType | None = frame
         while at is not None and at is not self._base:
-            if at.f_code.co_filename.startswith("<frozen importlib"):
+            if at.f_code.co_filename.startswith("<frozen importlib") or at.f_code in collecting:
                 return True
             at = at.f_back
         return False
@@ -213,7 +215,7 @@ class Surroundings:
 
     def _environment(self, frame: FrameType) -> None:
         text = told(frame, "")
-        if text is None or self._imports(frame):
+        if text is None or self._is_apart(frame):
             return
         if frame.f_code is ONE_OF_ENVIRONMENT:
             self._finder.environment(frame.f_locals["self"], frame.f_locals["key"])
@@ -222,7 +224,7 @@ class Surroundings:
 
     def _called(self, frame: FrameType, name: str) -> None:
         text = told(frame, name)
-        if text is not None and not self._imports(frame):
+        if text is not None and not self._is_apart(frame):
             self._effect(text)
 
     def _effect(self, text: str) -> None:

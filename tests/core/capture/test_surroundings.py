@@ -211,6 +211,18 @@ def test_no_effect(line: str) -> None:
     assert run(with_line(line)["step"], 1).effects == []
 
 
+def test_what_runs_when_garbage_is_collected_is_no_part_of_the_run() -> None:
+    watching = program("import time\nn = 0\ndef watch(phase, info):\n global n\n n += 1; time.time()")["watch"]
+    space = with_line("collect()")
+    space["collect"] = gc.collect
+    gc.callbacks.append(watching)
+    try:
+        seen = run(space["step"], 1)
+    finally:
+        gc.callbacks.remove(watching)
+    assert seen.effects == [] and seen.changed_by_run() is None
+
+
 def test_argument() -> None:
     space = program(CFG + "def step(cfg, x):\n return cfg.scale * x")
     cfg = space["Cfg"]()
