@@ -16,8 +16,9 @@ from flambeau.backends.base import Array
 from flambeau.core.autograd.inplace import CopySlices
 from flambeau.core.box import INFERENCE
 from flambeau.core.capture.cells import Cell, plain
+from flambeau.core.capture.effects import written
 from flambeau.core.capture.recorder import Recorder
-from flambeau.core.capture.trace import Kind, Node, Value, bits_equal
+from flambeau.core.capture.trace import Value, bits_equal
 from flambeau.core.graph import Leaf, Slot, View, edge_of
 from flambeau.core.graph import Node as History
 from flambeau.core.keys import Key
@@ -110,13 +111,14 @@ class Pictures:
             if t._array is not start.array:
                 raise Unpicturable(f"a tensor of shape {tuple(t.shape)}, which was there, gets other memory")
         grads = [(t, t.grad) for t, s in touched if t.grad is not s.grad]
+        segments = [*(self.recorder.past.segments if self.recorder.past else ()), *(s for _, s in self.recorder.segments)]
         self._histories([v for v in (*leaves, *(g for _, g in grads)) if isinstance(v, Tensor)])
         return Ending(
             structure,
             self._order,
             [self.of(leaf) for leaf in leaves],
             [(self._before(t), self.of(g)) for t, g in grads],
-            list(dict.fromkeys(v.storage for _, s in self.recorder.segments for n in s.nodes for v in written_by(n))),
+            list(dict.fromkeys(number for s in segments for n in s.nodes for number in sorted(written(n)))),
             [(t, s.grad is not None) for t, s in touched if id(t) not in self._places],
         )
 
@@ -218,14 +220,14 @@ class Pictures:
     def _history(self, n: Any) -> Form:
         if id(n) in self._links:
             return Form("link", (self._links[id(n)],))
-        written = n.__class__ is CopySlices
-        if not (n.plain or written) or n.hooks or n.pre_hooks or n.trace:
-            what = f"a hook on {n.name()}" if n.plain or written else n.name()
+        rebased = n.__class__ is CopySlices
+        if not (n.plain or rebased) or n.hooks or n.pre_hooks or n.trace:
+            what = f"a hook on {n.name()}" if n.plain or rebased else n.name()
             raise Unpicturable(f"{what} in the history of a result")
         edges = tuple(None if e is None or _is_freed(n) else self.of(e) for e in n.edges)
         params = {k: v._value if type(v) is Cell else v for k, v in n.params.items()}
         parts = (n.op, edges, self._saved(n.saved), params, n.shape, n.key)
-        if written:
+        if rebased:
             return Form("written", (*parts, self.of(n.inner), n.chain, n.order))
         return Form("node", parts)
 
@@ -267,17 +269,6 @@ def _edges_of(saved: Any) -> Iterator[Any]:
     elif saved.__class__ in (list, tuple):
         for s in saved:
             yield from _edges_of(s)
-
-
-def written_by(node: Node) -> list[Value]:
-    """The arrays whose memory a node writes to, beside those that it makes."""
-    if node.kind is Kind.WRITE:
-        return [node.args[0]]
-    out = node.params.get("out")
-    found = [] if out.__class__ is not Value else [out]
-    if node.kind is Kind.CALL and not node.outs or node.op is not None and node.op.dtype.name == "step":
-        found += list(node.values())
-    return found
 
 
 # -- two recordings ------------------------------------------------------------------------------

@@ -251,7 +251,7 @@ class _Pass:
         group = None if call is None else self._group(place, call)
         writes = effects.written(node) if call is None else _memory_of(call)
         for other in [g for g in self.waiting if g is not group]:
-            if other.meets(effects.read(node), writes):
+            if effects.is_opaque(node) or other.meets(effects.read(node), writes):
                 self._release(other)
         if group is None and call is not None and not call.follows:
             group = _Waiting(_key(call.result).device, call.shape)
@@ -357,6 +357,28 @@ def _constant(number: bool | int | float, dtype: DType) -> Step:
     held = host_scalar(number, dtype)
     value = float(held) if dtype.is_floating_point else held.item()
     return Step("constant", parse(repr(value), ()), (), dtype)
+
+
+def worthwhile(nodes: list[Node]) -> list[Node]:
+    """The nodes with those groups that took less time than their parts; the parts in the place of the others."""
+    found: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Fused) and not worth(node, [_trial(x) for x in node.args]):
+            found += node.parts
+        else:
+            found.append(node)
+    return found
+
+
+def _trial(value: Value) -> Array:
+    """An array of the form of a value, of ones."""
+    key = _key(value)
+    backend, index = key.backend, key.device.number
+    steps = [(n - 1) * s for n, s in zip(value.shape, value.strides, strict=True) if n > 1]
+    before = -sum(s for s in steps if s < 0)
+    room = backend.empty((before + sum(s for s in steps if s > 0) + 1,), key.stored, index)
+    backend.copy_into(room, key.constant(1))
+    return backend.as_strided(room, value.shape, value.strides, before)
 
 
 # -- whether it pays -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from flambeau.core import registry
 from flambeau.core.capture import holders
 from flambeau.core.capture.ending import Ending, agreeing, owners_of
+from flambeau.core.capture.fuse import fused, worthwhile
 from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.replay import Writer
 from flambeau.core.capture.surroundings import Snapshot, Surroundings
@@ -75,7 +76,9 @@ class Graph:
 
     made_because: str
     arguments: list[Value]  #: the arrays of the arguments
+    fusion: bool = True  #: whether chains of kernels become one
     root: Segment | None = None
+    launches: int = 0
     calls: int = 0  #: how many were replayed, in whole or in part
     tries: int = 0
     lost: int = 0  #: answers that came when there were too many already
@@ -215,7 +218,12 @@ class Graph:
         if segment.asked is not None:
             segment.wanted = list(dict.fromkeys((segment.asked, *segment.alive)))
         owners = None if ending is None else owners_of(ending, self.arguments, self.by_storage)
-        writer = Writer(segment.nodes, fixed, segment.wanted, ending, owners)
+        nodes = segment.nodes
+        if self.fusion:
+            kept = {*segment.wanted, *(ending.values() if ending is not None else ())}
+            nodes = worthwhile(fused(list(nodes), kept))
+        self.launches = len(nodes)
+        writer = Writer(nodes, fixed, segment.wanted, ending, owners)
         segment.given = writer.given
         segment.run, segment.source = writer.function()
         return segment.run
