@@ -126,7 +126,7 @@ def compiled(fn: Callable[..., Any], asked: Asked) -> Callable[..., Any]:
     of a function whose body runs after the call.
     """
     fn = original(fn)
-    name: str = asked.name or getattr(fn, "__qualname__", type(fn).__name__)
+    name = str(asked.name or getattr(fn, "__qualname__", type(fn).__name__))
     why = asked.why_eager(fn)
     if why and asked.fullgraph and inspect.isroutine(fn) and any(of(fn) for _, of in _LATER):
         raise CaptureError(f"compile: {name} cannot be recorded as one graph: {why}")

@@ -280,22 +280,22 @@ class Captured:
         segment = graph.root
         assert segment is not None
         graph.calls += 1
-        run = segment.run or graph.write([segment])
-        if segment.asked is None:
+        run, asked = segment.run or graph.write([segment]), segment.asked
+        if asked is None:
             result = run(graph.given(segment, tensors), tensors)
             self.counts.replayed += 1
             return result
         env: dict[Value, Any] = graph.inputs(tensors)
         path = [segment]
-        while segment.asked is not None:
+        while asked is not None:
             left = run(tuple([env[v] for v in segment.given]), tensors)
             env.update(zip(segment.wanted, left, strict=True))
-            answer = key_of(env[segment.asked])
+            answer = key_of(env[asked])
             child = segment.children.get(answer)
             if child is None or not child.verified:
                 with self._lock:
                     return self._record(kind, tensors, arguments, graph, Past(path, env), answer)
-            segment = child
+            segment, asked = child, child.asked
             path.append(segment)
             run = segment.run or graph.write(path)
             graph.add_gradients(segment, env)

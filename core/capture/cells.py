@@ -34,8 +34,8 @@ class Cell:
     def __init__(self, number: Number, value: Value, recorder: Numbers):
         self._number, self._value, self._recorder = number, value, recorder
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]  # what isinstance goes by
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # what isinstance goes by
         return type(self._number)
 
     def __hash__(self) -> int:
@@ -142,28 +142,17 @@ def _comparison(fn: Callable[..., Any], name: str) -> Callable[..., Any]:
     return run
 
 
-_ROUNDING = {"__round__": round, "__trunc__": math.trunc, "__floor__": math.floor, "__ceil__": math.ceil}
-for _stem in (
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-    "divmod",
-):
-    _fn = getattr(operator, f"__{_stem}__", divmod)
+_BINARY = "add sub mul truediv floordiv mod pow divmod and or xor lshift rshift"
+_ROUNDING: dict[str, Callable[..., Any]] = {
+    "__round__": round, "__trunc__": math.trunc, "__floor__": math.floor, "__ceil__": math.ceil,
+}  # fmt: skip
+for _stem in _BINARY.split():
+    _fn: Callable[..., Any] = getattr(operator, f"__{_stem}__", divmod)
     setattr(Cell, f"__{_stem}__", _arithmetic(_fn, f"__{_stem}__", False))
     setattr(Cell, f"__r{_stem}__", _arithmetic(_fn, f"__r{_stem}__", True))
 for _stem in ("neg", "pos", "abs", "invert"):
     setattr(Cell, f"__{_stem}__", _arithmetic(getattr(operator, f"__{_stem}__"), f"__{_stem}__", False))
-for _name, _fn in _ROUNDING.items():
-    setattr(Cell, _name, _arithmetic(_fn, _name, False))
+for _name, _rounding in _ROUNDING.items():
+    setattr(Cell, _name, _arithmetic(_rounding, _name, False))
 for _stem in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Cell, f"__{_stem}__", _comparison(getattr(operator, f"__{_stem}__"), f"__{_stem}__"))

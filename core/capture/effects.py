@@ -44,4 +44,4 @@ def _writes(node: Node) -> bool:
     if len(node.args) > len(op.schema.operands) or op.name.endswith("_"):
         return True
     given = {x.storage for x in read(node) if x.is_array}
-    return op.family is not VIEW and any(x.storage in given for x in node.outs if x.is_array)
+    return op.family is not VIEW and any(x.storage in given for x in node.made if x.is_array)

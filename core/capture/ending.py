@@ -111,7 +111,10 @@ class Pictures:
             if t._array is not start.array:
                 raise Unpicturable(f"a tensor of shape {tuple(t.shape)}, which was there, gets other memory")
         grads = [(t, t.grad) for t, s in touched if t.grad is not s.grad]
-        segments = [*(self.recorder.past.segments if self.recorder.past else ()), *(s for _, s in self.recorder.segments)]
+        segments = [
+            *(self.recorder.past.segments if self.recorder.past else ()),
+            *(s for _, s in self.recorder.segments),
+        ]
         self._histories([v for v in (*leaves, *(g for _, g in grads)) if isinstance(v, Tensor)])
         return Ending(
             structure,

@@ -238,7 +238,7 @@ class _Pass:
     def run(self) -> list[Node]:
         for place, node in enumerate(self.nodes):
             if node.kind is Kind.CONSTANT and _is_literal(node):
-                self.literals[node.outs[0]] = node
+                self.literals[node.out] = node
             self._take(place, node)
         for group in list(self.waiting):
             self._release(group)
@@ -325,7 +325,7 @@ def _memory_of(call: _Call) -> frozenset[int]:
 
 def _is_literal(node: Node) -> bool:
     """Whether a constant is the same number each time, of a dtype that expressions have numbers of."""
-    return node.args[0].__class__ in (bool, int, float) and not _key(node.outs[0]).dtype.is_complex
+    return node.args[0].__class__ in (bool, int, float) and not _key(node.out).dtype.is_complex
 
 
 def _text(
@@ -336,7 +336,7 @@ def _text(
     numbers = {x: i for i, x in enumerate(arrays)}
     steps: list[Step] = []
     for node in literals:
-        value = node.outs[0]
+        value = node.out
         numbers[value] = len(arrays) + len(steps)
         steps.append(_constant(node.args[0], _key(value).dtype))
     for call in calls:
@@ -441,10 +441,10 @@ def _sequence(node: Fused) -> Kernel:
     lines = [f"def parts({', '.join(x.name for x in node.args)}):", "    pass"]
     for part in node.parts:
         if part.kind is Kind.CONSTANT:  # made once, as for a replay of the parts
-            scope[part.outs[0].name] = part.fn(*part.args)
+            scope[part.out.name] = part.fn(*part.args)
             continue
         given = [*[text(x) for x in part.args], *[f"{k}={text(v)}" for k, v in part.params.items()]]
-        result = f"{part.outs[0].name} = " if part.outs else ""
+        result = f"{part.out.name} = " if part.outs else ""
         lines.append(f"    {result}{text(part.fn)}({', '.join(given)})")
     exec("\n".join(lines), scope)
     made: Kernel = scope["parts"]

@@ -166,8 +166,8 @@ class Graph:
             if not bits_equal(fn(*args), value):
                 return f"{getattr(fn, '__qualname__', fn)} gives something else"
         for snapshot in self.snapshots:
-            if why := snapshot.changed():
-                return why
+            if found := snapshot.changed():
+                return found
         if self.may_have_changed():
             return next(filter(None, (o.changed() for o in self.owners.values())), "")
         return ""

@@ -109,7 +109,7 @@ def _content(cell: CellType) -> Any:
 
 
 def owners(externals: Sequence[External], ours: Iterable[Any]) -> tuple[list[Owner], dict[int, Tensor]]:
-    """Who holds the arrays of externals, and for each storage one of them; ``ours`` are containers that do not count."""
+    """Who holds the arrays of externals, and for each storage one of them; ``ours`` are containers that don't count."""
     arrays = {id(e.array): e for e in externals if e.constant is None}
     if not arrays:
         return [], {}
@@ -122,7 +122,7 @@ def owners(externals: Sequence[External], ours: Iterable[Any]) -> tuple[list[Own
             by_storage.setdefault(arrays[id(t._array)].value.storage, t)
     _place(found, skipped)
     _note_gradients(found, arrays)
-    return [o for o in found.values()], by_storage
+    return list(found.values()), by_storage
 
 
 def _place(found: dict[int, Owner], skipped: set[int]) -> None:

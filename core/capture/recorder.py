@@ -287,7 +287,7 @@ class Recorder:
         """An array in memory of its own."""
         if self.playing:
             assert self.past is not None
-            return self._left(self.past.next(Kind.MAKE, "an array").outs[0])  # type: ignore[arg-type]
+            return self._left(self.past.next(Kind.MAKE, "an array").out)
         array = untold(how)
         self._add(Node(Kind.MAKE, how, (), outs=(self.new(array, key, self._here),), key=key))
         return array
@@ -301,7 +301,7 @@ class Recorder:
             return array
         if self.playing:
             assert self.past is not None
-            return self._left(self.past.next(Kind.CONSTANT, "a number").outs[0])  # type: ignore[arg-type]
+            return self._left(self.past.next(Kind.CONSTANT, "a number").out)
         array = how(value._number)
         self._add(Node(Kind.CONSTANT, how, (value._value,), outs=(self.new(array, key, self._here),), key=key))
         return array
@@ -309,15 +309,15 @@ class Recorder:
     def read(self, key: Key, array: Array, how: Callable[[Array], HostArray]) -> HostArray:
         """An array's values on the host, on which the program branches."""
         cell = self.item(key, array, lambda a: np.array(how(a)))
-        host: HostArray = cell._number
+        host: Any = cell._number
         self.look(cell)
-        return host
+        return host  # type: ignore[no-any-return]  # the values that the cell holds
 
     def item(self, key: Key, array: Array, how: Callable[[Array], Any]) -> Cell:
         """An array's one number."""
         if self.playing:
             assert self.past is not None
-            found: Cell = self._left(self.past.next(Kind.READ, "a read").outs[0])  # type: ignore[arg-type]
+            found: Cell = self._left(self.past.next(Kind.READ, "a read").out)
             return found
         value = self.value_of(array, key)
         cell = self.cell(untold(how, array))
@@ -329,14 +329,14 @@ class Recorder:
         if self.playing:
             assert self.past is not None
             node = self.past.next(Kind.CALL, getattr(fn, "__name__", "a call"))
-            return True if writes else self._left(node.outs[0])  # type: ignore[arg-type]
+            return True if writes else self._left(node.out)
         given = tuple([self.argument(a, key) for a in args])
         result = fn(*plain(args))
         if not result and result.__class__ is not float:
             return result  # it does not serve these arrays
-        found = True if writes else self.cell(result)
-        self._add(Node(Kind.CALL, fn, given, outs=() if writes else (found._value,), key=key))
-        return found
+        cell = None if writes else self.cell(result)
+        self._add(Node(Kind.CALL, fn, given, outs=() if cell is None else (cell._value,), key=key))
+        return True if cell is None else cell
 
     def look(self, cell: Cell) -> None:
         """The program depends on a number from here on."""

@@ -223,8 +223,9 @@ class _Finish:
     def _fields(self, form: Form) -> dict[str, str]:
         op, edges, saved, params, shape, key = form.parts[:6]
         inside = ", ".join(f"{k!r}: {self.writer.text(v)}" for k, v in params.items())
+        leads = "".join(self.of(e) + ", " for e in edges)
         return dict(
-            op=self.writer._global(op), edges=f"({''.join(self.of(e) + ', ' for e in edges)})", saved=self._saved(saved),
+            op=self.writer._global(op), edges=f"({leads})", saved=self._saved(saved),
             params=f"{{{inside}}}", shape=self.writer.text(shape), key=self.writer.text(key),
             hooks="None", pre_hooks="None", trace="None",
         )  # fmt: skip

@@ -217,7 +217,13 @@ _KINDS = {
 
 
 # -- storms ------------------------------------------------------------------------------------------
-def storm(graphs: Sequence[Graph], name: str = "the function") -> str:
+class Made(Protocol):
+    """What was recorded for one kind of call."""
+
+    made_because: str
+
+
+def storm(graphs: Sequence[Made], name: str = "the function") -> str:
     """A warning's text: a function is recorded again and again, since something of its calls keeps changing.
 
     It names what changed most often, and its last values; ``graphs`` are in the order in which they were made.

@@ -43,7 +43,7 @@ class Value:
     wrapped: bool = False  #: whether the kernel gives a number of the array library, which becomes an array
 
     def __eq__(self, other: object) -> bool:  # along one way through a program numbers are given once
-        return other.__class__ is Value and self.number == other.number  # type: ignore[attr-defined]
+        return other.__class__ is Value and self.number == other.number
 
     def __hash__(self) -> int:
         return self.number
@@ -75,6 +75,17 @@ class Node:
     def values(self) -> Iterator[Value]:
         """The values among the arguments, as often as they stand there."""
         return values_in(self.args)
+
+    @property
+    def made(self) -> tuple[Value, ...]:
+        """What it gives, less results that are None."""
+        return tuple([v for v in self.outs if v is not None])
+
+    @property
+    def out(self) -> Value:
+        """The one result of a node that has one."""
+        (found,) = self.made
+        return found
 
     @property
     def name(self) -> str:
