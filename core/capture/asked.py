@@ -135,7 +135,6 @@ def compiled(fn: Callable[..., Any], asked: Asked) -> Callable[..., Any]:
     captured = Captured(
         fn,
         fullgraph=asked.fullgraph or settings.fail_on_recompile_limit_hit,
-        dynamic=asked.dynamic,
         limit=asked.recompile_limit or settings.recompile_limit,
         name=name,
     )

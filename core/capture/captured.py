@@ -70,9 +70,9 @@ class Captured:
     Args:
         fn: a function of any nesting of tensors and other values, or a module.
         fullgraph: raise CaptureError for what cannot be recorded, instead of running it eagerly.
-        dynamic: whether sizes that change may be parameters of one recording; None leaves it to flambeau.
         limit: how many kinds of calls are kept; the one that was used least recently goes.
         name: what messages call it.
+        fusion: whether chains of kernels run as one, where that takes less time; the bits are the same.
 
     >>> from flambeau.core.capture.captured import Captured
     >>> double = Captured(lambda x: x + x)
@@ -83,10 +83,9 @@ class Captured:
     """
 
     def __init__(
-        self, fn: Callable[..., Any], *, fullgraph: bool = False, dynamic: bool | None = None, limit: int = 8,
-        name: str = "",
-    ):  # fmt: skip
-        self.fn, self.fullgraph, self.dynamic, self.limit = fn, fullgraph, dynamic, limit
+        self, fn: Callable[..., Any], *, fullgraph: bool = False, limit: int = 8, name: str = "", fusion: bool = True
+    ):
+        self.fn, self.fullgraph, self.limit, self.fusion = fn, fullgraph, limit, fusion
         self.name = name or getattr(fn, "__name__", type(fn).__name__)
         self.counts = Counts()
         self.reasons: list[str] = []
@@ -178,6 +177,7 @@ class Captured:
     ) -> Any:  # fmt: skip
         """Run the program with a recorder: from the start or, in a graph, from where a replay came to."""
         made = graph or Graph.of(tensors, kind.made_because if not kind.made else kind.graphs[0].changed())
+        made.fusion = self.fusion
         start = len(tensors) if past is None else past.segments[-1].end
         recorder = Recorder(made.known(tensors, past), Segment(start), past)
         links = [t._node for t in tensors]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flambeau.core import registry
-from flambeau.core.capture import holders
 from flambeau.core.capture.ending import Ending, agreeing, owners_of
 from flambeau.core.capture.fuse import fused, worthwhile
+from flambeau.core.capture.holders import Found, holders
 from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.replay import Writer
 from flambeau.core.capture.surroundings import Snapshot, Surroundings
@@ -82,13 +82,13 @@ class Graph:
     calls: int = 0  #: how many were replayed, in whole or in part
     tries: int = 0
     lost: int = 0  #: answers that came when there were too many already
-    owners: dict[int, holders.Owner] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)  #: where the tensors stand that it uses
+    moved: list[Callable[[], bool]] = field(default_factory=list)  #: whether that changed, written out for each
     by_storage: dict[int, Tensor] = field(default_factory=dict)
     gradients: dict[Value, External] = field(default_factory=dict)  #: externals that each call finds anew
     snapshots: list[Snapshot] = field(default_factory=list)
     starts: list[tuple[Tensor, bool]] = field(default_factory=list)  #: tensors, and whether each had a gradient
     relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = field(default_factory=list)
-    may_have_changed: Callable[[], bool] = lambda: False
     kernels: int = 0
 
     @classmethod
@@ -121,7 +121,7 @@ class Graph:
     @property
     def guards(self) -> list[str]:
         """What is looked at before each replay."""
-        found = [f"{o}: its memory, its history, and where it stands" for o in self.owners.values()]
+        found = [f"{o}: its memory, its history, and where it stands" for f in self.found for o in f.owners]
         return found + [str(r.look.where) for s in self.snapshots for r in s._roots]
 
     # -- recording -------------------------------------------------------------------------------
@@ -145,10 +145,11 @@ class Graph:
         externals = [e for _, s in recorder.segments for e in s.externals if e.grad_of is None]
         ending.let_go()
         ours = [recorder.touched, self.starts, ending.starts, recorder.__dict__, tensors]
-        found, by_storage = holders.owners(externals, ours)
-        self.owners |= {id(o.tensor): o for o in found}
-        self.may_have_changed = holders.checker(list(self.owners.values()))
-        self.by_storage |= by_storage
+        found = holders(externals, ours)
+        if found.owners:
+            self.found.append(found)
+            self.moved.append(found.checker())
+        self.by_storage |= found.by_storage
         for storage, tensor in self.by_storage.items():
             if tensor._box is not None:
                 ending.writers[storage] = tensor._box.writer
@@ -166,10 +167,11 @@ class Graph:
             if not bits_equal(fn(*args), value):
                 return f"{getattr(fn, '__qualname__', fn)} gives something else"
         for snapshot in self.snapshots:
-            if found := snapshot.changed():
-                return found
-        if self.may_have_changed():
-            return next(filter(None, (o.changed() for o in self.owners.values())), "")
+            if told := snapshot.changed():
+                return told
+        for found, moved in zip(self.found, self.moved, strict=True):
+            if moved() and (why := found.changed()):
+                return why
         return ""
 
     def _served_anew(self) -> str:

@@ -1,35 +1,73 @@
 """Tensors that a recorded program uses without being given them, and where it finds them.
 
 A recording holds the arrays of parameters, buffers and optimizer states. It fits as long as each tensor that holds one
-still does, and stands where it stood: in the dict of a module, in a list, in a closure. Who holds what is asked of the
-garbage collector, once, when a recording is complete.
+still does, and stands where it stood: in the dict of a module, in a list, in a closure, and that container where it
+stood. Who holds what is asked of the garbage collector, once, when a recording is complete.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CellType
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau.core.capture.trace import External
 from flambeau.core.graph import Leaf
 from flambeau.core.tensor import Tensor
 
 
+class Place(NamedTuple):
+    """Where a thing stands: in ``holder``, a dict, a list, the cell of a closure or an object, under ``key``."""
+
+    holder: Any
+    key: Any
+    thing: Any
+
+    @property
+    def is_attribute(self) -> bool:
+        return not isinstance(self.holder, (dict, list, CellType))
+
+    def holds(self) -> bool:
+        """Whether it still does."""
+        holder, key = self.holder, self.key
+        if isinstance(holder, dict):
+            return holder.get(key) is self.thing
+        if isinstance(holder, list):
+            return key < len(holder) and holder[key] is self.thing
+        found = _content(holder) if isinstance(holder, CellType) else holder.__dict__.get(key)
+        return found is self.thing
+
+    def line(self, name: Callable[[Any], str]) -> str:
+        """The condition that it does not, in Python; ``name`` gives what an object is called."""
+        holder, thing, key = name(self.holder), name(self.thing), self.key
+        text = repr(key) if isinstance(key, (str, int)) else name(key)
+        if isinstance(self.holder, dict):
+            return f"{holder}.get({text}) is not {thing}"
+        if isinstance(self.holder, list):
+            return f"len({holder}) <= {text} or {holder}[{text}] is not {thing}"
+        if isinstance(self.holder, CellType):
+            return f"content({holder}) is not {thing}"
+        return f"{holder}.__dict__.get({text}) is not {thing}"
+
+    def __str__(self) -> str:
+        if isinstance(self.holder, CellType):
+            return "in a closure"
+        if isinstance(self.holder, list):
+            return f"element {self.key} of a list"
+        return f"{self.key!r} of a {type(self.holder).__name__}"
+
+
 class Owner:
     """A tensor of before: what it was, and where it stood."""
 
-    __slots__ = ("array", "cells", "dicts", "hooks", "key", "lists", "node", "objects", "tensor")
+    __slots__ = ("array", "hooks", "key", "node", "places", "tensor")
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
         self.array, self.key, self.node = tensor._array, tensor._key, tensor._node
         self.hooks = hooks_of(self.node)
-        self.dicts: list[tuple[dict[Any, Any], Any]] = []
-        self.lists: list[tuple[list[Any], int]] = []
-        self.cells: list[CellType] = []
-        self.objects: list[tuple[Any, str]] = []
+        self.places: list[Place] = []
 
     def changed(self) -> str:
         """ "" where all is as it was, else what is not."""
@@ -40,58 +78,21 @@ class Owner:
             return f"requires_grad, or the history, of {self} is another one"
         if self.hooks != hooks_of(self.node):
             return f"hooks on {self} were added or removed"
-        for d, k in self.dicts:
-            if d.get(k) is not t:
-                return f"{self} was {k!r} of a dict or an object, and is not any more"
-        for items, i in self.lists:
-            if i >= len(items) or items[i] is not t:
-                return f"{self} was element {i} of a list, and is not any more"
-        for cell in self.cells:
-            if _content(cell) is not t:
-                return f"{self} was in a closure, and is not any more"
-        for thing, name in self.objects:
-            if thing.__dict__.get(name) is not t:
-                return f"{self} was {name!r} of a {type(thing).__name__}, and is not any more"
-        return ""
+        return next((f"{self} was {p}, and is not any more" for p in self.places if not p.holds()), "")
+
+    def lines(self, name: Callable[[Any], str]) -> Iterator[str]:
+        """The conditions of :meth:`changed` in Python."""
+        t, node = name(self.tensor), name(self.node)
+        yield f"{t}._array is not {name(self.array)} or {t}._node is not {node} or {t}._key is not {name(self.key)}"
+        if self.node.__class__ is Leaf:
+            some = f"{node}.hooks or {node}.post_hooks or {any(self.hooks)}"
+            yield f"({some}) and hooks_of({node}) != {name(self.hooks)}"
+        for place in self.places:
+            yield place.line(name)
 
     def __str__(self) -> str:
-        names = [k for _, k in self.dicts if isinstance(k, str)] or [n for _, n in self.objects]
+        names = [p.key for p in self.places if isinstance(p.key, str)]
         return f"tensor {names[0]!r}" if names else f"a tensor of shape {tuple(self.tensor.shape)}"
-
-    def lines(self, name: Callable[[Any], str]) -> list[str]:
-        """The conditions of :meth:`changed` in Python; ``name`` gives what an object is called."""
-        t = name(self.tensor)
-        found = [f"{t}._array is not {name(self.array)}", f"{t}._node is not {name(self.node)}"]
-        found.append(f"{t}._key is not {name(self.key)}")
-        if self.node.__class__ is Leaf:
-            found.append(
-                f"({name(self.node)}.hooks or {name(self.node)}.post_hooks or {bool(self.hooks)}) and changed()"
-            )
-        found += [f"{name(d)}.get({repr(k) if isinstance(k, str) else name(k)}) is not {t}" for d, k in self.dicts]
-        found += [f"len({name(v)}) <= {i} or {name(v)}[{i}] is not {t}" for v, i in self.lists]
-        found += [f"content({name(c)}) is not {t}" for c in self.cells]
-        return found + [f"{name(o)}.__dict__.get({k!r}) is not {t}" for o, k in self.objects]
-
-
-def checker(owners: Sequence[Owner]) -> Callable[[], bool]:
-    """Whether something about owners may have changed, written out: this is asked before each replay."""
-    scope: dict[str, Any] = {"content": _content}
-    names: dict[int, str] = {}
-
-    def name(thing: Any) -> str:
-        if id(thing) not in names:
-            names[id(thing)] = f"g{len(scope)}"
-            scope[names[id(thing)]] = thing
-        return names[id(thing)]
-
-    lines = ["def may_have_changed():"]
-    for i, owner in enumerate(owners):
-        scope[f"changed_{i}"] = owner.changed
-        for line in owner.lines(name):
-            lines.append(f"    if {line.replace('changed()', f'changed_{i}()')}: return True")
-    exec("\n".join([*lines, "    return False"]), scope)
-    found: Callable[[], bool] = scope["may_have_changed"]
-    return found
 
 
 def hooks_of(node: Any) -> tuple[Any, ...]:
@@ -108,58 +109,83 @@ def _content(cell: CellType) -> Any:
         return None
 
 
-def owners(externals: Sequence[External], ours: Iterable[Any]) -> tuple[list[Owner], dict[int, Tensor]]:
-    """Who holds the arrays of externals, and for each storage one of them; ``ours`` are containers that don't count."""
+class Found(NamedTuple):
+    """Who holds the arrays of a recording."""
+
+    owners: list[Owner]
+    containers: list[Place]  #: where the dicts and lists stand that the tensors stand in
+    by_storage: dict[int, Tensor]  #: for each storage one of the tensors
+
+    def checker(self) -> Callable[[], bool]:
+        """Whether something may have changed, written out: this is asked before each replay."""
+        scope: dict[str, Any] = {"content": _content, "hooks_of": hooks_of}
+        names: dict[int, str] = {}
+
+        def name(thing: Any) -> str:
+            if id(thing) not in names:
+                names[id(thing)] = f"g{len(scope)}"
+                scope[names[id(thing)]] = thing
+            return names[id(thing)]
+
+        tests = [line for o in self.owners for line in o.lines(name)] + [p.line(name) for p in self.containers]
+        exec("\n".join(["def changed():", *(f"    if {t}: return True" for t in tests), "    return False"]), scope)
+        found: Callable[[], bool] = scope["changed"]
+        return found
+
+    def changed(self) -> str:
+        """ "" where all is as it was, else what is not."""
+        if why := next(filter(None, (o.changed() for o in self.owners)), ""):
+            return why
+        moved = next((p for p in self.containers if not p.holds()), None)
+        return "" if moved is None else f"what was {moved}, and has tensors, is another one"
+
+
+def holders(externals: Sequence[External], ours: Iterable[Any]) -> Found:
+    """Who holds the arrays of externals; ``ours`` are containers that do not count."""
     arrays = {id(e.array): e for e in externals if e.constant is None}
     if not arrays:
-        return [], {}
-    skipped = {id(o) for o in ours}
-    found: dict[int, Owner] = {}
+        return Found([], [], {})
+    owners: dict[int, Owner] = {}
     by_storage: dict[int, Tensor] = {}
     for t in gc.get_referrers(*(e.array for e in arrays.values())):
         if isinstance(t, Tensor) and id(getattr(t, "_array", None)) in arrays:
-            found[id(t)] = Owner(t)
+            owners[id(t)] = Owner(t)
             by_storage.setdefault(arrays[id(t._array)].value.storage, t)
-    _place(found, skipped)
-    _note_gradients(found, arrays)
-    return list(found.values()), by_storage
+    skipped = {id(o) for o in ours} | {id(owners)}
+    tensors = {number: o.tensor for number, o in owners.items()}
+    places = _places(tensors, skipped)
+    for place in places:
+        if isinstance(place.holder, Tensor):  # a gradient: each call may find another one there
+            owners.pop(id(place.thing), None)
+            arrays[id(place.thing._array)].grad_of = place.holder
+    for place in places:
+        if id(place.thing) in owners:
+            owners[id(place.thing)].places.append(place)
+    held = {id(p.holder): p.holder for o in owners.values() for p in o.places if isinstance(p.holder, (dict, list))}
+    containers = [p for p in _places(held, skipped | {id(tensors)}) if p.key != "__dict__"]
+    return Found(list(owners.values()), containers, by_storage)
 
 
-def _place(found: dict[int, Owner], skipped: set[int]) -> None:
-    """Note where the tensors stand."""
-    if not found:
-        return
-    tensors = [o.tensor for o in found.values()]
-    skipped |= {id(tensors), id(found)}
-    for holder in gc.get_referrers(*tensors):
-        if id(holder) in skipped or isinstance(holder, (Owner, Tensor)):
+def _places(things: dict[int, Any], skipped: set[int]) -> list[Place]:
+    """Where things, by their ids, stand; the gradient of a tensor stands in it."""
+    if not things:
+        return []
+    found: list[Place] = []
+    own = list(things.values())
+    for holder in gc.get_referrers(*own):
+        if id(holder) in skipped or holder is own or holder is things or isinstance(holder, (Owner, Place)):
             continue
-        kind = type(holder)
-        if isinstance(holder, dict):
-            for k, v in list(holder.items()):
-                if id(v) in found and v is found[id(v)].tensor:
-                    found[id(v)].dicts.append((holder, k))
-        elif kind is list:
-            for i, v in enumerate(holder):
-                if id(v) in found:
-                    found[id(v)].lists.append((holder, i))
-        elif kind is CellType:
-            v = _content(holder)
-            if id(v) in found:
-                found[id(v)].cells.append(holder)
-        elif getattr(holder, "__dict__", None).__class__ is dict and not isinstance(holder, type):
-            for k, v in list(holder.__dict__.items()):
-                if id(v) in found:
-                    found[id(v)].objects.append((holder, k))
-
-
-def _note_gradients(found: dict[int, Owner], arrays: dict[int, External]) -> None:
-    """Take out those that are gradients: each call may find another one, which is asked of its tensor."""
-    if not found:
-        return
-    for p in gc.get_referrers(*(o.tensor for o in found.values())):
-        if isinstance(p, Tensor):
-            grad = getattr(p, "_grad", None)
-            if grad is not None and id(grad) in found:
-                arrays[id(grad._array)].grad_of = p
-                del found[id(grad)]
+        if isinstance(holder, Tensor):
+            grad = getattr(holder, "_grad", None)
+            entries = [("_grad", grad)] if grad is not None else []
+        elif isinstance(holder, dict):
+            entries = list(holder.items())
+        elif type(holder) is list:
+            entries = list(enumerate(holder))
+        elif type(holder) is CellType:
+            entries = [(None, _content(holder))]
+        else:
+            attributes = None if isinstance(holder, type) else getattr(holder, "__dict__", None)
+            entries = list(attributes.items()) if attributes.__class__ is dict else []
+        found += [Place(holder, k, v) for k, v in entries if id(v) in things and v is things[id(v)]]
+    return found

@@ -18,7 +18,7 @@ class Graph(Protocol):
     """What is told of a recording."""
 
     made_because: str
-    calls: int
+    calls: int  #: how many were replayed
 
     @property
     def nodes(self) -> list[Node]: ...
@@ -170,13 +170,13 @@ class Explanation:
         return self.text()
 
 
-def _times(count: int) -> str:
-    return f"{count} {'call' if count == 1 else 'calls'}"
+def _times(count: int, what: str = "call") -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _graph(number: int, graph: Graph, full: bool) -> list[str]:
     nodes = graph.nodes
-    rows = [f"graph {number}: {graph.made_because}; {_times(graph.calls)}"]
+    rows = [f"graph {number}: {graph.made_because}; {_times(graph.calls, 'replay')}"]
     if not nodes:
         return [f"{rows[0]}, nothing recorded"]
     counts = Counter(n.kind for n in nodes)
@@ -232,7 +232,7 @@ def storm(graphs: Sequence[Made], name: str = "the function") -> str:
     >>> from flambeau.core.capture.telling import storm
     >>> made = [f"argument 1 is {i} and was {i - 1}" for i in range(4, 7)]
     >>> storm([SimpleNamespace(made_because=why) for why in ["first call", *made]], "step")
-    'compile: step was recorded for 4 kinds of calls, and goes on: argument 1 was another number in most calls: 3, 4, 5, 6; pass it as a tensor, or use dynamic=True'
+    'compile: step was recorded for 4 kinds of calls, and goes on: argument 1 was another number in most calls: 3, 4, 5, 6; pass it as a tensor'
     """  # noqa: E501
     changes = [m for g in graphs if (m := _CHANGED.match(g.made_because)) is not None]
     head = f"compile: {name} was recorded for {len(graphs)} kinds of calls, and goes on: "
@@ -263,7 +263,7 @@ def _what(new: str) -> str:
 
 _ELSE = "what changes in each call cannot be recorded once"
 _ADVICE = {
-    "number": "pass it as a tensor, or use dynamic=True",
-    "shape": "use dynamic=True, or pad to a few sizes",
+    "number": "pass it as a tensor",
+    "shape": "pad to a few sizes",
     "strides": "make it contiguous before the call",
 }

@@ -114,7 +114,7 @@ def compile(
     Args:
         model: a function, a class, whose calls are compiled, or a module, which comes back in an OptimizedModule.
         fullgraph: raise :class:`CaptureError` for what cannot be recorded.
-        dynamic: whether sizes that change from call to call may share a recording; None leaves it to flambeau.
+        dynamic: a bool or None, for PyTorch's sake: every size has a recording of its own.
         backend: "inductor", "flambeau" and "cudagraphs" record, "eager" and "aot_eager" run eagerly, and so does a
             function, since it takes a graph of PyTorch's tracer, of which none is made; None is the default backend.
         mode: one of PyTorch's modes; all of them record in the same way.
@@ -135,7 +135,7 @@ def compile(
     tensor(4.)
     >>> print(double.explain())
     double: 1 call eager, 0 recorded, 0 replayed, 0 resumed
-      graph 0: first call; 1 call, nothing recorded
+      graph 0: first call; 1 replays, nothing recorded
     """
     asked = Asked(
         fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, name=name, disable=disable,

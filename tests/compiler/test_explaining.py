@@ -27,7 +27,7 @@ def test_counts_graphs_and_ops() -> None:
     assert told.ops_per_graph == [["matmul", "relu", "sum"]] * 2 and told.break_reasons == []
     lines = str(told).splitlines()
     assert lines[0].endswith("2 calls eager, 4 recorded, 4 replayed, 0 resumed")
-    assert lines[1].startswith("  graph 0: first call; 5 calls; 3 kernels")
+    assert lines[1].startswith("  graph 0: first call; 2 replays; 3 kernels")
     (product,) = [line for line in lines if "float32 (3, 3) cpu; test_explaining.py" in line and "matmul" in line]
     assert product.strip().startswith("v1 = matmul(v0, v0)  # ")
 
@@ -107,7 +107,7 @@ def graphs(*reasons: str) -> list[Any]:
         ),
         (
             ["argument 0 has shape (3, 4) and had (2, 4)", "argument 0 has shape (5, 4) and had (3, 4)"],
-            "argument 0 had another shape in most calls: (2, 4), (3, 4), (5, 4); use dynamic=True",
+            "argument 0 had another shape in most calls: (2, 4), (3, 4), (5, 4); pad to a few sizes",
         ),
         (["argument 0 is 'b' and was 'a'"], "argument 0 was another text in most calls: 'a', 'b'; what changes"),
         (["grad mode changed", "autocast changed"], "goes on: grad mode changed; autocast changed"),

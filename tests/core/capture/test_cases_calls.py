@@ -329,10 +329,8 @@ def test_replays_pile_up_nothing(settled: None) -> None:
     assert abs(len(gc.get_objects()) - before) < 20
 
 
-def test_sizes_of_their_own_with_dynamic() -> None:
-    report = twins(
-        lambda: lambda x: (x.sum(0) * len(x)).softmax(0), lambda i: numbers(i, 3 + i, 2), calls=9, dynamic=True
-    )
+def test_sizes_of_their_own() -> None:
+    report = twins(lambda: lambda x: (x.sum(0) * len(x)).softmax(0), lambda i: numbers(i, 3 + i, 2), calls=9)
     assert not report.differences, str(report)
 
 
