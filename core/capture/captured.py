@@ -19,7 +19,7 @@ from weakref import WeakSet
 from flambeau.core.capture import calls
 from flambeau.core.capture.cells import Cell, let_go
 from flambeau.core.capture.ending import Ending, Pictures, Unpicturable
-from flambeau.core.capture.graph import Graph, kernels_changed, settle
+from flambeau.core.capture.graph import Graph, settle
 from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.surroundings import Surroundings
 from flambeau.core.capture.telling import storm
@@ -52,8 +52,8 @@ class Counts:
 
 
 @dataclass(eq=False)
-class Kind:
-    """What is known of one kind of call."""
+class Variants:
+    """What is known of one kind of call: a graph for each state of what the program depends on."""
 
     key: calls.KindOfCall
     made_because: str
@@ -62,6 +62,7 @@ class Kind:
     graphs: list[Graph] = field(default_factory=list)  #: that are replayed, the last used first
     pending: list[Graph] = field(default_factory=list)  #: recordings that none has agreed with yet
     made: int = 0  #: how many graphs there were
+    tries: int = 0  #: how many recordings in a row agreed with none before
 
 
 class Captured:
@@ -89,7 +90,7 @@ class Captured:
         self.name = name or getattr(fn, "__name__", type(fn).__name__)
         self.counts = Counts()
         self.reasons: list[str] = []
-        self._kinds: OrderedDict[calls.KindOfCall, Kind] = OrderedDict()
+        self._kinds: OrderedDict[calls.KindOfCall, Variants] = OrderedDict()
         self._last: calls.KindOfCall | None = None
         self._dropped = 0
         self._lock = fork_safe(threading.RLock())
@@ -140,10 +141,10 @@ class Captured:
         kind = self._kinds.get(calls.kind_of(*flatten((args, kwargs)), current()))
         return kind is not None and self._fitting(kind) is not None
 
-    def _new(self, key: calls.KindOfCall) -> Kind:
+    def _new(self, key: calls.KindOfCall) -> Variants:
         why = "first call" if self._last is None else calls.difference(self._last, key)
         self._last = key
-        kind = self._kinds[key] = Kind(key, why)
+        kind = self._kinds[key] = Variants(key, why)
         while len(self._kinds) > self.limit:
             self._kinds.popitem(last=False)
             self._dropped += 1
@@ -151,7 +152,7 @@ class Captured:
                 warnings.warn(storm(list(self._kinds.values()), self.name), RuntimeWarning, stacklevel=4)
         return kind
 
-    def _fitting(self, kind: Kind) -> Graph | None:
+    def _fitting(self, kind: Variants) -> Graph | None:
         """The graph that is for a call as things are."""
         for i, graph in enumerate(kind.graphs):
             if not graph.changed():
@@ -160,7 +161,7 @@ class Captured:
                 return graph
         return None
 
-    def _refuse(self, kind: Kind, why: str) -> None:
+    def _refuse(self, kind: Variants, why: str) -> None:
         """Calls of this kind run eagerly from now on."""
         if self.fullgraph:
             raise CaptureError(f"compile: {self.name} cannot be recorded as one graph: {why}")
@@ -172,7 +173,7 @@ class Captured:
 
     # -- recording -------------------------------------------------------------------------------
     def _record(
-        self, kind: Kind, tensors: Sequence[Tensor], arguments: Arguments, graph: Graph | None = None,
+        self, kind: Variants, tensors: Sequence[Tensor], arguments: Arguments, graph: Graph | None = None,
         past: Past | None = None, answer: Any = None,
     ) -> Any:  # fmt: skip
         """Run the program with a recorder: from the start or, in a graph, from where a replay came to."""
@@ -183,20 +184,21 @@ class Captured:
         links = [t._node for t in tensors]
         for t in tensors:
             recorder.touch(t)
-        result, surroundings, why = self._watched(recorder, arguments)
-        self.counts.recorded += past is None
-        self.counts.resumed += past is not None
         try:
+            result, surroundings, why = self._watched(recorder, arguments)
+            self.counts.recorded += past is None
+            self.counts.resumed += past is not None
             if not why and past is not None:
                 why = self._may_branch(made, past.segments[-1])
-            ending = None if why is not None else Pictures(recorder, tensors, links).ending(result)
-            if ending is not None:
+            if why is None:
+                ending = Pictures(recorder, tensors, links).ending(result)
                 why = self._keep(kind, made, recorder, ending, surroundings, tensors, past, answer)
         except Unpicturable as error:
             why = str(error)
+        finally:
+            let_go(list(recorder.cells.values()))
         if why:
             self._refuse(kind, why)
-        let_go(list(recorder.cells.values()))
         return _plainly(result)
 
     def _watched(self, recorder: Recorder, arguments: Arguments) -> tuple[Any, Surroundings, str | None]:
@@ -232,7 +234,7 @@ class Captured:
         return f"a value that is looked at, at {last.place}, is another one in each call"
 
     def _keep(
-        self, kind: Kind, graph: Graph, recorder: Recorder, ending: Ending, surroundings: Surroundings,
+        self, kind: Variants, graph: Graph, recorder: Recorder, ending: Ending, surroundings: Surroundings,
         tensors: Sequence[Tensor], past: Past | None, answer: Any,
     ) -> str | None:  # fmt: skip
         """Take a recording in; why it cannot be, or None."""
@@ -242,32 +244,29 @@ class Captured:
         recorder.segments[-1][1].ending = ending
         if past is not None:
             last = past.segments[-1]
-            why = settle(last.children, answer, recorder.segments, MOST_TRIES)
-            if why.verified:
+            settled = settle(last.children, answer, recorder.segments, MOST_TRIES)
+            if settled.verified:
                 graph.complete(recorder, ending, surroundings, tensors)
-            return why.refused or None
+            return settled.refused or None
         reasons = []
         for other in reversed(kind.pending):
             first: dict[Any, Segment] = {None: other.root} if other.root is not None else {}
-            why = settle(first, None, recorder.segments, MOST_TRIES)
+            settled = settle(first, None, recorder.segments, MOST_TRIES)
             if recorder.segments[0][1].verified:
                 graph.root = first[None]
-                kind.pending.remove(other)
+                kind.pending.clear()
                 kind.graphs.insert(0, graph)
-                kind.made += 1
+                kind.made, kind.tries = kind.made + 1, 0
                 graph.complete(recorder, ending, surroundings, tensors)
                 return self._too_many(kind)
-            reasons.append(why.differs)
+            reasons.append(settled.differs)
         graph.root = recorder.segments[0][1]
         recorder.chain()
-        kind.pending.append(graph)
-        del kind.pending[:-3]
-        graph.tries = sum(1 for _ in reasons) and kind.pending[-2].tries + 1
-        if graph.tries >= MOST_TRIES:
-            return f"two recordings in a row differ: {reasons[0]}"
-        return None
+        kind.pending = [*kind.pending[-2:], graph]
+        kind.tries += 1
+        return f"two recordings in a row differ: {reasons[0]}" if kind.tries >= MOST_TRIES else None
 
-    def _too_many(self, kind: Kind) -> str | None:
+    def _too_many(self, kind: Variants) -> str | None:
         """Why there are too many graphs of one kind of call, or None."""
         if len(kind.graphs) > self.limit:
             kind.graphs.pop()
@@ -276,7 +275,7 @@ class Captured:
         return None
 
     # -- replays ---------------------------------------------------------------------------------
-    def _replay(self, kind: Kind, graph: Graph, tensors: Sequence[Tensor], arguments: Arguments) -> Any:
+    def _replay(self, kind: Variants, graph: Graph, tensors: Sequence[Tensor], arguments: Arguments) -> Any:
         segment = graph.root
         assert segment is not None
         graph.calls += 1
@@ -324,4 +323,4 @@ def _plainly(result: Any) -> Any:
     return unflatten([leaf._number if type(leaf) is Cell else leaf for leaf in leaves], structure)
 
 
-__all__ = ["CaptureError", "Captured", "Counts", "every", "kernels_changed"]
+__all__ = ["CaptureError", "Captured", "Counts", "every"]

@@ -16,11 +16,11 @@ from flambeau.core.capture.surroundings import Snapshot, Surroundings
 from flambeau.core.capture.trace import External, Node, Segment, Value, bits_equal, differences
 from flambeau.core.tensor import Tensor
 
-kernels_changed = [0]  # how often kernels were registered
+_changes = [0]  # how often kernels were registered
 
 
 def _count_change() -> None:
-    kernels_changed[0] += 1
+    _changes[0] += 1
 
 
 registry.on_change.append(_count_change)
@@ -80,7 +80,6 @@ class Graph:
     root: Segment | None = None
     launches: int = 0
     calls: int = 0  #: how many were replayed, in whole or in part
-    tries: int = 0
     lost: int = 0  #: answers that came when there were too many already
     found: list[Found] = field(default_factory=list)  #: where the tensors stand that it uses
     moved: list[Callable[[], bool]] = field(default_factory=list)  #: whether that changed, written out for each
@@ -137,7 +136,7 @@ class Graph:
         self, recorder: Recorder, ending: Ending, surroundings: Surroundings, tensors: Sequence[Tensor]
     ) -> None:
         """Take in what a recording that is verified depends on."""
-        self.kernels = kernels_changed[0]
+        self.kernels = _changes[0]
         self.snapshots.append(surroundings.freeze())
         self.relied += recorder.relied
         known = {id(t) for t, _ in self.starts}
@@ -157,7 +156,7 @@ class Graph:
     # -- before a replay -------------------------------------------------------------------------
     def changed(self) -> str:
         """ "" where what the recording depends on is as it was, else what is not."""
-        if self.kernels != kernels_changed[0] and (why := self._served_anew()):
+        if self.kernels != _changes[0] and (why := self._served_anew()):
             return why
         for tensor, had in self.starts:
             if (getattr(tensor, "_grad", None) is not None) is not had:
@@ -187,7 +186,7 @@ class Graph:
                         return f"no kernel serves {node.name} any more"
                     if kernel is not node.fn:
                         node.fn, segment.run = kernel, None
-        self.kernels = kernels_changed[0]
+        self.kernels = _changes[0]
         return ""
 
     # -- replays ---------------------------------------------------------------------------------

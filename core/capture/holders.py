@@ -177,7 +177,7 @@ def _places(things: dict[int, Any], skipped: set[int]) -> list[Place]:
             continue
         if isinstance(holder, Tensor):
             grad = getattr(holder, "_grad", None)
-            entries = [("_grad", grad)] if grad is not None else []
+            entries: list[tuple[Any, Any]] = [("_grad", grad)] if grad is not None else []
         elif isinstance(holder, dict):
             entries = list(holder.items())
         elif type(holder) is list:
