@@ -9,7 +9,6 @@ be recorded runs eagerly, and says so once.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.surroundings import Surroundings
 from flambeau.core.capture.telling import storm
 from flambeau.core.capture.trace import Segment, Value, key_of
+from flambeau.core.errors import warn_user
 from flambeau.core.locks import fork_safe
 from flambeau.core.state import State, current, put
 from flambeau.core.tensor import Tensor
@@ -149,7 +149,7 @@ class Captured:
             self._kinds.popitem(last=False)
             self._dropped += 1
             if self._dropped == MOST_ANSWERS:
-                warnings.warn(storm(list(self._kinds.values()), self.name), RuntimeWarning, stacklevel=4)
+                warn_user(storm(list(self._kinds.values()), self.name), RuntimeWarning)
         return kind
 
     def _fitting(self, kind: Variants) -> Graph | None:
@@ -169,7 +169,7 @@ class Captured:
         kind.graphs, kind.pending = [], []
         if why not in self.reasons:
             self.reasons.append(why)
-        warnings.warn(f"compile: {self.name} runs eagerly: {why}", RuntimeWarning, stacklevel=4)
+        warn_user(f"compile: {self.name} runs eagerly: {why}", RuntimeWarning)
 
     # -- recording -------------------------------------------------------------------------------
     def _record(

@@ -21,6 +21,7 @@ from flambeau.core.tree import Structure, unflatten
 
 _written = 0
 _SCOPE = dict(
+    __name__=__name__,
     INFERENCE=INFERENCE, Box=Box, CopySlices=CopySlices, Leaf=Leaf, Node=History, Slot=Slot, View=View, blank=blank,
     box_of=box_of, mark_written=mark_written, unflatten=unflatten,
 )  # fmt: skip

@@ -213,6 +213,7 @@ def _plural(word: str) -> Callable[[int], str]:
 _KINDS = {
     Kind.KERNEL: _plural("kernel"), Kind.WRITE: _plural("write"), Kind.MAKE: _plural("array"),
     Kind.CONSTANT: _plural("constant"), Kind.HOST: _plural("host call"), Kind.READ: _plural("host read"),
+    Kind.CALL: _plural("list call"),
 }  # fmt: skip
 
 

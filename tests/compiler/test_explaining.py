@@ -176,3 +176,7 @@ def test_the_command_without_anything_to_explain(capsys: pytest.CaptureFixture[s
     assert main(["explain", "--compiled", str(tmp_path / "none.py")]) == 1
     said = capsys.readouterr()
     assert "compiled nothing" in said.out and said.err == "over\n"
+
+
+def test_every_kind_of_node_is_told() -> None:
+    assert set(telling._KINDS) == set(Kind)
