@@ -104,6 +104,7 @@ class Recorder:
 
     # -- arrays and numbers ----------------------------------------------------------------------
     def _backend_of(self, array: Array, key: Key | None = None) -> Backend:
+        """Whose array it is: that of the key, whose class other backends may share, unless it is none of its arrays."""
         if key is not None and isinstance(array, key.array):
             return key.backend
         return next(b for b in registry.backends.values() if isinstance(array, b.array))
@@ -114,7 +115,7 @@ class Recorder:
         self._values[number] = value
         if number in self._held:
             return
-        backend = self._backend_of(array, key)
+        backend = self._backend_of(array, key or value.key)
         place = (id(backend), backend.storage_id(array))
         entry = self._storages.setdefault(place, [value.number if value.storage < 0 else value.storage, 0])
         entry[1] += 1

@@ -19,7 +19,7 @@ import pytest
 import flambeau as fb
 from flambeau.core.capture import structure
 from flambeau.core.capture.surroundings import Snapshot, Surroundings, place_of_program
-from tests.core.capture.surroundings_cases import BY_RUN, CFG, MODULES, NET, SCALED, STATE
+from tests.core.capture.surroundings_programs import BY_RUN, CFG, MODULES, NET, SCALED, STATE
 
 HEAD = """
 import collections, dataclasses, enum, functools, itertools, math, random, types
