@@ -135,7 +135,7 @@ def compile(
     tensor(4.)
     >>> print(double.explain())
     double: 1 call eager, 0 recorded, 0 replayed, 0 resumed
-      graph 0: first call; 1 replays, nothing recorded
+      graph 0: first call; 0 replays, nothing recorded
     """
     asked = Asked(
         fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, name=name, disable=disable,
