@@ -117,9 +117,9 @@ def run(key: Any, fn: Callable[..., T], *args: Any, writes: bool) -> T:  # Any: 
 
 def touch(tensor: Any) -> None:  # Any: a Tensor, whose class stands above
     """The gradient, the memory or the link of a tensor is looked at, or is going to be another one."""
-    found = recorder()
-    if found is not None:
-        found.touch(tensor)
+    state = get()
+    if state is not None and state.recorder is not None:
+        state.recorder.touch(tensor)
 
 
 def is_told(value: object) -> bool:

@@ -370,7 +370,9 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward accumulated here, or None."""
-        events.touch(self)
+        state = get()
+        if state is not None and state.recorder is not None:  # asked here, since optimizers ask for each parameter
+            state.recorder.touch(self)
         try:
             return self._grad
         except AttributeError:
