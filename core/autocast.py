@@ -60,7 +60,8 @@ class Autocast:
         return Autocast(**({n: getattr(self, n) for n in self.__slots__} | changes))
 
     def _way(self) -> tuple[Any, ...]:
-        return self.types, tuple(self.dtypes.items()), self.caching, self.nesting > 0
+        others = frozenset((kind, d) for kind, d in self.dtypes.items() if d is not default_dtype(kind))
+        return self.types, others, self.caching, self.nesting > 0
 
     def __eq__(self, other: object) -> bool:
         """Whether calls go the same way under both; casts that are kept do not count."""
@@ -323,7 +324,7 @@ def set_to(chosen: Autocast) -> None:
     """Set it in this thread."""
     if chosen.types and not _armed:
         _arm()
-    put(current().replace(autocast=None if chosen is _NONE else chosen))
+    put(current().replace(autocast=None if chosen == _NONE else chosen))
 
 
 def enter(device_type: str, dtype: DType, enabled: bool, caching: bool) -> None:

@@ -120,7 +120,10 @@ def special(dtype: DType, count: int, seed: int) -> Any:
     return x
 
 
-@pytest.mark.parametrize("dtype", REAL, ids=str)
+_ALIKE = (dt.float16, dt.float64)  # which bfloat16 and float32 stand for where time counts
+
+
+@pytest.mark.parametrize("dtype", [pytest.param(d, marks=[pytest.mark.slow] * (d in _ALIKE)) for d in REAL], ids=str)
 def test_every_step_that_is_taken_has_the_bits_of_its_kernel(dtype: DType) -> None:
     taken, wrong = 0, []
     for count in (37, 3000, 70_001):
