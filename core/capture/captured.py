@@ -245,9 +245,8 @@ class Captured:
         if past is not None:
             last = past.segments[-1]
             settled = settle(last.children, answer, recorder.segments, MOST_TRIES)
-            if settled.verified:
-                graph.complete(recorder, ending, surroundings, tensors)
-            return settled.refused or None
+            hidden = graph.complete(recorder, ending, surroundings, tensors) if settled.verified else ""
+            return settled.refused or hidden or None
         reasons = []
         for other in reversed(kind.pending):
             first: dict[Any, Segment] = {None: other.root} if other.root is not None else {}
@@ -257,8 +256,8 @@ class Captured:
                 kind.pending.clear()
                 kind.graphs.insert(0, graph)
                 kind.made, kind.tries = kind.made + 1, 0
-                graph.complete(recorder, ending, surroundings, tensors)
-                return self._too_many(kind)
+                hidden = graph.complete(recorder, ending, surroundings, tensors)
+                return hidden or self._too_many(kind)
             reasons.append(settled.differs)
         graph.root = recorder.segments[0][1]
         recorder.chain()

@@ -134,8 +134,8 @@ class Graph:
 
     def complete(
         self, recorder: Recorder, ending: Ending, surroundings: Surroundings, tensors: Sequence[Tensor]
-    ) -> None:
-        """Take in what a recording that is verified depends on."""
+    ) -> str:
+        """Take in what a recording that is verified depends on; why that cannot be, or ""."""
         self.kernels = _changes[0]
         self.snapshots.append(surroundings.freeze())
         self.relied += recorder.relied
@@ -152,6 +152,7 @@ class Graph:
         for storage, tensor in self.by_storage.items():
             if tensor._box is not None:
                 ending.writers[storage] = tensor._box.writer
+        return found.hidden
 
     # -- before a replay -------------------------------------------------------------------------
     def changed(self) -> str:

@@ -115,6 +115,7 @@ class Found(NamedTuple):
     owners: list[Owner]
     containers: list[Place]  #: where the dicts and lists stand that the tensors stand in
     by_storage: dict[int, Tensor]  #: for each storage one of the tensors
+    hidden: str = ""  #: whose holders cannot be found
 
     def checker(self) -> Callable[[], bool]:
         """Whether something may have changed, written out: this is asked before each replay."""
@@ -163,7 +164,16 @@ def holders(externals: Sequence[External], ours: Iterable[Any]) -> Found:
             owners[id(place.thing)].places.append(place)
     held = {id(p.holder): p.holder for o in owners.values() for p in o.places if isinstance(p.holder, (dict, list))}
     containers = [p for p in _places(held, skipped | {id(tensors)}) if p.key != "__dict__"]
-    return Found(list(owners.values()), containers, by_storage)
+    return Found(list(owners.values()), containers, by_storage, _hidden(arrays.values(), list(owners.values())))
+
+
+def _hidden(externals: Iterable[External], owners: Sequence[Owner]) -> str:
+    """Whose holders are among the objects that ``gc.freeze`` hides from the collector; "" where all were found."""
+    if not gc.get_freeze_count():
+        return ""
+    seen = {id(o.array) for o in owners if o.places}
+    lost = [e.value.shape for e in externals if id(e.array) not in seen and e.grad_of is None]
+    return f"gc.freeze() hides who holds a tensor of shape {tuple(lost[0])}" if lost else ""
 
 
 def _places(things: dict[int, Any], skipped: set[int]) -> list[Place]:

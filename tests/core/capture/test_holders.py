@@ -11,6 +11,7 @@ import pytest
 import flambeau as fb
 from flambeau.core.capture.holders import Found, holders
 from flambeau.core.capture.trace import External, Value
+from tests.conftest import RunPython
 
 
 def found(*tensors: fb.Tensor) -> Found:
@@ -76,3 +77,22 @@ def test_a_gradient_is_asked_of_its_tensor() -> None:
     external = External(Value(0, storage=0), w.grad._array)
     seen = holders([external], [])
     assert external.grad_of is w and seen.owners == []
+
+
+def test_holders_that_the_collector_does_not_see_are_told(run_python: RunPython) -> None:
+    program = """
+import gc, warnings
+import flambeau as fb
+model = fb.nn.Linear(3, 2)
+gc.collect()
+gc.freeze()
+infer = fb.compile(model)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    for _ in range(5):
+        assert infer(fb.ones(3)).shape == (2,)
+assert infer.explain().replayed == 0, infer.explain()
+assert "gc.freeze() hides who holds a tensor of shape (2, 3)" in str(told[0].message), told[0]
+"""
+    done = run_python("-c", program)
+    assert done.returncode == 0, done.stderr
