@@ -73,13 +73,13 @@ def gather(backend: WebGPUBackend, x: StridedArray, index: StridedArray, *, axis
     def body() -> str:
         return f"""if (i >= a.count) {{ return; }}
   let k = i % a.inner; let r = i / a.inner; let j = r % a.m; let o = r / a.m;
-  let at = $j[o * a.step0 + j * a.step1 + k * a.step2];
+  let at = $index[o * a.step0 + j * a.step1 + k * a.step2];
   if (at < {REGISTER[index.dtype]}(0) || at >= {REGISTER[index.dtype]}(a.n)) {{ {_failed(index)} return; }}
   $q[i] = $x[(o * a.n + u32(at)) * a.inner + k];"""
 
     numbers = {"count": out.size, "n": n, "m": m, "inner": inner, "step0": step0, "step1": step1, "step2": step2}
     numbers |= {"op": backend.number_of("gather"), "axis": axis}
-    backend.run("gather", body, {"q": out}, {"x": source, "j": places}, numbers, threads=out.size, op="gather")
+    backend.run("gather", body, {"q": out}, {"x": source, "index": places}, numbers, threads=out.size, op="gather")
     return out
 
 
@@ -112,7 +112,7 @@ def _scatter(
     place = "(o * a.n + u32(at)) * a.inner + k"
 
     def body() -> str:
-        value = f"$s[(o * a.m + j) * a.inner + k]"
+        value = "$s[(o * a.m + j) * a.inner + k]"
         if not add:
             write = f"$q[{place}] = {value};"
         elif dtype is dt.float32:
@@ -127,7 +127,7 @@ def _scatter(
             both = f"$q[{place}] + {value}" if dtype is not dt.bool_ else f"$q[{place}] || {value}"
             write = f"let to = {place}; $q[to] = {wrapped(dtype, both)};"
         kind = REGISTER[index.dtype]
-        each = f"""let at = $j[o * a.step0 + j * a.step1 + k * a.step2];
+        each = f"""let at = $index[o * a.step0 + j * a.step1 + k * a.step2];
     if (at < {kind}(0) || at >= {kind}(a.n)) {{ {_failed(index)} }} else {{ {write} }}"""
         if by_line:
             return f"""if (i >= a.count) {{ return; }}
@@ -141,5 +141,5 @@ def _scatter(
     numbers = {"count": count, "n": n, "m": m, "inner": inner, "op": backend.number_of("scatter"), "axis": axis}
     numbers |= dict(zip(("step0", "step1", "step2"), steps, strict=True))
     atomic = "q" if add and direct else ""
-    ins = {"j": index, "s": src}
+    ins = {"index": index, "s": src}
     backend.run(("scatter", add), body, {"q": out}, ins, numbers, threads=count, atomic=atomic, op="scatter")
