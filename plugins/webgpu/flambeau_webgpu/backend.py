@@ -38,6 +38,7 @@ class WebGPUBackend(StridedBackend):
         super().__init__()
         self._devices: dict[int, Device] = {}
         self._copying: dict[tuple[DType, DType], Elementwise] = {}
+        self._expressions: dict[tuple[str, tuple[DType, ...], DType], Elementwise] = {}
         self.ops: list[str] = []  # that can fail late, by the number that the flag gives
         self.kernels = StridedTable("flambeau-webgpu", self)
         kernels.bind(self)
@@ -157,14 +158,25 @@ class WebGPUBackend(StridedBackend):
         except (ExprError, KeyError):  # an expression that has no meaning for these dtypes
             return None
 
+    def expression(self, source: str, dtypes: tuple[DType, ...], out: DType) -> Elementwise:
+        """The elementwise kernel ``fn(x, y, out=)`` of an expression, made once."""
+        key = (source, dtypes, out)
+        found = self._expressions.get(key)
+        if found is None:
+            found = Elementwise(self, source, parse(source, ("x", "y")), dtypes, out)
+            self._expressions[key] = found
+        return found
+
     def run(
         self, key: Hashable, body: Callable[[], str], outs: Arrays, ins: Arrays, numbers: Mapping[str, int | float],
-        *, threads: int = 0, groups: int = 0, shared: Callable[[], str] | str = "", atomic: str = "", op: str = "",
+        *, threads: int = 0, groups: int = 0, shared: Callable[[], str] | str = "", atomic: str = "", pairs: str = "",
+        op: str = "",
     ) -> None:  # fmt: skip
         """Launch a kernel: ``body`` is what :func:`flambeau_webgpu.wgsl.shader` takes, for arrays by name.
 
         ``key`` with the arrays' names and dtypes names the text. ``threads`` invocations or ``groups`` workgroups run
-        it. ``atomic`` are the names of outs that are bound as atomic words, ``op`` the one that may find a bad index.
+        it. ``atomic`` are the names of outs that are bound as atomic words, ``pairs`` those of operands that are bound as
+        words of 64 bits, ``op`` the one that may find a bad index.
         Operands must be contiguous as the body takes them; those in the memory of an out are copied first.
         """
         memories = [x.buffer.memory for x in outs.values()]
@@ -179,7 +191,10 @@ class WebGPUBackend(StridedBackend):
         kinds = [("f32" if isinstance(v, float) else "u32") for v in numbers.values()]
 
         def text() -> str:
-            bound = [Bound(n, x.dtype, n in outs, f"a.{n}_at_", n in atomic) for n, x in arrays.items()]
+            bound = [
+                Bound(n, dt.uint64 if n in pairs else x.dtype, n in outs, f"a.{n}_at_", n in atomic)
+                for n, x in arrays.items()
+            ]
             if op:
                 bound.append(Bound("bad_", dt.int32, True, "", True))
             names = [*zip(numbers, kinds, strict=True), *[(f"{n}_at_", "u32") for n in arrays]]

@@ -73,6 +73,7 @@ class Device:
         self.device = adapter.request_device_sync(required_features=features, required_limits=limits)
         self.queue = self.device.queue
         self.int64 = "shader-int64" in features
+        self.processor = kind_of(adapter) == "CPU"
         self.immediates = "immediates" in features
         self.largest = min(self.device.limits["max-storage-buffer-binding-size"], self.device.limits["max-buffer-size"])
         self.lock = threading.RLock()

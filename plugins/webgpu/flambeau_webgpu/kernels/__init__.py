@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flambeau_webgpu.kernels import index, linalg, makers, reduce, sort
+from flambeau_webgpu.kernels import index, linalg, makers, optim, reduce, rows, sort, windows
 
 if TYPE_CHECKING:
     from flambeau_webgpu.backend import WebGPUBackend
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def bind(backend: WebGPUBackend) -> None:
     """Register all of them."""
-    for family in (makers, reduce, index, sort, linalg):
+    for family in (makers, reduce, index, sort, linalg, rows, windows, optim):
         family.bind(backend)

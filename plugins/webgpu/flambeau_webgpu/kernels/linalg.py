@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _TILE: Final = 32  # rows and columns of the result that a workgroup makes, 4 by 4 an invocation
 _DEPTH: Final = 16
+_SIDE: Final = 8  # rows and columns of an invocation, on processors
 
 
 def bind(backend: WebGPUBackend) -> None:
@@ -42,16 +43,21 @@ def matmul_into(backend: WebGPUBackend, out: StridedArray, x: StridedArray, y: S
         backend.fill(out, bytes(out.dtype.itemsize))
         return
     x, y = x.expanded((*batch, m, k)), y.expanded((*batch, k, n))
-    if len(batch) > 1:
-        shape, _ = lay.coalesce(batch, x.strides[:-2], y.strides[:-2])
-        if len(shape) > 1:
-            x, y = backend.dense(x), backend.dense(y)
     folded = _folded(x, y)
     if folded is not None:  # one right operand for all: a single tall product
         x, y, m, batch = folded, y.viewed((k, n), y.strides[-2:], y.offset), folded.shape[0], ()
-    shape, strides = lay.coalesce(batch, x.strides[:-2], y.strides[:-2]) if batch else ((), ())
-    steps = (strides[0][0], strides[1][0]) if shape else (0, 0)
-    _launch(backend, out, x, y, prod(batch), steps)
+    shape, strides = lay.coalesce(batch, x.strides[:-2], y.strides[:-2])
+    if len(shape) > 2:
+        x, y = backend.dense(x), backend.dense(y)
+        shape, strides = lay.coalesce(batch, x.strides[:-2], y.strides[:-2])
+    fill = (1,) * (2 - len(shape))
+    sizes = (*fill, *shape)
+    (xb, xc), (yb, yc) = ((*(0,) * len(fill), *s) for s in (strides or ((), ())))
+    numbers = {
+        "b": prod(sizes), "c": sizes[1], "m": m, "n": n, "k": k, "xb": xb, "xc": xc, "yb": yb, "yc": yc,
+        "xm": x.strides[-2], "xk": x.strides[-1], "yk": y.strides[-2], "yn": y.strides[-1],
+    }  # fmt: skip
+    _launch(backend, out, x, y, numbers)
 
 
 def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:
@@ -64,29 +70,103 @@ def _folded(x: StridedArray, y: StridedArray) -> StridedArray | None:
 
 
 def _launch(
-    backend: WebGPUBackend, out: StridedArray, x: StridedArray, y: StridedArray, batches: int, steps: tuple[int, int]
+    backend: WebGPUBackend, out: StridedArray, x: StridedArray, y: StridedArray, numbers: dict[str, int]
 ) -> None:
-    (m, k), n, dtype = x.shape[-2:], y.shape[-1], x.dtype
-    numbers = {
-        "b": batches, "m": m, "n": n, "k": k, "xb": steps[0], "yb": steps[1],
-        "xm": x.strides[-2], "xk": x.strides[-1], "yk": y.strides[-2], "yn": y.strides[-1],
-    }  # fmt: skip
-    if dtype in FLOATS and min(m, n) >= 8 and m * n * k >= 4096:
-        groups = batches * -(-m // _TILE) * -(-n // _TILE)
-        shared = f"var<workgroup> tx: array<f32, {_TILE * _DEPTH}>; var<workgroup> ty: array<vec4f, {_TILE * _DEPTH // 4}>;"
-        backend.run("tiled", lambda: _TILED, {"q": out}, {"x": x, "y": y}, numbers, groups=groups, shared=shared)
-        return
+    b, m, n, k = (numbers[v] for v in "bmnk")
+    dtype, arrays = x.dtype, {"x": x, "y": y}
+    if dtype in FLOATS and m * n * k >= 4096:
+        if backend.device(out.index).processor:
+            wide = tuple(_in_pairs(v, numbers, name) for name, v in arrays.items())
+            down = numbers["xk"] == 1, numbers["yk"] == 1
+            threads = b * -(-m // _SIDE) * -(-n // _SIDE)
+            text = partial(_blocked, wide, down)
+            pairs = "".join(name for name, w in zip("xy", wide, strict=True) if w)
+            key = ("blocked", wide, down)
+            return backend.run(key, text, {"q": out}, arrays, numbers, threads=threads, pairs=pairs)
+        if min(m, n) >= 8:
+            groups = b * -(-m // _TILE) * -(-n // _TILE)
+            return backend.run("tiled", lambda: _TILED, {"q": out}, arrays, numbers, groups=groups, shared=_SHARED)
 
     def body() -> str:
         term = "$x[px + k * a.xk] {} $y[py + k * a.yk]"
         step = wrapped(dtype, f"s + {term.format('*')}") if dtype is not dt.bool_ else f"s || ({term.format('&&')})"
         return f"""if (i >= a.b * a.m * a.n) {{ return; }}
   let c = i % a.n; let r = (i / a.n) % a.m; let t = i / (a.n * a.m);
-  let px = t * a.xb + r * a.xm; let py = t * a.yb + c * a.yn; var s = {literal(0, dtype)};
+  let px = t / a.c * a.xb + t % a.c * a.xc + r * a.xm;
+  let py = t / a.c * a.yb + t % a.c * a.yc + c * a.yn; var s = {literal(0, dtype)};
   for (var k = 0u; k < a.k; k++) {{ s = {step}; }}
   $q[i] = s;"""
 
-    backend.run("product", body, {"q": out}, {"x": x, "y": y}, numbers, threads=batches * m * n)
+    backend.run("product", body, {"q": out}, arrays, numbers, threads=b * m * n)
+
+
+# -- processors ------------------------------------------------------------------------------------------
+def _in_pairs(x: StridedArray, numbers: dict[str, int], name: str) -> bool:
+    """Whether elements can be read two at a time, along the axis on which they are neighbours."""
+    if x.dtype is not dt.float32 or not x.buffer.memory.device.int64:
+        return False
+    down, across = ("k", "m") if name == "x" else ("k", "n")
+    steps = [numbers[f"{name}b"], numbers[f"{name}c"], x.offset]
+    for near, far in ((down, across), (across, down)):
+        if numbers[f"{name}{near}"] == 1:
+            return not any(v % 2 for v in (*steps, numbers[f"{name}{far}"], numbers[near], numbers["k"]))
+    return False
+
+
+def _blocked(wide: tuple[bool, bool], down: tuple[bool, bool]) -> str:
+    """Eight by eight results in the registers of each invocation, two terms at a time.
+
+    A driver that runs on the processor takes a memory access for each invocation on its own, whatever their places, and
+    one of eight bytes takes no longer than one of four: what counts is products for each access.
+    """
+    lines = []
+    for name, size, pairs, deep in (("x", "m", wide[0], down[0]), ("y", "n", wide[1], down[1])):
+        step = f"a.{name}{size}"
+        if deep or not pairs:
+            for j in range(_SIDE):
+                place = f"{name}_{j} + k * a.{name}k"
+                if pairs:
+                    lines.append(f"let {name}w{j} = {name}[(a.{name}_at_ + {place}) / 2u];")
+                    terms = [f"bitcast<f32>(u32({name}w{j}))", f"bitcast<f32>(u32({name}w{j} >> 32u))"]
+                else:
+                    terms = [f"${name}[{place}]", f"select(0.0, ${name}[{place} + a.{name}k], k + 1u < a.k)"]
+                lines += [f"let {name}{j}_{t} = {term};" for t, term in enumerate(terms)]
+        else:
+            for j in range(0, _SIDE, 2):
+                for t in range(2):
+                    lines.append(f"let {name}w{j}_{t} = {name}[(a.{name}_at_ + {name}_{j} + (k + {t}u) * a.{name}k) / 2u];")
+                    lines.append(f"let {name}{j}_{t} = bitcast<f32>(u32({name}w{j}_{t}));")
+                    lines.append(f"let {name}{j + 1}_{t} = bitcast<f32>(u32({name}w{j}_{t} >> 32u));")
+    starts = []
+    for name, size, first in (("x", "m", "row"), ("y", "n", "column")):
+        for j in range(_SIDE):
+            if j % 2 and not down["xy".index(name)] and wide["xy".index(name)]:
+                continue
+            last = f"a.{size} - {2 if not down['xy'.index(name)] and wide['xy'.index(name)] else 1}u"
+            starts.append(f"let {name}_{j} = b{name} + min({first} + {j}u, {last}) * a.{name}{size};")
+    sums, terms_, ends = [], [], []
+    for t in range(2):
+        for h in range(0, _SIDE, 4):
+            terms_.append(f"let v{t}_{h} = vec4f({', '.join(f'y{h + c}_{t}' for c in range(4))});")
+    for r in range(_SIDE):
+        for h in range(0, _SIDE, 4):
+            sums.append(f"var s{r}_{h} = vec4f();")
+            terms_.append(f"s{r}_{h} += x{r}_0 * v0_{h}; s{r}_{h} += x{r}_1 * v1_{h};")
+            ends += [
+                f"if (row + {r}u < a.m && column + {h + c}u < a.n) {{ $q[at + {r}u * a.n + {h + c}u] = s{r}_{h}[{c}]; }}"
+                for c in range(4)
+            ]
+    return "\n  ".join([
+        f"let across = (a.n + {_SIDE - 1}u) / {_SIDE}u; let high = (a.m + {_SIDE - 1}u) / {_SIDE}u;",
+        "let t = i / (across * high); if (t >= a.b) { return; }",
+        f"let row = i / across % high * {_SIDE}u; let column = i % across * {_SIDE}u;",
+        "let bx = t / a.c * a.xb + t % a.c * a.xc; let by = t / a.c * a.yb + t % a.c * a.yc;",
+        *starts, *sums, "for (var k = 0u; k < a.k; k += 2u) {", *lines, *terms_, "}",
+        "let at = (t * a.m + row) * a.n + column;", *ends,
+    ])  # fmt: skip
+
+
+# -- GPUs ------------------------------------------------------------------------------------------------
 
 
 def _tiled() -> str:
@@ -99,15 +179,16 @@ def _tiled() -> str:
     return f"""let across = (a.n + {_TILE - 1}u) / {_TILE}u; let high = (a.m + {_TILE - 1}u) / {_TILE}u;
   let t = group / (across * high); if (t >= a.b) {{ return; }}
   let row = (group / across) % high * {_TILE}u; let column = group % across * {_TILE}u;
+  let bx = t / a.c * a.xb + t % a.c * a.xc; let by = t / a.c * a.yb + t % a.c * a.yc;
   let down = lid / 8u; let right = lid % 8u;
   var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
   for (var low = 0u; low < a.k; low += {_DEPTH}u) {{
     for (var e = lid; e < {_TILE * _DEPTH}u; e += 64u) {{
       let k = e % {_DEPTH}u; let j = e / {_DEPTH}u; var v = 0.0;
-      if (row + j < a.m && low + k < a.k) {{ v = $x[t * a.xb + (row + j) * a.xm + (low + k) * a.xk]; }}
+      if (row + j < a.m && low + k < a.k) {{ v = $x[bx + (row + j) * a.xm + (low + k) * a.xk]; }}
       tx[k * {_TILE}u + j] = v;
       let k2 = e / {_TILE}u; let j2 = e % {_TILE}u; var w = 0.0;
-      if (column + j2 < a.n && low + k2 < a.k) {{ w = $y[t * a.yb + (low + k2) * a.yk + (column + j2) * a.yn]; }}
+      if (column + j2 < a.n && low + k2 < a.k) {{ w = $y[by + (low + k2) * a.yk + (column + j2) * a.yn]; }}
       ty[k2 * {_TILE // 4}u + j2 / 4u][j2 % 4u] = w;
     }}
     workgroupBarrier();
@@ -122,3 +203,6 @@ def _tiled() -> str:
 
 
 _TILED: Final = _tiled()
+_SHARED: Final = (
+    f"var<workgroup> tx: array<f32, {_TILE * _DEPTH}>; var<workgroup> ty: array<vec4f, {_TILE * _DEPTH // 4}>;"
+)
