@@ -74,6 +74,8 @@ class Device:
         self.queue = self.device.queue
         self.int64 = "shader-int64" in features
         self.processor = kind_of(adapter) == "CPU"
+        #: Whether reads of 64 bits pay: a driver on the processor takes as long for a read of any size.
+        self.pairs = self.processor and self.int64
         self.immediates = "immediates" in features
         self.largest = min(self.device.limits["max-storage-buffer-binding-size"], self.device.limits["max-buffer-size"])
         self.lock = threading.RLock()

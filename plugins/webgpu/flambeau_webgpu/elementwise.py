@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Elements of an invocation, where all arrays are walked in steps of 1: what fills a word or a vector.
 _LANES: Final = 4
+#: Elements of an invocation along the last axis, on processors: what finds them is paid once.
+_RUN: Final = 32
 #: Steps of a program from which on an invocation computes one element: four times the text takes long to compile.
 _LONG: Final = 48
 
@@ -95,7 +97,8 @@ class Elementwise:
         if flat:
             pattern: tuple[int, ...] = tuple(s[0] for s in strides)
             if self._in_lanes(out, arrays, pattern):
-                text = partial(self._lanes, pattern, shared)
+                pairs = out.buffer.memory.device.pairs
+                text = partial(self._lanes, pattern, shared, pairs)
                 groups = -(-n // (_LANES * GROUP))
                 params = struct.pack(f"{len(numbers)}I", *numbers)
                 return Plan((self.program, "lanes", pattern, *shared), _access(kept), text, params, groups, kept)
@@ -104,10 +107,11 @@ class Elementwise:
             pattern = (len(shape),)
         baked = tuple(v & 0xFFFFFFFF for v in numbers) if 4 * len(numbers) > ROOM else None
         params = b"" if baked else struct.pack(f"{len(numbers)}I", *[v & 0xFFFFFFFF for v in numbers])
-        text = partial(self._walking, pattern, flat, shared, len(numbers), baked)
-        return Plan(
-            (self.program, flat, pattern, *shared, baked), _access(kept), text, params, -(-n // GROUP), kept
-        )  # fmt: skip
+        run = 1 if flat or not out.buffer.memory.device.processor else min(_RUN, shape[-1])
+        threads = n if run == 1 else n // shape[-1] * -(-shape[-1] // run)
+        text = partial(self._walking, pattern, flat, shared, len(numbers), baked, run)
+        key = (self.program, flat, pattern, *shared, baked, run)
+        return Plan(key, _access(kept), text, params, -(-threads // GROUP), kept)
 
     def _in_lanes(self, out: StridedArray, arrays: Sequence[StridedArray], pattern: Shape) -> bool:
         """Whether an invocation can write four elements at once, of an array that ends where its memory does."""
@@ -130,36 +134,45 @@ class Elementwise:
         return [result, *[r for r in reads if not r.written]], reads
 
     def _walking(
-        self, pattern: Shape, flat: bool, shared: list[bool], count: int, baked: tuple[int, ...] | None
+        self, pattern: Shape, flat: bool, shared: list[bool], count: int, baked: tuple[int, ...] | None, run: int
     ) -> str:
-        """An element for each invocation, walked by strides."""
+        """An element for each invocation, or a ``run`` of some along the last axis, walked by strides."""
         m = len(self.dtypes) + 1
         number = [f"{v}u" for v in baked] if baked else [f"a.v{j}" for j in range(count)]
-        lines, starts = [], [f"o{k}" for k in range(m)]
+        starts, ending = [f"o{k}" for k in range(m)], list[str]()
+        lines: list[str] = []
         if flat:
             lines += [f"let o{k} = {number[1 + k]}{' + i' if pattern[k] else ''};" for k in range(m)]
         else:
             axes = pattern[0]
+            size, step = number[1 + m : 1 + m + axes], [number[1 + m + axes * (k + 1) :][:axes] for k in range(m)]
             lines.append("var rest = i; " + " ".join(f"var o{k} = {number[1 + k]};" for k in range(m)))
-            for d in reversed(range(axes)):
-                steps = " ".join(f"o{k} += c * {number[1 + m + axes + k * axes + d]};" for k in range(m))
-                size = number[1 + m + d]
-                lines.append(f"{{ let c = rest % {size}; rest = rest / {size}; {steps} }}")
+            if run > 1:
+                last = f"let last = {size[-1]}; let parts = (last + {run - 1}u) / {run}u;"
+                lines.append(f"{last} let c = rest % parts * {run}u; rest = rest / parts;")
+                lines += [f"o{k} += c * {step[k][-1]};" for k in range(m)]
+            for d in reversed(range(axes - (run > 1))):
+                moves = " ".join(f"o{k} += c * {step[k][d]};" for k in range(m))
+                lines.append(f"{{ let c = rest % {size[d]}; rest = rest / {size[d]}; {moves} }}")
+            if run > 1:
+                lines.append(f"for (var j = c; j < min(last, c + {run}u); j++) {{")
+                ending = [*[f"o{k} += {step[k][-1]};" for k in range(m)], "}"]
         arrays, reads = self._bound(shared, starts)
         lines += [f"let x{k} = {load(r._replace(start=''), r.start)};" for k, r in enumerate(reads)]
         computed, result = statements(self.program, [f"x{k}" for k in range(m - 1)])
-        lines += [*computed, store(arrays[0]._replace(start=""), starts[0], result)]
+        lines += [*computed, store(arrays[0]._replace(start=""), starts[0], result), *ending]
         names = [] if baked else [(f"v{j}", "u32") for j in range(count)]
-        return shader(arrays, names, f"if (i >= {number[0]}) {{ return; }}\n  " + "\n  ".join(lines))
+        end = number[0] if run == 1 else f"{number[0]} / {size[-1]} * (({size[-1]} + {run - 1}u) / {run}u)"
+        return shader(arrays, names, f"if (i >= {end}) {{ return; }}\n  " + "\n  ".join(lines))
 
-    def _lanes(self, pattern: Shape, shared: list[bool]) -> str:
+    def _lanes(self, pattern: Shape, shared: list[bool], pairs: bool) -> str:
         """Four elements for each invocation, in vectors and whole words."""
         m = len(self.dtypes)
         arrays, reads = self._bound(shared, [""] * (m + 1))
         lines: list[str] = []
         for k, read in enumerate(reads):
             if pattern[k + 1]:
-                lines += _vector(read, f"x{k}", f"a.v{k + 2} / {_LANES}u + i")
+                lines += _vector(read, f"x{k}", f"a.v{k + 2} / {_LANES}u + i", pairs and not read.written)
             else:
                 lines += [f"let x{k}_0 = {load(read, f'a.v{k + 2}')};", *[f"let x{k}_{j} = x{k}_0;" for j in (1, 2, 3)]]
         inputs = ", ".join(f"x{k}: {REGISTER[d]}" for k, d in enumerate(self.dtypes))
@@ -173,7 +186,7 @@ class Elementwise:
         steps = {read.name: pattern[k + 1] for k, read in enumerate(reads)} | {"q": 1}
         for x in arrays:
             if steps[x.name]:
-                text = text.replace(_plain(x), _wide(x))
+                text = text.replace(_plain(x), _wide(x, pairs and not x.written))
         return text
 
 
@@ -181,9 +194,14 @@ def _access(kept: tuple[int, ...]) -> str:
     return "w" + "r" * len(kept)
 
 
-def _vector(x: Bound, name: str, index: str) -> list[str]:
-    """Statements that read four elements: ``name_0`` and on; ``index`` counts fours."""
+def _vector(x: Bound, name: str, index: str, pairs: bool) -> list[str]:
+    """Statements that read four elements: ``name_0`` and on; ``index`` counts fours. In ``pairs``, by words of 64 bits."""
     lines = [f"let {name} = {x.name}[{index}];"]
+    if pairs and x.dtype.itemsize == 4:
+        kind = REGISTER[x.dtype]
+        return lines + [
+            f"let {name}_{j} = bitcast<{kind}>(u32({name}[{j // 2}]{' >> 32u' if j % 2 else ''}));" for j in range(4)
+        ]
     if x.dtype.itemsize >= 4:
         return lines + [f"let {name}_{j} = {name}[{j}];" for j in range(_LANES)]
     for j in range(_LANES):
@@ -208,7 +226,9 @@ def _plain(x: Bound) -> str:
     return f"{x.name}: array<{element}>"
 
 
-def _wide(x: Bound) -> str:
+def _wide(x: Bound, pairs: bool) -> str:
+    if pairs and x.dtype.itemsize == 4:
+        return f"{x.name}: array<vec2<u64>>"
     element = {1: "u32", 2: "vec2u"}.get(x.dtype.itemsize, f"vec4<{REGISTER[x.dtype]}>")
     return f"{x.name}: array<{element}>"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flambeau_webgpu.kernels import index, linalg, makers, optim, reduce, rows, sort, windows
+from flambeau_webgpu.kernels import attention, index, linalg, makers, optim, recurrent, reduce, rows, scan, sort, windows
 
 if TYPE_CHECKING:
     from flambeau_webgpu.backend import WebGPUBackend
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def bind(backend: WebGPUBackend) -> None:
     """Register all of them."""
-    for family in (makers, reduce, index, sort, linalg, rows, windows, optim):
+    for family in (makers, reduce, index, sort, scan, linalg, rows, attention, windows, recurrent, optim):
         family.bind(backend)

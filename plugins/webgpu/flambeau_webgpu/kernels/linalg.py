@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _TILE: Final = 32  # rows and columns of the result that a workgroup makes, 4 by 4 an invocation
 _DEPTH: Final = 16
-_SIDE: Final = 8  # rows and columns of an invocation, on processors
+_SIDES: Final = (16, 8)  # rows and columns of an invocation on processors, the larger where there are
+_MANY: Final = 128  # invocations then
 
 
 def bind(backend: WebGPUBackend) -> None:
@@ -76,16 +77,18 @@ def _launch(
     dtype, arrays = x.dtype, {"x": x, "y": y}
     if dtype in FLOATS and m * n * k >= 4096:
         if backend.device(out.index).processor:
-            wide = tuple(_in_pairs(v, numbers, name) for name, v in arrays.items())
-            down = numbers["xk"] == 1, numbers["yk"] == 1
-            threads = b * -(-m // _SIDE) * -(-n // _SIDE)
-            text = partial(_blocked, wide, down)
+            wide = _in_pairs(x, numbers, "x"), _in_pairs(y, numbers, "y")
+            deep = numbers["xk"] == 1, numbers["yk"] == 1
+            side = next((s for s in _SIDES if b * -(-m // s) * -(-n // s) >= _MANY and min(m, n) >= s), _SIDES[-1])
+            threads = b * -(-m // side) * -(-n // side)
+            text = partial(_blocked, side, wide, deep)
             pairs = "".join(name for name, w in zip("xy", wide, strict=True) if w)
-            key = ("blocked", wide, down)
-            return backend.run(key, text, {"q": out}, arrays, numbers, threads=threads, pairs=pairs)
+            backend.run(("blocked", side, wide, deep), text, {"q": out}, arrays, numbers, threads=threads, pairs=pairs)
+            return
         if min(m, n) >= 8:
             groups = b * -(-m // _TILE) * -(-n // _TILE)
-            return backend.run("tiled", lambda: _TILED, {"q": out}, arrays, numbers, groups=groups, shared=_SHARED)
+            backend.run("tiled", lambda: _TILED, {"q": out}, arrays, numbers, groups=groups, shared=_SHARED)
+            return
 
     def body() -> str:
         term = "$x[px + k * a.xk] {} $y[py + k * a.yk]"
@@ -103,7 +106,7 @@ def _launch(
 # -- processors ------------------------------------------------------------------------------------------
 def _in_pairs(x: StridedArray, numbers: dict[str, int], name: str) -> bool:
     """Whether elements can be read two at a time, along the axis on which they are neighbours."""
-    if x.dtype is not dt.float32 or not x.buffer.memory.device.int64:
+    if x.dtype is not dt.float32 or not x.buffer.memory.device.pairs:
         return False
     down, across = ("k", "m") if name == "x" else ("k", "n")
     steps = [numbers[f"{name}b"], numbers[f"{name}c"], x.offset]
@@ -113,57 +116,51 @@ def _in_pairs(x: StridedArray, numbers: dict[str, int], name: str) -> bool:
     return False
 
 
-def _blocked(wide: tuple[bool, bool], down: tuple[bool, bool]) -> str:
-    """Eight by eight results in the registers of each invocation, two terms at a time.
+def _blocked(side: int, wide: tuple[bool, bool], deep: tuple[bool, bool]) -> str:
+    """``side`` by ``side`` results in the registers of each invocation, two terms at a time.
 
     A driver that runs on the processor takes a memory access for each invocation on its own, whatever their places, and
     one of eight bytes takes no longer than one of four: what counts is products for each access.
     """
-    lines = []
-    for name, size, pairs, deep in (("x", "m", wide[0], down[0]), ("y", "n", wide[1], down[1])):
-        step = f"a.{name}{size}"
-        if deep or not pairs:
-            for j in range(_SIDE):
-                place = f"{name}_{j} + k * a.{name}k"
-                if pairs:
-                    lines.append(f"let {name}w{j} = {name}[(a.{name}_at_ + {place}) / 2u];")
-                    terms = [f"bitcast<f32>(u32({name}w{j}))", f"bitcast<f32>(u32({name}w{j} >> 32u))"]
-                else:
-                    terms = [f"${name}[{place}]", f"select(0.0, ${name}[{place} + a.{name}k], k + 1u < a.k)"]
-                lines += [f"let {name}{j}_{t} = {term};" for t, term in enumerate(terms)]
-        else:
-            for j in range(0, _SIDE, 2):
-                for t in range(2):
-                    lines.append(f"let {name}w{j}_{t} = {name}[(a.{name}_at_ + {name}_{j} + (k + {t}u) * a.{name}k) / 2u];")
-                    lines.append(f"let {name}{j}_{t} = bitcast<f32>(u32({name}w{j}_{t}));")
-                    lines.append(f"let {name}{j + 1}_{t} = bitcast<f32>(u32({name}w{j}_{t} >> 32u));")
-    starts = []
-    for name, size, first in (("x", "m", "row"), ("y", "n", "column")):
-        for j in range(_SIDE):
-            if j % 2 and not down["xy".index(name)] and wide["xy".index(name)]:
-                continue
-            last = f"a.{size} - {2 if not down['xy'.index(name)] and wide['xy'.index(name)] else 1}u"
-            starts.append(f"let {name}_{j} = b{name} + min({first} + {j}u, {last}) * a.{name}{size};")
-    sums, terms_, ends = [], [], []
-    for t in range(2):
-        for h in range(0, _SIDE, 4):
-            terms_.append(f"let v{t}_{h} = vec4f({', '.join(f'y{h + c}_{t}' for c in range(4))});")
-    for r in range(_SIDE):
-        for h in range(0, _SIDE, 4):
+    starts, loads = [], []
+    for name, size, first, pairs, down in zip("xy", "mn", ("row", "column"), wide, deep, strict=True):
+        step = 1 if down or not pairs else 2  # lines that are read together
+        for j in range(0, side, step):
+            starts.append(f"let {name}_{j} = b{name} + min({first} + {j}u, a.{size} - {step}u) * a.{name}{size};")
+            loads += _two_terms(name, j, pairs, down)
+    sums, terms, ends = [], [], []
+    for h in range(0, side, 4):
+        for t in range(2):
+            terms.append(f"let v{t}_{h} = vec4f({', '.join(f'y{h + c}_{t}' for c in range(4))});")
+        for r in range(side):
             sums.append(f"var s{r}_{h} = vec4f();")
-            terms_.append(f"s{r}_{h} += x{r}_0 * v0_{h}; s{r}_{h} += x{r}_1 * v1_{h};")
-            ends += [
-                f"if (row + {r}u < a.m && column + {h + c}u < a.n) {{ $q[at + {r}u * a.n + {h + c}u] = s{r}_{h}[{c}]; }}"
-                for c in range(4)
-            ]
+            terms.append(f"s{r}_{h} += x{r}_0 * v0_{h}; s{r}_{h} += x{r}_1 * v1_{h};")
+            for c in range(4):
+                inside = f"row + {r}u < a.m && column + {h + c}u < a.n"
+                ends.append(f"if ({inside}) {{ $q[at + {r}u * a.n + {h + c}u] = s{r}_{h}[{c}]; }}")
     return "\n  ".join([
-        f"let across = (a.n + {_SIDE - 1}u) / {_SIDE}u; let high = (a.m + {_SIDE - 1}u) / {_SIDE}u;",
+        f"let across = (a.n + {side - 1}u) / {side}u; let high = (a.m + {side - 1}u) / {side}u;",
         "let t = i / (across * high); if (t >= a.b) { return; }",
-        f"let row = i / across % high * {_SIDE}u; let column = i % across * {_SIDE}u;",
+        f"let row = i / across % high * {side}u; let column = i % across * {side}u;",
         "let bx = t / a.c * a.xb + t % a.c * a.xc; let by = t / a.c * a.yb + t % a.c * a.yc;",
-        *starts, *sums, "for (var k = 0u; k < a.k; k += 2u) {", *lines, *terms_, "}",
+        *starts, *sums, "for (var k = 0u; k < a.k; k += 2u) {", *loads, *terms, "}",
         "let at = (t * a.m + row) * a.n + column;", *ends,
     ])  # fmt: skip
+
+
+def _two_terms(name: str, j: int, pairs: bool, down: bool) -> list[str]:
+    """Statements that read terms k and k + 1 of line ``j``, or where lines are neighbours, of that and the next."""
+    place = f"{name}_{j} + k * a.{name}k"
+    if not pairs:
+        later = f"select(0.0, ${name}[{place} + a.{name}k], k + 1u < a.k)"
+        return [f"let {name}{j}_0 = ${name}[{place}];", f"let {name}{j}_1 = {later};"]
+    lines = []
+    for t in (0,) if down else (0, 1):
+        word = f"{name}w{j}_{t}"
+        lines.append(f"let {word} = {name}[(a.{name}_at_ + {place} + {t}u * a.{name}k) / 2u];")
+        low, high = (f"{name}{j}_0", f"{name}{j}_1") if down else (f"{name}{j}_{t}", f"{name}{j + 1}_{t}")
+        lines += [f"let {low} = bitcast<f32>(u32({word}));", f"let {high} = bitcast<f32>(u32({word} >> 32u));"]
+    return lines
 
 
 # -- GPUs ------------------------------------------------------------------------------------------------
@@ -172,7 +169,7 @@ def _blocked(wide: tuple[bool, bool], down: tuple[bool, bool]) -> str:
 def _tiled() -> str:
     """A tile by a workgroup: depth after depth of both operands through shared memory, 4 by 4 results in registers."""
     rows = "\n  ".join(
-        f"if (r + {j}u < a.m) {{ for (var d = 0u; d < 4u; d++) {{ if (c + d < a.n) {{ $q[at + {j}u * a.n + d] = s{j}[d]; }} }} }}"
+        f"for (var d = 0u; d < 4u; d++) {{ if (r + {j}u < a.m && c + d < a.n) {{ $q[at + {j}u * a.n + d] = s{j}[d]; }} }}"
         for j in range(4)
     )
     products = " ".join(f"s{j} += tx[k * {_TILE}u + down * 4u + {j}u] * v;" for j in range(4))

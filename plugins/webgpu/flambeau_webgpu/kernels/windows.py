@@ -132,16 +132,23 @@ class _Work:
     def columns(self, x: StridedArray, first: int, count: int) -> StridedArray:
         """The columns of some images."""
         out = self.backend.empty((count, self.groups, self.rows, self.places), x.dtype, x.index)
-        reach = prod(self.w.kernel)
+        reach, last = prod(self.w.kernel), len(self.w.kernel) - 1
+        taps = reversed(list(enumerate(self.w.kernel)))
         text = f"""if (i >= a.count) {{ return; }}
-  let place = i % a.places; let c = i / a.places; var krest = c % {reach}u; let plane = c / {reach}u;
-  {" ".join(f"let k{d} = i32(krest % {n}u); krest = krest / {n}u;" for d, n in reversed(list(enumerate(self.w.kernel))))}
-  {self.w.split("place", "l", "l")} var v = 0.0;
-  {self.w.element("v = $x[plane * a.inside + at];")}
-  $q[i] = v;"""
+  let line = i % a.lines; let c = i / a.lines; var krest = c % {reach}u; let plane = c / {reach}u;
+  {" ".join(f"let k{d} = i32(krest % {n}u); krest = krest / {n}u;" for d, n in taps)}
+  let first = line * a.run; {self.w.split("first", "l", "l").replace(f"let l{last} =", "let first_ =")}
+  for (var l{last} = first_; l{last} < min(first_ + i32(a.run), i32(a.l{last})); l{last}++) {{
+    var v = 0.0;
+    {self.w.element("v = $x[plane * a.inside + at];")}
+    $q[c * a.places + first + u32(l{last} - first_)] = v;
+  }}"""
+        run = self.w.outside[last] if self.backend.device(x.index).processor else 1
+        lines = self.places // run
         images = x.viewed((count, *x.shape[1:]), x.strides, x.offset + first * self.channels * prod(self.w.inside))
-        numbers = {"count": out.size, **self.w.numbers}
-        self.backend.run(("columns", self.w.key), lambda: text, {"q": out}, {"x": images}, numbers, threads=out.size)
+        numbers = {"count": out.size // run, "run": run, "lines": lines, **self.w.numbers}
+        threads = out.size // run
+        self.backend.run(("columns", self.w.key), lambda: text, {"q": out}, {"x": images}, numbers, threads=threads)
         return out
 
 
