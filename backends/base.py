@@ -305,6 +305,10 @@ class Backend:
         """Bytes that the driver could still give to anybody; None where it does not tell."""
         return None
 
+    def largest_array(self, index: int = 0) -> int | None:
+        """Bytes that one array can have at most, where the device sets a bound below its memory; None without one."""
+        return None
+
     def set_memory_limit(self, limit: int | None, index: int = 0) -> None:
         """Refuse allocations beyond ``limit`` bytes in all (None: no limit)."""
         raise NotImplementedError(f"{self.device_type}: this backend has no memory limit")

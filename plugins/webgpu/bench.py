@@ -82,7 +82,7 @@ def measured(name: str, device: str) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    devices = sys.argv[1:] or ["cpu", "jax", "jaxlazy"]
+    devices = sys.argv[1:] or ["cpu", "opencl", "webgpu"]
     print(f"| training step | {' | '.join(devices)} |\n|---|{'---|' * len(devices)}")
     for name in WORK:
         found = [measured(name, device) for device in devices]

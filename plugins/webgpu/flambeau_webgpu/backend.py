@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 import numpy as np
-import wgpu
+import wgpu  # type: ignore[import-untyped]
 
 from flambeau.backends.adapter import StridedTable
 from flambeau.backends.base import DeviceProperties, HostArray, Kernel, OutOfRangeError
@@ -29,6 +29,7 @@ class WebGPUBackend(StridedBackend):
     """Tensors on the adapters that wgpu finds, real GPUs first."""
 
     device_type = "webgpu"
+    kernels: StridedTable
     api_version = 1
     capabilities = frozenset({"has_fp16", "distinct_memory"})
     #: Features of WebGPU that are not used though an adapter has them.
@@ -87,7 +88,8 @@ class WebGPUBackend(StridedBackend):
 
     # -- storage -----------------------------------------------------------------------------------
     def largest_array(self, index: int = 0) -> int | None:
-        return self.device(index).largest
+        largest: int = self.device(index).largest
+        return largest
 
     def allocate(self, nbytes: int, index: int) -> Memory:
         return self.device(index).allocate(nbytes)
@@ -124,7 +126,8 @@ class WebGPUBackend(StridedBackend):
         if found is None:
             source, target = (RAW[src.dtype.itemsize],) * 2 if src.dtype is dst.dtype else pair
             if source not in REGISTER or (source in _WIDE and not self.has_int64(dst.index)):
-                return super().copy(dst, src)  # complex numbers
+                super().copy(dst, src)  # complex numbers
+                return
             found = self._copying[pair] = Elementwise(self, "copy", _COPY, (source,), target)
         found.run(dst.viewed(*dst.layout, found.out), (src.viewed(*src.layout, found.dtypes[0]),))
 
@@ -175,8 +178,8 @@ class WebGPUBackend(StridedBackend):
         """Launch a kernel: ``body`` is what :func:`flambeau_webgpu.wgsl.shader` takes, for arrays by name.
 
         ``key`` with the arrays' names and dtypes names the text. ``threads`` invocations or ``groups`` workgroups run
-        it. ``atomic`` are the names of outs that are bound as atomic words, ``pairs`` those of operands that are bound as
-        words of 64 bits, ``op`` the one that may find a bad index.
+        it. ``atomic`` are the names of outs that are bound as atomic words, ``pairs`` those of operands that are bound
+        as words of 64 bits, ``op`` the one that may find a bad index.
         Operands must be contiguous as the body takes them; those in the memory of an out are copied first.
         """
         memories = [x.buffer.memory for x in outs.values()]

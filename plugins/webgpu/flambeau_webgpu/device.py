@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
-import wgpu
+import wgpu  # type: ignore[import-untyped]
 
 from flambeau.backends.base import DeviceLostError
 from flambeau.core.cache import Cache
@@ -277,7 +277,9 @@ class Device:
         return found
 
     def _bind(self, access: str, buffers: Sequence[wgpu.GPUBuffer]) -> wgpu.GPUBindGroup:
-        entries = [{"binding": i, "resource": {"buffer": b, "offset": 0, "size": b.size}} for i, b in enumerate(buffers)]
+        entries = [
+            {"binding": i, "resource": {"buffer": b, "offset": 0, "size": b.size}} for i, b in enumerate(buffers)
+        ]
         return self.device.create_bind_group(layout=self._layout(access)[0], entries=entries)
 
     def _bind_ring(self) -> wgpu.GPUBindGroup:

@@ -79,7 +79,8 @@ class Elementwise:
         if plan is None:
             if any(s and x.dtype is not out.dtype for s, x in zip(shared, ins, strict=True)):
                 ins = [self.backend.copied(x) if s else x for s, x in zip(shared, ins, strict=True)]
-                return self.run(out, ins)  # a buffer cannot be bound both to be read and to be written
+                self.run(out, ins)  # a buffer cannot be bound both to be read and to be written
+                return
             plan = self._plan(out, ins, shared)
             self._plans.remember(key, plan)
         buffers = [memory.buffer, *[ins[k].buffer.memory.buffer for k in plan.kept]]
@@ -182,7 +183,8 @@ class Elementwise:
             lines.append(f"let y{j} = each_({', '.join(f'x{k}_{j}' for k in range(m))});")
         lines += _stored(self.out, f"a.v1 / {_LANES}u + i")
         names = [(f"v{j}", "u32") for j in range(m + 2)]
-        text = shader(arrays, names, f"if (i * {_LANES}u >= a.v0) {{ return; }}\n  " + "\n  ".join(lines), shared=function)
+        body = "\n  ".join([f"if (i * {_LANES}u >= a.v0) {{ return; }}", *lines])
+        text = shader(arrays, names, body, shared=function)
         steps = {read.name: pattern[k + 1] for k, read in enumerate(reads)} | {"q": 1}
         for x in arrays:
             if steps[x.name]:
@@ -195,7 +197,7 @@ def _access(kept: tuple[int, ...]) -> str:
 
 
 def _vector(x: Bound, name: str, index: str, pairs: bool) -> list[str]:
-    """Statements that read four elements: ``name_0`` and on; ``index`` counts fours. In ``pairs``, by words of 64 bits."""
+    """Statements that read four elements, ``name_0`` and on; ``index`` counts fours. ``pairs``: by words of 64 bits."""
     lines = [f"let {name} = {x.name}[{index}];"]
     if pairs and x.dtype.itemsize == 4:
         kind = REGISTER[x.dtype]

@@ -66,10 +66,10 @@ _FLOAT: Final = {
   y = select(select(y, -bits_(0x7f800000u), x == 0.0), bits_(0x7fc00000u), x < 0.0);
   return select(x, y, x < bits_(0x7f800000u));
 }""",
-    # the quadrant, and what is left of the angle, with pi/2 in three parts
+    # the quadrant, and what is left of the angle, with pi/2 in three parts, the first two short (S. Moshier, Cephes)
     "turned_": """fn turned_(x: f32, shift: i32) -> f32 {
   let n = round(x * 0.636619772);
-  let r = fma(n, -5.126688e-12, keep_(fma(n, -7.5497894e-8, keep_(fma(n, -1.5707963, x)))));
+  let r = fma(n, -7.54978995e-8, keep_(fma(n, -4.837512969970703e-4, keep_(fma(n, -1.5703125, x)))));
   let q = select(i32(n), 0, abs(n) > 1e9) + shift; let z = r * r;
   let s = fma(fma(fma(fma(z, 2.718311e-6, -1.9839334e-4), z, 8.3333293e-3), z, -0.16666667), z * r, r);
   let c = fma(fma(fma(fma(z, 2.4433157e-5, -1.3887316e-3), z, 4.1666646e-2), z, -0.5), z, 1.0);

@@ -137,10 +137,13 @@ def store(x: Bound, index: str, value: str) -> str:
     """The statement that puts a register's value into an element; those that share a word are not disturbed."""
     place = f"{x.start} + ({index})" if x.start else index
     if x.dtype not in PACKED:
-        return f"atomicStore(&{x.name}[{place}], bitcast<u32>({value}));" if x.atomic else f"{x.name}[{place}] = {value};"
+        if x.atomic:
+            return f"atomicStore(&{x.name}[{place}], bitcast<u32>({value}));"
+        return f"{x.name}[{place}] = {value};"
     each, mask = 4 // x.dtype.itemsize, (1 << x.dtype.bits) - 1
     return (
-        f"{{ let at_ = {place}; let bits_of_ = {packed(x.dtype, value)}; let shift_ = (at_ % {each}u) * {x.dtype.bits}u;"
+        f"{{ let at_ = {place}; let bits_of_ = {packed(x.dtype, value)};"
+        f" let shift_ = (at_ % {each}u) * {x.dtype.bits}u;"
         f" atomicAnd(&{x.name}[at_ / {each}u], ~({mask:#x}u << shift_));"
         f" atomicOr(&{x.name}[at_ / {each}u], bits_of_ << shift_); }}"
     )
@@ -182,10 +185,10 @@ def _closing(text: str, start: int) -> int:
 
 
 def shader(arrays: Sequence[Bound], numbers: Sequence[tuple[str, str]], body: str, *, shared: str = "") -> str:
-    """A whole text. ``numbers`` are the names and types of the params, ``a.name`` in the body; ``shared`` stands outside.
+    """A whole text. ``numbers`` are the names and types of the params, ``a.name`` in the body.
 
-    The body knows ``group``, the number of the workgroup; ``lid``, that of the invocation in it; and ``i``, that of the
-    invocation in all.
+    ``shared`` stands outside of the function. The body knows ``group``, the number of the workgroup; ``lid``, that of
+    the invocation in it; and ``i``, that of the invocation in all.
     """
     written = expanded(body, arrays)
     outside = expanded(shared, arrays)

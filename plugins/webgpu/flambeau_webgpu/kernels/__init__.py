@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flambeau_webgpu.kernels import attention, index, linalg, makers, optim, recurrent, reduce, rows, scan, sort, windows
+from flambeau_webgpu.kernels import (
+    attention,
+    index,
+    linalg,
+    makers,
+    optim,
+    recurrent,
+    reduce,
+    rows,
+    scan,
+    sort,
+    windows,
+)
 
 if TYPE_CHECKING:
     from flambeau_webgpu.backend import WebGPUBackend

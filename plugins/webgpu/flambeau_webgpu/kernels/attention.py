@@ -79,11 +79,15 @@ def attention_grad(
     s = _Scores(backend, query, key, value, mask, causal, scale)
     weights, of_scores, between = (backend.empty(s.shape, dt.float32, query.index) for _ in range(3))
     matmul_into(backend, between, grad, _turned(value))
+    stored = "$w[at + j] = p; $ds[at + j] = p * ($b[at + j] - along) * a.scale;"
     body = f"""var base = $l[row]; if (base == -bits_(0x7f800000u)) {{ base = 0.0; }}
-  var along = -$gl[row]; for (var d = 0u; d < a.width; d++) {{ along += $g[row * a.width + d] * $o[row * a.width + d]; }}
-  {s.rows.each(f"let p = exp_f32(keep_({s.text} - base)); $w[at + j] = p; $ds[at + j] = p * ($b[at + j] - along) * a.scale;")}"""
+  var along = -$gl[row];
+  for (var d = 0u; d < a.width; d++) {{ along += $g[row * a.width + d] * $o[row * a.width + d]; }}
+  {s.rows.each(f"let p = exp_f32(keep_({s.text} - base)); {stored}")}"""
     ins = {**s.ins, "b": between}
-    ins |= {name: backend.dense(x) for name, x in zip(("g", "o", "l", "gl"), (grad, result, lse, grad_lse), strict=True)}
+    ins |= {
+        name: backend.dense(x) for name, x in zip(("g", "o", "l", "gl"), (grad, result, lse, grad_lse), strict=True)
+    }
     outs = {"w": weights, "ds": of_scores}
     s.rows.run(("attention_grad", *s.key), body, outs, ins, **s.numbers, width=value.shape[-1])
     found = tuple(backend.empty(x.shape, x.dtype, x.index) for x in (query, key, value))

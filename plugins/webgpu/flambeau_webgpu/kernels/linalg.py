@@ -169,7 +169,7 @@ def _two_terms(name: str, j: int, pairs: bool, down: bool) -> list[str]:
 def _tiled() -> str:
     """A tile by a workgroup: depth after depth of both operands through shared memory, 4 by 4 results in registers."""
     rows = "\n  ".join(
-        f"for (var d = 0u; d < 4u; d++) {{ if (r + {j}u < a.m && c + d < a.n) {{ $q[at + {j}u * a.n + d] = s{j}[d]; }} }}"
+        f"for (var d = 0u; d < min(4u, a.n - c); d++) {{ if (r + {j}u < a.m) {{ $q[at + {j}u * a.n + d] = s{j}[d]; }} }}"
         for j in range(4)
     )
     products = " ".join(f"s{j} += tx[k * {_TILE}u + down * 4u + {j}u] * v;" for j in range(4))
@@ -196,7 +196,7 @@ def _tiled() -> str:
     workgroupBarrier();
   }}
   let r = row + down * 4u; let c = column + right * 4u; let at = (t * a.m + r) * a.n + c;
-  {rows}"""
+  if (c < a.n) {{ {rows} }}"""
 
 
 _TILED: Final = _tiled()

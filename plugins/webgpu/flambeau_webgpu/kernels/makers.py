@@ -60,7 +60,8 @@ _PHILOX = """if (i * 4u >= a.n) { return; }
   let low = a.offset + i;
   var c = vec4u(low, a.offset_high + select(0u, 1u, low < i), 0u, 0u); var k = vec2u(a.seed, a.seed_high);
   for (var r = 0; r < 10; r++) {
-    c = vec4u(high_(0xCD9E8D57u, c.z) ^ c.y ^ k.x, 0xCD9E8D57u * c.z, high_(0xD2511F53u, c.x) ^ c.w ^ k.y, 0xD2511F53u * c.x);
+    let x = high_(0xCD9E8D57u, c.z) ^ c.y ^ k.x; let z = high_(0xD2511F53u, c.x) ^ c.w ^ k.y;
+    c = vec4u(x, 0xCD9E8D57u * c.z, z, 0xD2511F53u * c.x);
     k += vec2u(0x9E3779B9u, 0xBB67AE85u);
   }
   for (var j = 0u; j < min(4u, a.n - i * 4u); j++) { $q[i * 4u + j] = c[j]; }"""

@@ -34,7 +34,8 @@ def sgd_step(
         gathered += "d = d + b * a.kept;" if nesterov else "d = b;"
     body = f"var d = {'-' if maximize else ''}$g[i] + $p[i] * a.decay; {gathered} $p[i] = $p[i] - d * a.rate;"
     numbers = {"rate": lr, "decay": weight_decay, "kept": momentum, "taken": 1 - dampening}
-    return _each(backend, ("sgd", nesterov, maximize), body, "gpm", zip(grads, params, buffers or repeat(None), strict=False), numbers)
+    rows = zip(grads, params, buffers or repeat(None), strict=False)
+    return _each(backend, ("sgd", nesterov, maximize), body, "gpm", rows, numbers)
 
 
 def adam_step(

@@ -23,7 +23,8 @@ fn tanh_(x: f32) -> f32 {
 _GATES: Final = """if (i >= a.rows * a.hidden) { return; }
   let j = i % a.hidden; let at = i / a.hidden * 4u * a.hidden + j; let h = a.hidden;
   let in_ = sigmoid_($gates[at] + $part[at]); let forget = sigmoid_($gates[at + h] + $part[at + h]);
-  let new_ = tanh_($gates[at + 2u * h] + $part[at + 2u * h]); let out_ = sigmoid_($gates[at + 3u * h] + $part[at + 3u * h]);
+  let new_ = tanh_($gates[at + 2u * h] + $part[at + 2u * h]);
+  let out_ = sigmoid_($gates[at + 3u * h] + $part[at + 3u * h]);
   let was = $before[i];"""
 _CELL: Final = f"""{_GATES}
   let c = forget * was + in_ * new_; $cells[i] = c; $out[i] = out_ * tanh_(c);"""

@@ -134,8 +134,9 @@ def _launch(
     numbers = {"count": count, "n": n, "inner": inner, "parts": parts, "length": length, "scale": scale}
     kind = "u32" if dtype is dt.bool_ else REGISTER[dtype]
     shared = f"var<workgroup> sv: array<{kind}, {GROUP}>;" if together else ""
-    size = {"groups": count} if together else {"threads": count}
-    backend.run(("reduce", op, together), body, {"q": out}, {"x": x}, numbers, shared=shared, **size)
+    arrays = {"q": out}, {"x": x}
+    threads = count * GROUP if together else count
+    backend.run(("reduce", op, together), body, *arrays, numbers, threads=threads, shared=shared)
 
 
 def position(
@@ -148,7 +149,7 @@ def position(
     out = backend.result(lay.reduced_shape(x.shape, axes, keepdims), dt.int64, x.index)
     if not out.size:
         return out
-    source, outer, inner = rows_of(backend, x, axes)
+    source, _, inner = rows_of(backend, x, axes)
     n = prod(x.shape[a] for a in axes)
     sign, dtype = ">" if op == "argmax" else "<", x.dtype
     together = inner == 1 and n > 64
@@ -170,7 +171,9 @@ def position(
   $q[i] = {result};"""
         hold, get = ("select(0u, 1u, v)", "(sv[lid + s] != 0u)") if dtype is dt.bool_ else ("v", "sv[lid + s]")
         return f"""let row = min(group, a.count - 1u); let base = row * a.n; var v = $x[base + lid]; var w = lid;
-  for (var j = lid + {GROUP}u; j < a.n; j += {GROUP}u) {{ let b = $x[base + j]; if {better("b", "v")} {{ v = b; w = j; }} }}
+  for (var j = lid + {GROUP}u; j < a.n; j += {GROUP}u) {{
+    let b = $x[base + j]; if {better("b", "v")} {{ v = b; w = j; }}
+  }}
   sv[lid] = {hold}; sw[lid] = w; workgroupBarrier();
   for (var s = {GROUP // 2}u; s > 0u; s = s >> 1u) {{
     if (lid < s) {{
@@ -184,6 +187,6 @@ def position(
     numbers = {"count": out.size, "n": n, "inner": inner}
     kind = "u32" if dtype is dt.bool_ else REGISTER[dtype]
     shared = f"var<workgroup> sv: array<{kind}, {GROUP}>; var<workgroup> sw: array<u32, {GROUP}>;" if together else ""
-    size = {"groups": out.size} if together else {"threads": out.size}
-    backend.run((op, together), body, {"q": out}, {"x": source}, numbers, shared=shared, **size)
+    threads = out.size * GROUP if together else out.size
+    backend.run((op, together), body, {"q": out}, {"x": source}, numbers, threads=threads, shared=shared)
     return out

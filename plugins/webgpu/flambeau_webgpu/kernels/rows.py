@@ -1,4 +1,4 @@
-"""Softmax and normalisations: a row by a workgroup, or where rows are short or the device a processor, by an invocation."""
+"""Softmax and normalisations: a row by a workgroup, or by an invocation if rows are short or on a processor."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class Rows:
         """Launch ``body``, which knows the ``row``."""
         row = "let row = min(group, a.rows - 1u);" if self.together else "if (i >= a.rows) { return; } let row = i;"
         text = f"{row} let at = row * a.n; {body}"
-        size = {"groups": self.rows} if self.together else {"threads": self.rows}
+        threads = self.rows * GROUP if self.together else self.rows
         sizes = {"rows": self.rows, "n": self.n, **numbers}
         shared = _TREES if self.together else ""
-        self.backend.run((*key, self.together), lambda: text, outs, ins, sizes, shared=shared, **size)
+        self.backend.run((*key, self.together), lambda: text, outs, ins, sizes, threads=threads, shared=shared)
 
 
 def _tree(name: str, joined: str) -> str:

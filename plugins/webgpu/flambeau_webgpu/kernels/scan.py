@@ -35,9 +35,7 @@ def scan(backend: WebGPUBackend, op: str, x: StridedArray, *, axis: int) -> Stri
     return out
 
 
-def _scan(
-    backend: WebGPUBackend, op: str, out: StridedArray, x: StridedArray, n: int, inner: int
-) -> None:
+def _scan(backend: WebGPUBackend, op: str, out: StridedArray, x: StridedArray, n: int, inner: int) -> None:
     """Scan the middle of (outer, n, inner); piece by piece where it is long."""
     dtype, pieces = x.dtype, -(-n // _PIECE)
     wide = dt.float32 if dtype in FLOATS else dtype
@@ -61,5 +59,7 @@ def _text(op: str, dtype: DType, each: bool, began: str) -> str:
     return f"""if (i >= a.count) {{ return; }}
   let k = i % a.inner; let rest = i / a.inner; let piece = rest % a.pieces; let low = piece * {_PIECE}u;
   let base = rest / a.pieces * a.n * a.inner + k; var v = {literal(op == "prod", dtype)}; {began}
-  for (var j = low; j < min(a.n, low + {_PIECE}u); j++) {{ let b = $x[base + j * a.inner]; v = {join(op, dtype, "v", "b")}; {write} }}
+  for (var j = low; j < min(a.n, low + {_PIECE}u); j++) {{
+    let b = $x[base + j * a.inner]; v = {join(op, dtype, "v", "b")}; {write}
+  }}
   {"" if each else "$q[i] = v;"}"""

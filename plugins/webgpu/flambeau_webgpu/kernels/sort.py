@@ -60,7 +60,7 @@ def _blocks(x: StridedArray, descending: bool) -> str:
 
 
 def _merge(x: StridedArray, descending: bool) -> str:
-    """An element of the left run goes behind all of the right that come before it; one of the right, behind equals too."""
+    """One of the left run goes behind all of the right that come before it, one of the right behind equals too."""
     return _inline(
         """if (i >= a.count) { return; }
   let row = i / a.n * a.n; let j = i % a.n; let pair = j / (2u * a.run) * (2u * a.run);

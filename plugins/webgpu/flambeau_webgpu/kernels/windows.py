@@ -1,4 +1,4 @@
-"""Convolutions and pools over (N, C, *S). A convolution is a product with columns: an element for each place and weight."""
+"""Convolutions and pools over (N, C, *S). A convolution is a product with columns: an element by place and weight."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ class Windows(NamedTuple):
         """The window whose element k is s: ``then`` with its flat number as ``at``, if there is one."""
         text, tests, at = "", [], "0"
         for d in range(len(self.kernel)):
-            text += f"let e{d} = s{d} + {self.padding[d]} - k{d} * {self.dilation[d]}; let l{d} = e{d} / {self.stride[d]}; "
+            text += f"let e{d} = s{d} + {self.padding[d]} - k{d} * {self.dilation[d]}; "
+            text += f"let l{d} = e{d} / {self.stride[d]}; "
             tests.append(f"e{d} >= 0 && l{d} * {self.stride[d]} == e{d} && l{d} < i32(a.l{d})")
             at = f"({at} * i32(a.l{d}) + l{d})"
         return f"{text} if ({' && '.join(tests)}) {{ let at = u32({at}); {then} }}"
