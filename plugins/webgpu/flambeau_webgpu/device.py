@@ -23,7 +23,7 @@ _LIMITS: Final = (
     "max-storage-buffer-binding-size", "max-buffer-size", "max-immediate-size",
     "max-storage-buffers-per-shader-stage",
 )  # fmt: skip
-_WANTED: Final = frozenset({"immediates", "shader-int64"})
+_WANTED: Final = frozenset({"immediates", "shader-int64", "subgroup"})
 _KINDS: Final = ("DiscreteGPU", "IntegratedGPU", "VirtualGPU", "Unknown", "CPU")
 _APIS: Final = ("Metal", "D3D12", "Vulkan", "OpenGL")
 
@@ -94,11 +94,18 @@ class Device:
         self.flag = self._create(_FLAG)
         self._flagged = False
         self.queue.write_buffer(self.flag, 0, bytes(_FLAG))
+        #: Invocations that run in lockstep on a processor, one after the other in the workgroup; 0 if not so.
+        self.lanes = 0
         if not self.immediates:
             usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             self._ring = self.device.create_buffer(size=BATCH * _SLOT, usage=usage)
             self._slots = bytearray(BATCH * _SLOT)
             self._ring_group = self._bind_ring()
+        if self.processor and "subgroup" in features:
+            self.launch("lanes", "w", lambda: _COUNT, [self.flag], b"", 1)
+            size, crooked = self.read(self.flag, 0, 8).cast("I")
+            self.lanes = 0 if crooked else size
+            self.write(self.flag, 0, memoryview(bytes(_FLAG)))
 
     # -- errors ------------------------------------------------------------------------------------
     @contextmanager
@@ -294,3 +301,11 @@ class Device:
         module = self.device.create_shader_module(code=text.replace("var<params>", where))
         compute = {"module": module, "entry_point": "main"}
         return self.device.create_compute_pipeline(layout=self._layout(access)[1], compute=compute)
+
+
+_COUNT: Final = """@group(0) @binding(0) var<storage, read_write> q: array<u32>;
+@compute @workgroup_size(64) fn main(@builtin(local_invocation_index) lid: u32, @builtin(subgroup_size) size: u32,
+    @builtin(subgroup_invocation_id) lane: u32) {
+  q[0] = size;
+  if (lane != lid % size) { q[1] = 1u; }
+}"""

@@ -79,6 +79,8 @@ def _launch(
         if backend.device(out.index).processor:
             wide = _in_pairs(x, numbers, "x"), _in_pairs(y, numbers, "y")
             deep = numbers["xk"] == 1, numbers["yk"] == 1
+            if dtype is dt.float32 and _in_waves(backend, out, arrays, numbers, wide[1], deep[1]):
+                return
             side = next((s for s in _SIDES if b * -(-m // s) * -(-n // s) >= _MANY and min(m, n) >= s), _SIDES[-1])
             threads = b * -(-m // side) * -(-n // side)
             text = partial(_blocked, side, wide, deep)
@@ -163,13 +165,73 @@ def _two_terms(name: str, j: int, pairs: bool, down: bool) -> list[str]:
     return lines
 
 
+#: Rows and columns that an invocation makes where eight run in lockstep, and what they need to be worth their text.
+_ROWS: Final = (32, 16)
+_COLUMNS: Final = 8
+_WORTH: Final = 1 << 18
+
+
+def _in_waves(
+    backend: WebGPUBackend, out: StridedArray, arrays: dict[str, StridedArray], numbers: dict[str, int], pairs: bool,
+    deep: bool,
+) -> bool:  # fmt: skip
+    """Launch the product for invocations in lockstep, if it is large; else False."""
+    b, m, n, k = (numbers[v] for v in "bmnk")
+    if backend.device(out.index).lanes != 8 or m * n * k < _WORTH or m < 16 or n < 32:
+        return False
+    across = -(-n // (8 * _COLUMNS))
+    rows = next((r for r in _ROWS if b * -(-m // r) * across >= 32), _ROWS[-1])
+    text, threads = partial(_waves, rows, pairs, deep, k % 8 == 0), 8 * b * -(-m // rows) * across
+    key = ("waves", rows, pairs, deep, k % 8 == 0)
+    backend.run(key, text, {"q": out}, arrays, numbers, threads=threads, pairs="y" if pairs else "")
+    return True
+
+
+def _waves(rows: int, pairs: bool, deep: bool, whole: bool) -> str:
+    """``rows`` by eight results in each of eight invocations in lockstep, eight terms at a time.
+
+    They have columns of their own and the rows in common: each reads one term of a row and tells the others.
+    """
+    step = 1 if deep or not pairs else 2
+    lines = [f"let y_{c} = by + min(column + {c}u, a.n - {step}u) * a.yn;" for c in range(0, _COLUMNS, step)]
+    lines += [f"var s{r}_{h} = vec4f();" for r in range(rows) for h in (0, 4)]
+    lines.append("for (var low = 0u; low < a.k; low += 8u) { let mine = low + lane;")
+    for r in range(rows):
+        term = f"$x[bx + min(row + {r}u, a.m - 1u) * a.xm + mine * a.xk]"
+        lines.append(f"let x{r} = {term if whole else f'select(0.0, {term}, mine < a.k)'};")
+    for kk in range(0, 8, 2):
+        lines.append(f"{{ let k = low + {kk}u;")
+        for c in range(0, _COLUMNS, step):
+            lines += _two_terms("y", c, pairs, deep)
+        for t in range(2):
+            values = [f"y{c}_{t}" for c in range(_COLUMNS)]
+            values = values if whole else [f"select(0.0, {v}, k + {t}u < a.k)" for v in values]
+            lines += [f"let v{t}_{h} = vec4f({', '.join(values[h : h + 4])});" for h in (0, 4)]
+            for r in range(rows):
+                lines.append(f"let b{r}_{t} = subgroupBroadcast(x{r}, {kk + t}u);")
+                lines += [f"s{r}_{h} += b{r}_{t} * v{t}_{h};" for h in (0, 4)]
+        lines.append("}")
+    lines.append("}")
+    for r in range(rows):
+        for c in range(_COLUMNS):
+            inside = f"row + {r}u < a.m && column + {c}u < a.n"
+            lines.append(f"if ({inside}) {{ $q[at + {r}u * a.n + {c}u] = s{r}_{c // 4 * 4}[{c % 4}]; }}")
+    return "\n  ".join([
+        f"let across = (a.n + {8 * _COLUMNS - 1}u) / {8 * _COLUMNS}u; let high = (a.m + {rows - 1}u) / {rows}u;",
+        "let wave = i / 8u; let lane = i % 8u; let t = wave / (across * high); if (t >= a.b) { return; }",
+        f"let row = wave / across % high * {rows}u; let column = (wave % across * 8u + lane) * {_COLUMNS}u;",
+        "let bx = t / a.c * a.xb + t % a.c * a.xc; let by = t / a.c * a.yb + t % a.c * a.yc;",
+        "let at = (t * a.m + row) * a.n + column;", *lines,
+    ])  # fmt: skip
+
+
 # -- GPUs ------------------------------------------------------------------------------------------------
 
 
 def _tiled() -> str:
     """A tile by a workgroup: depth after depth of both operands through shared memory, 4 by 4 results in registers."""
     rows = "\n  ".join(
-        f"for (var d = 0u; d < min(4u, a.n - c); d++) {{ if (r + {j}u < a.m) {{ $q[at + {j}u * a.n + d] = s{j}[d]; }} }}"
+        f"if (r + {j}u < a.m) {{ for (var d = 0u; d < width; d++) {{ $q[at + {j}u * a.n + d] = s{j}[d]; }} }}"
         for j in range(4)
     )
     products = " ".join(f"s{j} += tx[k * {_TILE}u + down * 4u + {j}u] * v;" for j in range(4))
@@ -196,7 +258,7 @@ def _tiled() -> str:
     workgroupBarrier();
   }}
   let r = row + down * 4u; let c = column + right * 4u; let at = (t * a.m + r) * a.n + c;
-  if (c < a.n) {{ {rows} }}"""
+  if (c < a.n) {{ let width = min(4u, a.n - c); {rows} }}"""
 
 
 _TILED: Final = _tiled()
