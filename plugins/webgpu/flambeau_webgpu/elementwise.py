@@ -106,6 +106,12 @@ class Elementwise:
         else:
             numbers += [*shape, *[v for s in strides for v in s]]
             pattern = (len(shape),)
+            if self._rows_in_lanes(out, arrays, shape, strides) and 4 * len(numbers) <= ROOM:
+                lasts, pairs = tuple(s[-1] for s in strides), out.buffer.memory.device.pairs
+                text = partial(self._lanes, lasts, shared, pairs, len(shape))
+                params = struct.pack(f"{len(numbers)}I", *[v & 0xFFFFFFFF for v in numbers])
+                key: Hashable = (self.program, "lanes", lasts, len(shape), *shared)
+                return Plan(key, _access(kept), text, params, -(-n // (_LANES * GROUP)), kept)
         baked = tuple(v & 0xFFFFFFFF for v in numbers) if 4 * len(numbers) > ROOM else None
         params = b"" if baked else struct.pack(f"{len(numbers)}I", *[v & 0xFFFFFFFF for v in numbers])
         run = 1 if flat or not out.buffer.memory.device.processor else min(_RUN, shape[-1])
@@ -123,6 +129,19 @@ class Elementwise:
         if any(a.buffer is out.buffer and not step for a, step in zip(arrays, pattern, strict=True)):
             return False
         return not any(a.offset % _LANES for a, step in zip(arrays, pattern, strict=True) if step)
+
+    def _rows_in_lanes(
+        self, out: StridedArray, arrays: Sequence[StridedArray], shape: Shape, strides: Sequence[Shape]
+    ) -> bool:
+        """Whether each row is made of fours, which stand together in every array that moves along it."""
+        if strides[0][-1] != 1 or shape[-1] % _LANES or len(self.program.steps) > _LONG:
+            return False
+        for a, s in zip(arrays, strides, strict=True):
+            if s[-1] == 1 and (a.offset % _LANES or any(v % _LANES for v in s[:-1])):
+                return False
+            if s[-1] not in (0, 1) or (s[-1] == 0 and a.buffer is out.buffer):
+                return False
+        return True
 
     # -- texts -------------------------------------------------------------------------------------
     def _bound(self, shared: list[bool], starts: Sequence[str]) -> tuple[list[Bound], list[Bound]]:
@@ -166,23 +185,27 @@ class Elementwise:
         end = number[0] if run == 1 else f"{number[0]} / {size[-1]} * (({size[-1]} + {run - 1}u) / {run}u)"
         return shader(arrays, names, f"if (i >= {end}) {{ return; }}\n  " + "\n  ".join(lines))
 
-    def _lanes(self, pattern: Shape, shared: list[bool], pairs: bool) -> str:
-        """Four elements for each invocation, in vectors and whole words."""
+    def _lanes(self, pattern: Shape, shared: list[bool], pairs: bool, axes: int = 0) -> str:
+        """Four elements for each invocation, in vectors and whole words; of an array with ``axes``, along the last."""
         m = len(self.dtypes)
         arrays, reads = self._bound(shared, [""] * (m + 1))
-        lines: list[str] = []
+        lines = [f"var rest = i * {_LANES}u; " + " ".join(f"var o{k} = a.v{k + 1};" for k in range(m + 1))]
+        for d in reversed(range(axes)):
+            moves = " ".join(f"o{k} += c * a.v{m + 2 + axes * (k + 1) + d};" for k in range(m + 1))
+            lines.append(f"{{ let c = rest % a.v{m + 2 + d}; rest = rest / a.v{m + 2 + d}; {moves} }}")
+        fours = [f"o{k} / {_LANES}u" + ("" if axes else " + i") for k in range(m + 1)]
         for k, read in enumerate(reads):
             if pattern[k + 1]:
-                lines += _vector(read, f"x{k}", f"a.v{k + 2} / {_LANES}u + i", pairs and not read.written)
+                lines += _vector(read, f"x{k}", fours[k + 1], pairs and not read.written)
             else:
-                lines += [f"let x{k}_0 = {load(read, f'a.v{k + 2}')};", *[f"let x{k}_{j} = x{k}_0;" for j in (1, 2, 3)]]
+                lines += [f"let x{k}_0 = {load(read, f'o{k + 1}')};", *[f"let x{k}_{j} = x{k}_0;" for j in (1, 2, 3)]]
         inputs = ", ".join(f"x{k}: {REGISTER[d]}" for k, d in enumerate(self.dtypes))
         computed, result = statements(self.program, [f"x{k}" for k in range(m)])
         function = f"fn each_({inputs}) -> {REGISTER[self.out]} {{ {' '.join(computed)} return {result}; }}"
         for j in range(_LANES):
             lines.append(f"let y{j} = each_({', '.join(f'x{k}_{j}' for k in range(m))});")
-        lines += _stored(self.out, f"a.v1 / {_LANES}u + i")
-        names = [(f"v{j}", "u32") for j in range(m + 2)]
+        lines += _stored(self.out, fours[0])
+        names = [(f"v{j}", "u32") for j in range(m + 2 + axes * (m + 2))]
         body = "\n  ".join([f"if (i * {_LANES}u >= a.v0) {{ return; }}", *lines])
         text = shader(arrays, names, body, shared=function)
         steps = {read.name: pattern[k + 1] for k, read in enumerate(reads)} | {"q": 1}

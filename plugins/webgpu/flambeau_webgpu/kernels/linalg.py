@@ -79,7 +79,7 @@ def _launch(
         if backend.device(out.index).processor:
             wide = _in_pairs(x, numbers, "x"), _in_pairs(y, numbers, "y")
             deep = numbers["xk"] == 1, numbers["yk"] == 1
-            if dtype is dt.float32 and _in_waves(backend, out, arrays, numbers, wide[1], deep[1]):
+            if dtype is dt.float32 and _in_waves(backend, out, arrays, numbers, wide, deep):
                 return
             side = next((s for s in _SIDES if b * -(-m // s) * -(-n // s) >= _MANY and min(m, n) >= s), _SIDES[-1])
             threads = b * -(-m // side) * -(-n // side)
@@ -172,43 +172,78 @@ _WORTH: Final = 1 << 18
 
 
 def _in_waves(
-    backend: WebGPUBackend, out: StridedArray, arrays: dict[str, StridedArray], numbers: dict[str, int], pairs: bool,
-    deep: bool,
+    backend: WebGPUBackend, out: StridedArray, arrays: dict[str, StridedArray], numbers: dict[str, int],
+    wide: tuple[bool, bool], deep: tuple[bool, bool],
 ) -> bool:  # fmt: skip
     """Launch the product for invocations in lockstep, if it is large; else False."""
     b, m, n, k = (numbers[v] for v in "bmnk")
     if backend.device(out.index).lanes != 8 or m * n * k < _WORTH or m < 16 or n < 32:
         return False
-    across = -(-n // (8 * _COLUMNS))
+    across, whole = -(-n // (8 * _COLUMNS)), k % 8 == 0
     rows = next((r for r in _ROWS if b * -(-m // r) * across >= 32), _ROWS[-1])
-    text, threads = partial(_waves, rows, pairs, deep, k % 8 == 0), 8 * b * -(-m // rows) * across
-    key = ("waves", rows, pairs, deep, k % 8 == 0)
-    backend.run(key, text, {"q": out}, arrays, numbers, threads=threads, pairs="y" if pairs else "")
+    wide = wide[0] and (whole or not deep[0]), wide[1]
+    text, threads = partial(_waves, rows, wide, deep, whole), 8 * b * -(-m // rows) * across
+    pairs = "".join(name for name, w in zip("xy", wide, strict=True) if w)
+    backend.run(("waves", rows, wide, deep, whole), text, {"q": out}, arrays, numbers, threads=threads, pairs=pairs)
     return True
 
 
-def _waves(rows: int, pairs: bool, deep: bool, whole: bool) -> str:
-    """``rows`` by eight results in each of eight invocations in lockstep, eight terms at a time.
-
-    They have columns of their own and the rows in common: each reads one term of a row and tells the others.
-    """
-    step = 1 if deep or not pairs else 2
-    lines = [f"let y_{c} = by + min(column + {c}u, a.n - {step}u) * a.yn;" for c in range(0, _COLUMNS, step)]
-    lines += [f"var s{r}_{h} = vec4f();" for r in range(rows) for h in (0, 4)]
-    lines.append("for (var low = 0u; low < a.k; low += 8u) { let mine = low + lane;")
+def _shared_terms(rows: int, pairs: bool, deep: bool, whole: bool) -> tuple[list[str], list[list[str]]]:
+    """Statements by which eight invocations read eight terms of ``rows`` rows; row by row, the terms' texts."""
+    place = "(a.x_at_ + bx + {})"
+    if pairs and deep:  # half of them for the second half of the rows
+        lines = [f"let half = lane / 4u * {rows // 2}u; let near = low + lane % 4u * 2u;"]
+        lines += [
+            f"let xw{r} = x[{place.format(f'min(row + {r}u + half, a.m - 1u) * a.xm + near')} / 2u];"
+            for r in range(rows // 2)
+        ]
+        words = [(f"xw{r % (rows // 2)}", r // (rows // 2) * 4) for r in range(rows)]
+        return lines + _halves(rows // 2), [
+            [f"subgroupBroadcast({w}_{kk % 2}, {first + kk // 2}u)" for kk in range(8)] for w, first in words
+        ]
+    if pairs:  # two rows at once
+        lines = []
+        for r in range(rows // 2):
+            word = f"x[{place.format(f'min(row + {2 * r}u, a.m - 2u) + mine * a.xk')} / 2u]"
+            lines.append(f"let xw{r} = {word if whole else f'select(0lu, {word}, mine < a.k)'};")
+        return lines + _halves(rows // 2), [
+            [f"subgroupBroadcast(xw{r // 2}_{r % 2}, {kk}u)" for kk in range(8)] for r in range(rows)
+        ]
+    lines = []
     for r in range(rows):
         term = f"$x[bx + min(row + {r}u, a.m - 1u) * a.xm + mine * a.xk]"
         lines.append(f"let x{r} = {term if whole else f'select(0.0, {term}, mine < a.k)'};")
+    return lines, [[f"subgroupBroadcast(x{r}, {kk}u)" for kk in range(8)] for r in range(rows)]
+
+
+def _halves(count: int) -> list[str]:
+    return [
+        f"let xw{r}_{t} = bitcast<f32>(u32(xw{r}{' >> 32u' if t else ''}));" for r in range(count) for t in range(2)
+    ]
+
+
+def _waves(rows: int, wide: tuple[bool, bool], deep: tuple[bool, bool], whole: bool) -> str:
+    """``rows`` by eight results in each of eight invocations in lockstep, eight terms at a time.
+
+    They have columns of their own and the rows in common: each reads some terms of these and tells the others.
+    """
+    pairs, down = wide[1], deep[1]
+    reads, terms = _shared_terms(rows, wide[0], deep[0], whole)
+    step = 1 if down or not pairs else 2
+    lines = [f"let y_{c} = by + min(column + {c}u, a.n - {step}u) * a.yn;" for c in range(0, _COLUMNS, step)]
+    lines += [f"var s{r}_{h} = vec4f();" for r in range(rows) for h in (0, 4)]
+    lines.append("for (var low = 0u; low < a.k; low += 8u) { let mine = low + lane;")
+    lines += reads
     for kk in range(0, 8, 2):
         lines.append(f"{{ let k = low + {kk}u;")
         for c in range(0, _COLUMNS, step):
-            lines += _two_terms("y", c, pairs, deep)
+            lines += _two_terms("y", c, pairs, down)
         for t in range(2):
             values = [f"y{c}_{t}" for c in range(_COLUMNS)]
             values = values if whole else [f"select(0.0, {v}, k + {t}u < a.k)" for v in values]
             lines += [f"let v{t}_{h} = vec4f({', '.join(values[h : h + 4])});" for h in (0, 4)]
             for r in range(rows):
-                lines.append(f"let b{r}_{t} = subgroupBroadcast(x{r}, {kk + t}u);")
+                lines.append(f"let b{r}_{t} = {terms[r][kk + t]};")
                 lines += [f"s{r}_{h} += b{r}_{t} * v{t}_{h};" for h in (0, 4)]
         lines.append("}")
     lines.append("}")

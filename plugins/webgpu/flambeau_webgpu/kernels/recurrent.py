@@ -25,10 +25,11 @@ _GATES: Final = """if (i >= a.rows * a.hidden) { return; }
   let in_ = sigmoid_($gates[at] + $part[at]); let forget = sigmoid_($gates[at + h] + $part[at + h]);
   let new_ = tanh_($gates[at + 2u * h] + $part[at + 2u * h]);
   let out_ = sigmoid_($gates[at + 3u * h] + $part[at + 3u * h]);
-  let was = $before[i];"""
+"""
 _CELL: Final = f"""{_GATES}
-  let c = forget * was + in_ * new_; $cells[i] = c; $out[i] = out_ * tanh_(c);"""
+  let c = forget * $cells[i] + in_ * new_; $cells[i + a.rows * h] = c; $out[i] = out_ * tanh_(c);"""
 _CELL_GRAD: Final = f"""{_GATES}
+  let was = $before[i];
   let s = tanh_($cells[i]); let dh = $of_out[i] + $later[i];
   let dc = $of_cells[i] + $carried[i] + dh * out_ * (1.0 - s * s);
   $of_gates[at] = dc * new_ * in_ * (1.0 - in_); $of_gates[at + h] = dc * was * forget * (1.0 - forget);
@@ -49,26 +50,22 @@ def _step(x: StridedArray, t: int) -> StridedArray:
 def lstm_layer(
     backend: WebGPUBackend, gates: StridedArray, h0: StridedArray, c0: StridedArray, weight: StridedArray
 ) -> tuple[StridedArray, StridedArray]:
-    """Hidden states and cells (T, N, H), from the input's part of the gates (T, N, 4 H).
-
-    A step writes to memory of its own: a buffer cannot be bound both to be read and to be written.
-    """
+    """Hidden states and cells (T, N, H), from the input's part of the gates (T, N, 4 H)."""
     steps, rows, wide = gates.shape
     hidden, index = h0.shape[-1], gates.index
-    gates, state, cell = (backend.dense(x) for x in (gates, h0, c0))
-    out, cells = (backend.empty((steps, rows, hidden), gates.dtype, index) for _ in range(2))
+    gates, state = backend.dense(gates), backend.dense(h0)
+    out = backend.empty((steps, rows, hidden), gates.dtype, index)
+    cells = backend.empty((steps + 1, rows, hidden), gates.dtype, index)  # the first before the first step
     part, turned = backend.empty((rows, wide), gates.dtype, index), weight.permuted((1, 0))
     numbers = {"rows": rows, "hidden": hidden}
+    if cells.size:
+        backend.copy(_step(cells, 0), c0)
     for t in range(steps if out.size else 0):
         matmul_into(backend, part, state, turned)
-        new = backend.empty((rows, hidden), gates.dtype, index), backend.empty((rows, hidden), gates.dtype, index)
-        outs = dict(zip(("out", "cells"), new, strict=True))
-        ins = {"gates": _step(gates, t), "part": part, "before": cell}
+        outs, ins = {"out": _step(out, t), "cells": _step(cells, t)}, {"gates": _step(gates, t), "part": part}
         backend.run("cell", lambda: _CELL, outs, ins, numbers, threads=rows * hidden, shared=_FUNCTIONS)
-        state, cell = new
-        for whole, piece in ((out, state), (cells, cell)):
-            backend.copy(_step(whole, t), piece)
-    return out, cells
+        state = outs["out"]
+    return out, cells.viewed(out.shape, out.strides, rows * hidden)
 
 
 def lstm_layer_grad(
