@@ -117,10 +117,14 @@ class Device:
             try:
                 yield
             except wgpu.GPUError as error:
-                if "lost" not in str(error).lower():
-                    raise
-                self.lost = f"the device was lost: {error}"
-                raise DeviceLostError(f"{self.label}: {self.lost}") from error
+                self._failed(error)
+                raise
+
+    def _failed(self, error: Exception) -> None:
+        """DeviceLostError if that is what an error of the driver says."""
+        if "lost" in str(error).lower():
+            self.lost = f"the device was lost: {error}"
+            raise DeviceLostError(f"{self.label}: {self.lost}") from error
 
     def bury(self, reason: str) -> None:
         """Every later call raises DeviceLostError."""
@@ -134,10 +138,13 @@ class Device:
         size = min(size, self.largest // 16 * 16)
         if nbytes > size:
             raise MemoryError(f"{self.label}: an array can have {self.largest} bytes, {nbytes} are asked for")
+        if self.lost is None:
+            try:
+                return Memory(self, size, self.shelves[size].pop())  # as one step: no lock
+            except LookupError:
+                pass
         with self.guarded():
-            shelf = self.shelves.setdefault(size, [])
-            if shelf:
-                return Memory(self, size, shelf.pop())
+            self.shelves.setdefault(size, [])
             try:
                 return Memory(self, size, self._create(size))
             except MemoryError:
@@ -167,34 +174,46 @@ class Device:
         groups: int,
     ) -> None:  # fmt: skip
         """Dispatch a kernel: ``key`` names its ``text``, ``access`` says "w" or "r" for each of ``buffers``."""
-        with self.guarded():
-            pipeline = self._pipelines.get(key)
-            if pipeline is None:
-                pipeline = self._pipelines[key] = self._compile(access, text())
-            where = (access, *map(id, buffers))
-            group = self._groups.get(where)
-            if group is None:
-                group = self._bind(access, buffers)
-                self._groups.remember(where, group)
-            if self._pass is None:
-                self._encoder = self.device.create_command_encoder()
-                self._pass, self._last = self._encoder.begin_compute_pass(), None
-            current = self._pass
-            if pipeline is not self._last:
-                current.set_pipeline(pipeline)
-                self._last = pipeline
-            current.set_bind_group(0, group)
-            if self.immediates:
-                if params:
-                    current.set_immediates(0, params, 0, len(params))
-            else:
-                start = self.waiting * _SLOT
-                self._slots[start : start + len(params)] = params
-                current.set_bind_group(1, self._ring_group, [start])
-            current.dispatch_workgroups(min(groups, 32768), -(-groups // 32768), 1)
-            self.waiting += 1
-            if self.waiting >= BATCH:
-                self.flush()
+        with self.lock:
+            if self.lost is not None:
+                raise DeviceLostError(f"{self.label}: {self.lost}")
+            try:
+                self._dispatch(key, access, text, buffers, params, groups)
+            except wgpu.GPUError as error:
+                self._failed(error)
+                raise
+
+    def _dispatch(
+        self, key: Hashable, access: str, text: Callable[[], str], buffers: Sequence[wgpu.GPUBuffer], params: bytes,
+        groups: int,
+    ) -> None:  # fmt: skip
+        pipeline = self._pipelines.get(key)
+        if pipeline is None:
+            pipeline = self._pipelines[key] = self._compile(access, text())
+        where = (access, *map(id, buffers))
+        group = self._groups.get(where)
+        if group is None:
+            group = self._bind(access, buffers)
+            self._groups.remember(where, group)
+        if self._pass is None:
+            self._encoder = self.device.create_command_encoder()
+            self._pass, self._last = self._encoder.begin_compute_pass(), None
+        current = self._pass
+        if pipeline is not self._last:
+            current.set_pipeline(pipeline)
+            self._last = pipeline
+        current.set_bind_group(0, group)
+        if self.immediates:
+            if params:
+                current.set_immediates(0, params, 0, len(params))
+        else:
+            start = self.waiting * _SLOT
+            self._slots[start : start + len(params)] = params
+            current.set_bind_group(1, self._ring_group, [start])
+        current.dispatch_workgroups(min(groups, 32768), -(-groups // 32768), 1)
+        self.waiting += 1
+        if self.waiting >= BATCH:
+            self.flush()
 
     def flush(self, copies: Sequence[tuple[wgpu.GPUBuffer, int, wgpu.GPUBuffer, int, int]] = ()) -> None:
         """Submit what waits, and after it copies (source, start, target, start, bytes)."""

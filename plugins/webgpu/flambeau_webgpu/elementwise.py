@@ -30,6 +30,10 @@ _RUN: Final = 32
 _LONG: Final = 48
 
 
+#: What stands for a program in the names of kernels: to hash all of its steps at each launch takes long.
+_programs: dict[Program, int] = {}
+
+
 class Plan(NamedTuple):
     """How arrays of given layouts are walked."""
 
@@ -49,6 +53,7 @@ class Elementwise:
         self.backend, self.dtypes, self.out = backend, dtypes, out
         self.program: Program = lower(expr, dtypes, out, native)
         statements(self.program, [f"x{k}" for k in range(len(dtypes))])  # ExprError where it has no meaning
+        self._number = _programs.setdefault(self.program, len(_programs))
         self._plans: Cache[Hashable, Plan] = Cache(limit=4096)
 
     def __call__(self, *ins: StridedArray, out: StridedArray | None = None) -> StridedArray:
@@ -102,7 +107,7 @@ class Elementwise:
                 text = partial(self._lanes, pattern, shared, pairs)
                 groups = -(-n // (_LANES * GROUP))
                 params = struct.pack(f"{len(numbers)}I", *numbers)
-                return Plan((self.program, "lanes", pattern, *shared), _access(kept), text, params, groups, kept)
+                return Plan((self._number, "lanes", pattern, *shared), _access(kept), text, params, groups, kept)
         else:
             numbers += [*shape, *[v for s in strides for v in s]]
             pattern = (len(shape),)
@@ -110,14 +115,14 @@ class Elementwise:
                 lasts, pairs = tuple(s[-1] for s in strides), out.buffer.memory.device.pairs
                 text = partial(self._lanes, lasts, shared, pairs, len(shape))
                 params = struct.pack(f"{len(numbers)}I", *[v & 0xFFFFFFFF for v in numbers])
-                key: Hashable = (self.program, "lanes", lasts, len(shape), *shared)
+                key: Hashable = (self._number, "lanes", lasts, len(shape), *shared)
                 return Plan(key, _access(kept), text, params, -(-n // (_LANES * GROUP)), kept)
         baked = tuple(v & 0xFFFFFFFF for v in numbers) if 4 * len(numbers) > ROOM else None
         params = b"" if baked else struct.pack(f"{len(numbers)}I", *[v & 0xFFFFFFFF for v in numbers])
         run = 1 if flat or not out.buffer.memory.device.processor else min(_RUN, shape[-1])
         threads = n if run == 1 else n // shape[-1] * -(-shape[-1] // run)
         text = partial(self._walking, pattern, flat, shared, len(numbers), baked, run)
-        key = (self.program, flat, pattern, *shared, baked, run)
+        key = (self._number, flat, pattern, *shared, baked, run)
         return Plan(key, _access(kept), text, params, -(-threads // GROUP), kept)
 
     def _in_lanes(self, out: StridedArray, arrays: Sequence[StridedArray], pattern: Shape) -> bool:
