@@ -29,6 +29,7 @@ class WebGPUBackend(StridedBackend):
     """Tensors on the adapters that wgpu finds, real GPUs first."""
 
     device_type = "webgpu"
+    yields_to = ("cuda",)  # whose kernels are written for that hardware
     kernels: StridedTable
     api_version = 1
     capabilities = frozenset({"has_fp16", "distinct_memory"})

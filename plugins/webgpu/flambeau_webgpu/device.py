@@ -210,7 +210,7 @@ class Device:
             start = self.waiting * _SLOT
             self._slots[start : start + len(params)] = params
             current.set_bind_group(1, self._ring_group, [start])
-        current.dispatch_workgroups(min(groups, 32768), -(-groups // 32768), 1)
+        current.dispatch_workgroups(min(groups, 65535), -(-groups // 65535), 1)
         self.waiting += 1
         if self.waiting >= BATCH:
             self.flush()
