@@ -35,10 +35,9 @@ _BLOCK: Final = _COLUMNS_TURNED * (_UNCUT + 16)
 _STRIP: Final = 1 << 15
 _SUMS: Final = _COLUMNS_TURNED * 2 * _ROWS
 _WORTH: Final = 1 << 21  # multiplications worth a chunk
-#: Numbers of B up to which it is read where it lies, those with rows so many numbers apart that they come into the same
-#: few places of the cache, and those for so few rows that packing costs more.
-_DIRECT, _DIRECT_APART, _DIRECT_FEW = 1 << 19, 1 << 18, 1 << 20
-_APART, _FEW = 1024, 64
+#: Numbers of B up to which it is read where it lies, and those for so few rows that packing costs more. Rows of B are
+#: often so far apart that they come into few places of the first cache, and out of it before they are read again.
+_DIRECT, _DIRECT_FEW, _FEW = 1 << 16, 1 << 20, 64
 #: Of the rows of A behind a tile's: how many are fetched for each of its tiles, and how many numbers of one.
 _AHEAD_ROWS, _AHEAD = 2, 128
 _LINE: Final = 64  # bytes of a cache line
@@ -71,7 +70,7 @@ def plan(shape: micro.Tile, low: bool, m: int, n: int, k: int, batch: int, turne
     terms = -(-k // (2 * blocks)) * 2
     work = m * n * k
     wanted = max(1, min(64, work // _WORTH))
-    most = _DIRECT_FEW if m <= _FEW else _DIRECT_APART if n % _APART == 0 else _DIRECT
+    most = _DIRECT_FEW if m <= _FEW else _DIRECT
     direct = row_major and not low and k * n <= most
     packs = turned or low
     across = -(-n // (_COLUMNS_TURNED if packs else _COLUMNS))
