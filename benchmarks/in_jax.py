@@ -99,9 +99,7 @@ def gpt(
     return linear(p, "head", layer_norm(p, "norm", x)).reshape(batch * steps, -1), buffers
 
 
-def lstm(
-    p: Parameters, buffers: dict[str, Any], x: Any, hidden: int, **_: int
-) -> tuple[Any, dict[str, Any]]:
+def lstm(p: Parameters, buffers: dict[str, Any], x: Any, hidden: int, **_: int) -> tuple[Any, dict[str, Any]]:
     """The inputs' part of the gates for all steps at once, then the steps."""
     inputs = x.transpose(1, 0, 2) @ p["rnn.weight_ih_l0"].T + (p["rnn.bias_ih_l0"] + p["rnn.bias_hh_l0"])
     recurrent = p["rnn.weight_hh_l0"].T
