@@ -82,7 +82,10 @@ SIDES: Final = {
 #: With the best of which the compiled step is compared.
 PEERS: Final = (TORCH, TORCH_COMPILED, JAX)
 #: What compiling takes is measured of these, of some a second time.
-COMPILERS: Final = (OURS, f"{OURS}, again", TORCH_COMPILED, f"{TORCH_COMPILED}, again", JAX)
+COMPILERS: Final = {
+    OURS: OURS, f"{OURS}, again": OURS, TORCH_COMPILED: TORCH_COMPILED, f"{TORCH_COMPILED}, again": TORCH_COMPILED,
+    JAX: JAX,
+}  # fmt: skip
 
 
 def installed() -> list[str]:
@@ -193,10 +196,9 @@ def _turns(
     settings: Settings, name: str, workload: str, sides: list[str], threads: int, **rest: Any
 ) -> dict[str, list[float]]:
     """Of :func:`turns` in a new process; none, and a failure in words, where it fails."""
+    arguments = dict(workload=workload, sides=sides, rounds=settings.rounds, seconds=settings.seconds, **rest)
     try:
-        found: dict[str, list[float]] = elsewhere(
-            turns, threads, {}, workload=workload, sides=sides, rounds=settings.rounds, seconds=settings.seconds, **rest
-        )
+        found: dict[str, list[float]] = elsewhere(turns, threads, {}, **arguments)
     except RuntimeError as error:
         settings.failures.append(f"{name}, {threads} thread{'s' * (threads > 1)}: {str(error).splitlines()[-1]}")
         return {}
@@ -209,21 +211,21 @@ def _row(suite: str, name: str, times: dict[str, list[float]], rival: str, threa
 
 
 def _compile_times(settings: Settings, sides: list[str]) -> Iterator[Row]:
-    """Of one process each, with the first number of threads. What a framework keeps on disk it keeps in a new folder,
-    with which those that do so compile once more in another process.
-    """
+    """Of one process each, with the first number of threads."""
     threads = settings.threads[0]
     for name in settings.chosen(TIMES):
-        found: dict[str, float] = {}
-        for side in (s for s in COMPILERS if s in sides):
-            with tempfile.TemporaryDirectory() as folder:
-                kept = {"FLAMBEAU_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
-                for label in (c for c in COMPILERS if c.startswith(side)):
-                    try:
-                        found[label] = elsewhere(compiling, threads, kept, workload=TIMES[name], side=side)
-                    except RuntimeError as error:
-                        settings.failures.append(f"{name} of {label}: {str(error).splitlines()[-1]}")
-        if OURS in found:
+        try:
+            found = {label: t for side in sides for label, t in _compile_time(TIMES[name], side, threads)}
+        except RuntimeError as error:
+            settings.failures.append(f"{name}: {str(error).splitlines()[-1]}")
+        else:
             ours = found.pop(OURS)
-            peers = {label: (value,) for label, value in found.items()}
-            yield Row(COMPILING, name, (ours,), threads=threads, peers=peers)
+            yield Row(COMPILING, name, (ours,), threads=threads, peers={label: (t,) for label, t in found.items()})
+
+
+def _compile_time(workload: str, side: str, threads: int) -> Iterator[tuple[str, float]]:
+    """Of a side that compiles with nothing kept on disk and, of those that keep something, of another process then."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {"FLAMBEAU_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
+        for label in (label for label, of in COMPILERS.items() if of == side):
+            yield label, elsewhere(compiling, threads, kept, workload=workload, side=side)

@@ -159,7 +159,7 @@ def adam(p: Any, grads: Any, state: Any, options: Mapping[str, Any], decoupled: 
 OPTIMIZERS: Final[dict[str, Update]] = {"SGD": sgd, "Adam": adam, "AdamW": partial(adam, decoupled=True)}
 
 
-def _at_first(optimizer: str, p: Any, options: Mapping[str, Any]) -> Any:
+def at_first(optimizer: str, p: Any, options: Mapping[str, Any]) -> Any:
     """The optimizer's state before the first step."""
     zeros = partial(jax.tree.map, jnp.zeros_like)
     if optimizer == "SGD":
@@ -175,7 +175,7 @@ class Training:
         kind, options = type(begun.optimizer).__name__, begun.optimizer.param_groups[0]
         parameters = {key: _filters_last(_array(p)) for key, p in begun.model.named_parameters()}
         buffers = {key: _array(buffer) for key, buffer in begun.model.named_buffers()}
-        self._state = parameters, buffers, _at_first(kind, parameters, options)
+        self._state = parameters, buffers, at_first(kind, parameters, options)
         self._batch = _channels_last(_array(begun.x)), _array(begun.target)
         network, update = partial(NETWORKS[name], **begun.sizes), OPTIMIZERS[kind]
 

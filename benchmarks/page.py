@@ -40,12 +40,13 @@ HEADINGS: Final = {
     ),
     compiled.STEPS: (
         "Compiled training steps",
-        "The same steps where each framework compiles what it can. flambeau's `fb.compile` has all of a step in it, forward, "
-        "backward and optimizer; torch.compile the network and the loss, with their backward, while the step of PyTorch's "
-        "optimizer is its own; jax.jit all of a step that is written for JAX (`benchmarks/in_jax.py`), in memory that it "
-        "may reuse. All of them, and flambeau and PyTorch without a compiler, take turns in one process. The ratio is to "
-        "the best of PyTorch, torch.compile and jax.jit; the limit is what the project holds itself to. JAX has as many "
-        "threads as the environment's `NPROC` says when it starts; steps on one thread are checked to keep one core busy.",
+        "The same steps where each framework compiles what it can. flambeau's `fb.compile` has all of a step in it: "
+        "forward, backward and optimizer. torch.compile has the network and the loss, with their backward; the step of "
+        "PyTorch's optimizer is its own. jax.jit has all of a step that is written for JAX (`benchmarks/in_jax.py`), "
+        "in memory that it may reuse. These, and flambeau and PyTorch without a compiler, take turns in one process. "
+        "The ratio is to the best of PyTorch, torch.compile and jax.jit, whose time is in bold; the limit is what the "
+        "project holds itself to. JAX has as many threads as the environment's `NPROC` says when it starts, and that "
+        "a step on one thread keeps but one core busy is checked.",
     ),
     compiled.OPENCL: (
         "Compiled training steps on OpenCL",
@@ -53,9 +54,9 @@ HEADINGS: Final = {
     ),
     compiled.COMPILING: (
         "Time of compiling",
-        f"What the first {compiled.FIRST} steps of a new process take beyond as many later ones, once: with nothing kept on "
-        "disk, and a second time with what the first process kept there. What is loaded at the first use is in it, the "
-        "import itself is not.",
+        f"What the first {compiled.FIRST} steps of a new process take beyond as many later ones, measured once: with "
+        "nothing kept on disk, and again in another process with what the first kept there. What is loaded at first "
+        "use is in it, the import itself is not.",
     ),
     "memory": (
         "Memory",
