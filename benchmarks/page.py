@@ -44,7 +44,8 @@ HEADINGS: Final = {
         "forward, backward and optimizer. torch.compile has the network and the loss, with their backward; the step of "
         "PyTorch's optimizer is its own. jax.jit has all of a step that is written for JAX (`benchmarks/in_jax.py`), "
         "in memory that it may reuse. These, and flambeau and PyTorch without a compiler, take turns in one process. "
-        "The ratio is to the best of PyTorch, torch.compile and jax.jit, whose time is in bold; the limit is what the "
+        "The ratio is to the best of PyTorch, torch.compile and jax.jit, whose time is in bold, of those with the losses "
+        "that PyTorch gets; the limit is what the "
         "project holds itself to. JAX has as many threads as the environment's `NPROC` says when it starts, and that "
         "a step on one thread keeps but one core busy is checked.",
     ),
@@ -179,6 +180,8 @@ def _peer(row: Row, side: str) -> str:
     """A side's median, in bold if the ratio is to it."""
     if side not in row.peers:
         return "not installed"
+    if not row.peers[side]:
+        return "other losses"
     time = report.shown(report.median(row.peers[side]), row.unit)
     return f"**{time}**" if side == row.rival else time
 

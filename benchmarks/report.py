@@ -67,6 +67,8 @@ def line(row: Row) -> str:
 
 def _peer(row: Row, name: str) -> str:
     """With the ratio to it, where there is one to the rival."""
+    if not row.peers[name]:
+        return f"    {name:75}{'other losses':>12}"
     _, time, ratio, spread = cells(replace(row, rival=name if row.rival else ""))
     time = time or shown(median(row.peers[name]), row.unit)
     return f"    {name:75}{time:>12}{ratio:>8}{spread:>16}".rstrip()

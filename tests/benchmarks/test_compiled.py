@@ -137,6 +137,12 @@ def test_other_losses_give_no_times(monkeypatch: pytest.MonkeyPatch) -> None:
         compiled.turns("mlp", [OURS, "other"], 1, 3, 0.0, SMALL["mlp"])
 
 
+def test_torch_compile_with_other_losses_has_no_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIDES, TORCH_COMPILED, Side("flambeau", "flambeau", lambda name, training: lambda: 1.0))
+    times = compiled.turns("mlp", [OURS, TORCH_COMPILED, EAGER], 2, 3, 0.0, SMALL["mlp"])
+    assert {side: len(found) for side, found in times.items()} == {OURS: 3, TORCH_COMPILED: 0, EAGER: 3}
+
+
 def test_more_than_a_core_on_one_thread_gives_no_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "busy", lambda step: 1.9)
     with pytest.raises(RuntimeError, match=r"compiled keeps 1[.]90 cores busy on one thread"):
