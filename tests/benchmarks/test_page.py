@@ -119,6 +119,7 @@ def test_peers_are_shown_below_with_the_ratios_to_them(capsys: pytest.CaptureFix
         ["torch.compile", "4", "s", "0.50", "0.50", "to", "0.50"],
     ]  # fmt: skip
     assert report.line(COMPILED[3]).splitlines()[1].split() == ["flambeau,", "compiled,", "again", "1", "s"]
+    assert report.line(COMPILED[1]).splitlines()[2].split() == ["torch.compile", "other", "losses"]
     report.show(Settings(modules=[flambeau] * 2), {"compiled": lambda _: iter(COMPILED)})
     assert "geometric mean, compiled, OpenCL" in capsys.readouterr().out
 
