@@ -44,7 +44,7 @@ HEADINGS: Final = {
         "forward, backward and optimizer. torch.compile has the network and the loss, with their backward; the step of "
         "PyTorch's optimizer is its own. jax.jit has all of a step that is written for JAX (`benchmarks/in_jax.py`), "
         "in memory that it may reuse. These, and flambeau and PyTorch without a compiler, take turns in one process. "
-        "The ratio is to the best of PyTorch, torch.compile and jax.jit, whose time is in bold; where the losses are not "
+        "The ratio is to the best of PyTorch, torch.compile and jax.jit, whose time is in bold; where losses are not "
         "those of PyTorch without a compiler there is no time. The limit is what the "
         "project holds itself to. JAX has as many threads as the environment's `NPROC` says when it starts, and that "
         "a step on one thread keeps but one core busy is checked.",
