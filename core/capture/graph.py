@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from flambeau.core import registry
 from flambeau.core.capture.ending import Ending, agreeing, owners_of
-from flambeau.core.capture.fuse import fused, worthwhile
+from flambeau.core.capture.fuse import fused
 from flambeau.core.capture.holders import Found, holders
 from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.replay import Writer
 from flambeau.core.capture.surroundings import Snapshot, Surroundings
 from flambeau.core.capture.trace import External, Node, Segment, Value, bits_equal, differences
+from flambeau.core.capture.verdicts import worthwhile
 from flambeau.core.tensor import Tensor
 
 _changes = [0]  # how often kernels were registered
