@@ -10,6 +10,7 @@ from flambeau.core import registry
 from flambeau.core.capture.ending import Ending, agreeing, owners_of
 from flambeau.core.capture.fuse import fused
 from flambeau.core.capture.holders import Found, holders
+from flambeau.core.capture.passes import Removed, optimised
 from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.replay import Writer
 from flambeau.core.capture.surroundings import Snapshot, Surroundings
@@ -77,7 +78,7 @@ class Graph:
 
     made_because: str
     arguments: list[Value]  #: the arrays of the arguments
-    fusion: bool = True  #: whether chains of kernels become one
+    fusion: bool = True  #: whether nodes are left out, and chains of kernels become one
     root: Segment | None = None
     launches: int = 0
     calls: int = 0  #: how many were replayed, in whole or in part
@@ -117,6 +118,11 @@ class Graph:
     def source(self) -> str:
         """The Python of the replay; "" before there is one."""
         return "\n".join(s.source for s in self.path())
+
+    @property
+    def removed(self) -> Removed:
+        """How many of the nodes its replays do without; none before there is one."""
+        return sum((Removed(*s.removed) for s in self.path()), Removed())
 
     @property
     def guards(self) -> list[str]:
@@ -224,7 +230,9 @@ class Graph:
         nodes = segment.nodes
         if self.fusion:
             kept = {*segment.wanted, *(ending.values() if ending is not None else ())}
-            nodes = worthwhile(fused(list(nodes), kept))
+            done = optimised(nodes, kept, fixed)
+            fixed, segment.removed = fixed + done.fixed, done.removed
+            nodes = worthwhile(fused(done.nodes, kept))
         self.launches = len(nodes)
         writer = Writer(nodes, fixed, segment.wanted, ending, owners)
         segment.given = writer.given

@@ -130,6 +130,7 @@ class Segment:
     source: str = ""  #: its text
     given: list[Value] = field(default_factory=list)  #: what it takes
     wanted: list[Value] = field(default_factory=list)  #: what it leaves, where the program goes on
+    removed: tuple[int, ...] = ()  #: how many nodes the function does without, as its passes count them
 
 
 def key_of(answer: Any) -> Any:
