@@ -205,7 +205,8 @@ class _Merging:
     def _token(self, argument: Argument, contents: bool) -> Any:
         kind = argument.__class__
         if kind is Value:
-            head = self.heads.get(argument, argument)
+            value: Value = argument
+            head = self.heads.get(value, value)
             if not (contents and head.is_array):
                 return Value, head.number
             epoch = 0 if head.storage in self.memory.own else self.epoch

@@ -17,8 +17,9 @@ import numpy as np
 from flambeau.backends.base import Array, Backend, HostArray
 from flambeau.core import registry
 from flambeau.core.capture.cells import Cell, plain
+from flambeau.core.capture.effects import is_opaque
 from flambeau.core.capture.guard_files import place_of_program
-from flambeau.core.capture.trace import External, Kind, Node, Segment, Value, key_of
+from flambeau.core.capture.trace import External, Gradient, Kind, Node, Segment, Value, key_of
 from flambeau.core.events import untold
 from flambeau.core.keys import Key, key_for
 from flambeau.core.record import Op
@@ -92,6 +93,8 @@ class Recorder:
         self._held: dict[int, Any] = {}  # id -> a weak reference, or the array where there are none
         self._storages: dict[tuple[int, int], list[int]] = {}  # (backend, storage) -> [number, arrays alive]
         self.relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
+        self.arguments: set[int] = set()  # ids of tensors that are given anew in each call
+        self.held: Mapping[int, int] = {}  # id -> how often recordings before this one hold an object
         self._asked: set[Value] = set()
         self._classes = tuple({b.array for b in registry.backends.values()})
         for array, value in known:
@@ -262,6 +265,8 @@ class Recorder:
             node = self.past.next(Kind.HOST, getattr(fn, "__name__", "a number"))
             cells = [self._left(v) for v in node.outs if v is not None]
             return tuple(cells) if node.several else cells[0] if cells else None
+        if is_opaque(Node(Kind.HOST, fn, ())):
+            self._note_freed()
         result = untold(fn, *plain(args))
         if result is NotImplemented:
             return result
@@ -350,6 +355,7 @@ class Recorder:
             self.past.asked(value)
             return
         ended = self.segment
+        self._note_freed()
         ended.asked, ended.place, ended.end = value, place_of_program(), self._count
         ended.alive = (*(v for v in self._values.values() if v.node >= 0), *(c._value for c in self.cells.values()))
         self.segment = Segment(self._count)
@@ -370,6 +376,22 @@ class Recorder:
         """The tensor that had an array as its gradient when it was first touched; None for other arrays."""
         return next((t for t, s in self.touched.values() if s.grad is not None and s.grad._array is array), None)
 
+    def _note_freed(self) -> None:
+        """Gradients of before that are gone: their tensors have others or none, and no reference leads to them."""
+        if self.segment.freed is not None or self.playing:
+            return
+        self.segment.freed = found = []
+        for tensor, start in self.touched.values():
+            if start.grad is None or tensor._grad is start.grad or id(tensor) in self.arguments:
+                continue
+            if start.grad._in_parts or start.grad._key.level is not None:
+                continue
+            array, key = start.grad._array, start.grad._key
+            references = sys.getrefcount(start.grad) - 1 - self.held.get(id(start.grad), 0)
+            if references == 1 and sys.getrefcount(array) == 3:  # the start's, and those of ``array``
+                layout = key.backend.layout(array)
+                found.append(Gradient(tensor, key, tuple(layout.shape), tuple(layout.strides)))
+
     def chain(self) -> None:
         """Let each segment lead to the one behind it."""
         for (_, a), (answer, b) in zip(self.segments, self.segments[1:], strict=False):
@@ -387,8 +409,14 @@ class Recorder:
 
     def end(self) -> None:
         """Nothing is recorded any more: cells that live on are the numbers that they were."""
+        self._note_freed()
         self.segment.end = self._count
         self.recording = False
+
+    def forget(self) -> None:
+        """Hold no array and no tensor any more; the segments stay."""
+        for held in (self._values, self._held, self._storages, self.touched, self.cells):
+            held.clear()
 
 
 def _result_key(op: Op, i: int, key: Key, params: Mapping[str, Any]) -> Key:
