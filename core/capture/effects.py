@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from types import BuiltinFunctionType
 from typing import Final
@@ -40,6 +40,15 @@ def is_opaque(node: Node) -> bool:
     return not isinstance(getattr(node.fn, "__self__", None), Philox)
 
 
+def own(nodes: Iterable[Node]) -> frozenset[int]:
+    """The storages that nodes make, as they were recorded: no other code reaches them while they run."""
+    return frozenset(
+        x.storage
+        for n in nodes if n.kind in (Kind.KERNEL, Kind.MAKE)
+        for x in n.made if x.is_array and x.storage == x.number and x not in read(n)
+    )  # fmt: skip
+
+
 def written(node: Node) -> frozenset[int]:
     """The storages that a node may write to: too many rather than too few."""
     if node.kind is Kind.WRITE:
@@ -71,13 +80,13 @@ def is_view(node: Node) -> bool:
 
 
 def is_function(node: Node) -> bool:
-    """Whether a node is a kernel that gives equal results for equal arguments, in memory that was not there before."""
+    """Whether a node is a kernel that gives equal results for equal arguments, none of them in an argument's memory."""
     op, key = node.op, node.key
     if node.kind is not Kind.KERNEL or op is None or key is None or not _is_known(node, op):
         return False
     given = {x.storage for x in read(node) if x.is_array}
-    fresh = all(x.is_array and x.storage == x.number and x.storage not in given for x in node.made)
-    return fresh and op.name != "empty" and not _writes(node)
+    apart = all(x.is_array and x.storage not in given for x in node.made)
+    return apart and op.name != "empty" and not _writes(node)
 
 
 def target(node: Node) -> tuple[Value, tuple[Value, ...]] | None:

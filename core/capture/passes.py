@@ -59,36 +59,50 @@ def optimised(nodes: Sequence[Node], kept: Iterable[Value], externals: Sequence[
         kept: what is needed behind them: results, gradients, histories, values of later segments.
         externals: arrays that are the same objects in each replay; their contents may change.
     """
-    needed = frozenset(kept)
-    merged, equal = _merged(nodes, needed, externals)
-    live, dead = _live(merged, needed)
-    live, more = _without_copies(live, needed)
-    rest, once = _split(live, needed, externals)
-    return Optimised(rest, _made(once, externals), Removed(equal, dead + more, len(once)))
+    program = _Program(list(nodes), frozenset(kept), effects.own(nodes))
+    merged, equal = _merged(program, externals)
+    live, dead = _live(merged)
+    live, copies = _without_copies(live)
+    rest, once = _split(live, externals)
+    return Optimised(rest, _made(once, externals), Removed(equal, dead + copies, len(once)))
 
 
 # -- memory --------------------------------------------------------------------------------------
-class _Memory:
-    """Storages, by their numbers, of a list of nodes."""
+@dataclass(eq=False)
+class _Program:
+    """Nodes, the values that are needed behind them, and the storages that are theirs alone until then."""
 
-    def __init__(self, nodes: Sequence[Node], kept: Iterable[Value]):
-        #: made here: no code but that of the nodes reaches them before the end
-        self.own = {
-            x.storage
-            for n in nodes if n.kind in (Kind.KERNEL, Kind.MAKE)
-            for x in n.made if x.is_array and x.storage == x.number
-        }  # fmt: skip
-        #: of values that are needed behind the nodes
-        self.kept = {x.storage for x in kept if x.is_array}
-        self.written = {s for n in nodes for s in effects.written(n)}
+    nodes: list[Node]
+    kept: frozenset[Value]
+    own: frozenset[int]
+
+    def __post_init__(self) -> None:
+        self.written = {s for n in self.nodes for s in effects.written(n)}
+        #: storages of what is needed behind the nodes
+        self.shown = {x.storage for x in self.kept if x.is_array}
         #: the place of the last node that has to do with a storage
         self.last: dict[int, int] = {}
-        for i, node in enumerate(nodes):
+        for i, node in enumerate(self.nodes):
             self.last.update((x.storage, i) for x in (*effects.read(node), *node.made) if x.is_array)
 
     def is_private(self, value: Value) -> bool:
         """Whether a value's memory is made here, never written to, and of no use behind the nodes."""
-        return value.storage in self.own and value.storage not in self.written and value.storage not in self.kept
+        return value.storage in self.own and value.storage not in self.written and value.storage not in self.shown
+
+    def renamed(self, nodes: Sequence[Node], names: dict[Value, Value], storages: dict[int, int]) -> _Program:
+        """Of these nodes, with other names for values, and for storages that are one now."""
+        for x in {x for n in nodes for x in (*effects.read(n), *n.made)} | self.kept:
+            named = names.get(x, x)
+            if (storage := _first(storages, named.storage)) != named.storage:
+                names[x] = replace(named, storage=storage)
+        kept = frozenset([replace(x, storage=_first(storages, x.storage)) for x in self.kept])
+        return _Program([_with_names(n, names) for n in nodes], kept, self.own)
+
+
+def _first(storages: dict[int, int], storage: int) -> int:
+    while storage in storages:
+        storage = storages[storage]
+    return storage
 
 
 def _bytes(value: Value) -> int:
@@ -122,35 +136,36 @@ def _with_names(node: Node, names: dict[Value, Value]) -> Node:
 
 
 # -- equal nodes ---------------------------------------------------------------------------------
-def _merged(nodes: Sequence[Node], kept: frozenset[Value], externals: Sequence[External]) -> tuple[list[Node], int]:
-    """The nodes with one in the place of several equal ones, and how many are gone."""
-    merging = _Merging(nodes, kept, externals)
-    left = [node for i, node in enumerate(nodes) if not merging.joins(i, node)]
-    names = merging.names()
-    return [_with_names(n, names) for n in left], len(nodes) - len(left)
+def _merged(program: _Program, externals: Sequence[External]) -> tuple[_Program, int]:
+    """A program with one node in the place of several equal ones, and how many are gone."""
+    merging = _Merging(program, externals)
+    left = [node for i, node in enumerate(program.nodes) if not merging.joins(i, node)]
+    return program.renamed(left, merging.names(), merging.storages), len(program.nodes) - len(left)
 
 
 class _Merging:
     """One way through the nodes, in order. Each class of equal values has its first one as its head."""
 
-    def __init__(self, nodes: Sequence[Node], kept: frozenset[Value], externals: Sequence[External]):
-        self.kept, self.memory = kept, _Memory(nodes, kept)
+    def __init__(self, program: _Program, externals: Sequence[External]):
+        self.kept, self.own, self.written = program.kept, program.own, program.written
+        self.shown, self.last = set(program.shown), dict(program.last)
         numbers: dict[Any, Value] = {}
         self.heads: dict[Value, Value] = {}  # of values that joined one, which for numbers of before they do at once
         for e in externals:
-            if e.constant is not None and e.value.storage not in self.memory.kept:
+            if e.constant is not None and e.value.storage not in self.shown:
                 first = numbers.setdefault(e.constant, e.value)
                 if e.value != first:
                     self.heads[e.value] = first
-        self.shown: dict[Value, Value] = {}  # for a head, the value of its class that is needed behind the nodes
+        self.called: dict[Value, Value] = {}  # for a head, the value of its class that is needed behind the nodes
+        self.storages: dict[int, int] = {}  # of joined values, and those of their heads
         self.seen: dict[Any, Node] = {}
         self.versions: dict[int, int] = {}
         self.epoch = 0  # how often code ran that may write to whatever was there before
 
     def names(self) -> dict[Value, Value]:
         """What each value is called that loses its name: the head is called as the one that is needed behind."""
-        joined = {x: self.shown.get(head, head) for x, head in self.heads.items()}
-        return {x: name for x, name in {**joined, **self.shown}.items() if x != name}
+        joined = {x: self.called.get(head, head) for x, head in self.heads.items()}
+        return {x: name for x, name in {**joined, **self.called}.items() if x != name}
 
     def joins(self, place: int, node: Node) -> bool:
         """Whether a node's results are those of a node before it; what it writes to is other memory from here on."""
@@ -160,7 +175,7 @@ class _Merging:
             return True
         if token is not None:
             self.seen[token] = node
-        for storage in effects.written(node):
+        for storage in {_first(self.storages, s) for s in effects.written(node)}:
             self.versions[storage] = self.versions.get(storage, 0) + 1
         self.epoch += effects.is_opaque(node)
         return False
@@ -169,28 +184,28 @@ class _Merging:
         pairs = [*zip(found.made, node.made, strict=True)] if len(found.made) == len(node.made) else []
         if not pairs or any(_form(a) != _form(b) for a, b in pairs):
             return False
-        if any(b in self.kept and (a in self.kept or a in self.shown) for a, b in pairs):
+        if any(b in self.kept and (a in self.kept or a in self.called) for a, b in pairs):
             return False  # two tensors would have one array
-        if not effects.is_view(node) and not all(self._may_share(place, a, b) for a, b in pairs):
+        made = node.kind is Kind.CONSTANT or all(x.storage in self.own for pair in pairs for x in pair)
+        if not effects.is_view(node) and not (made and all(self._may_share(place, a, b) for a, b in pairs)):
             return False
-        memory = self.memory
         for a, b in pairs:
             self.heads[b] = a
             if b in self.kept:
-                self.shown[a] = b
-            if b.storage in memory.kept:
-                memory.kept.add(a.storage)
-            memory.last[a.storage] = max(memory.last[a.storage], memory.last[b.storage])
+                self.called[a] = b
+            one, other = (_first(self.storages, x.storage) for x in (a, b))
+            if one != other:
+                self.storages[other] = one
+                self.shown |= {one} if other in self.shown else set()
+                self.last[one] = max(self.last[one], self.last[other])
         return True
 
     def _may_share(self, place: int, a: Value, b: Value) -> bool:
         """Whether one array will do for two: nobody writes to it, nor gets it twice, and it is there or small."""
-        memory = self.memory
-        if a.storage in memory.written or b.storage in memory.written:
+        one, other = (_first(self.storages, x.storage) for x in (a, b))
+        if {one, other} & self.written or one in self.shown and other in self.shown:
             return False
-        if a.storage in memory.kept and b.storage in memory.kept:
-            return False
-        return memory.last[a.storage] >= place or a.storage in memory.kept or _bytes(a) <= _SMALL
+        return self.last[one] >= place or one in self.shown or _bytes(a) <= _SMALL
 
     # -- what makes nodes equal --------------------------------------------------------------------
     def _token_of(self, node: Node) -> Any:
@@ -209,8 +224,9 @@ class _Merging:
             head = self.heads.get(value, value)
             if not (contents and head.is_array):
                 return Value, head.number
-            epoch = 0 if head.storage in self.memory.own else self.epoch
-            return Value, head.number, self.versions.get(head.storage, 0), epoch
+            storage = _first(self.storages, head.storage)
+            epoch = 0 if storage in self.own else self.epoch
+            return Value, head.number, self.versions.get(storage, 0), epoch
         if kind in (tuple, list):
             tokens = [self._token(a, contents) for a in argument]
             return None if None in tokens else (kind, *tokens)
@@ -224,20 +240,20 @@ class _Merging:
 
 
 # -- nodes without use -----------------------------------------------------------------------------
-def _live(nodes: Sequence[Node], kept: frozenset[Value]) -> tuple[list[Node], int]:
-    """The nodes that something depends on, and how many do not stand among them."""
-    walk = _Backward(nodes, kept)
-    left = [found for node in reversed(nodes) if (found := walk.live(node)) is not None]
-    return left[::-1], walk.dead
+def _live(program: _Program) -> tuple[_Program, int]:
+    """A program of the nodes that something depends on, and how many do not stand among them."""
+    walk = _Backward(program)
+    left = [found for node in reversed(program.nodes) if (found := walk.live(node)) is not None]
+    return replace(program, nodes=left[::-1]), walk.dead
 
 
 class _Backward:
     """One way through the nodes, the last one first."""
 
-    def __init__(self, nodes: Sequence[Node], kept: frozenset[Value]):
-        self.own = _Memory(nodes, kept).own
-        self.wanted = set(kept)  # values that are needed behind the node that comes next
-        self.read = {x.storage for x in kept if x.is_array}  # own storages whose contents are
+    def __init__(self, program: _Program):
+        self.own = program.own
+        self.wanted = set(program.kept)  # values that are needed behind the node that comes next
+        self.read = set(program.shown)  # storages whose contents are
         self.over: set[Value] = set()  # arrays that get new elements, all of them, before anyone reads one
         self.dead = 0
 
@@ -291,45 +307,43 @@ class _Backward:
         return replace(node, kind=Kind.MAKE, fn=empty, args=(), params={}, op=None, served=False)
 
 
-def _without_copies(nodes: Sequence[Node], kept: frozenset[Value]) -> tuple[list[Node], int]:
-    """The nodes without copies of arrays that nobody uses any more: the array is the copy."""
-    memory = _Memory(nodes, kept)
-    made = {x for n in nodes if effects.is_function(n) for x in n.made}
+def _without_copies(program: _Program) -> tuple[_Program, int]:
+    """A program without copies of arrays that nobody uses any more: the array is the copy."""
+    made = {x for n in program.nodes if effects.is_function(n) for x in n.made}
     names: dict[Value, Value] = {}
+    storages: dict[int, int] = {}
     left = []
-    for i, node in enumerate(nodes):
+    for i, node in enumerate(program.nodes):
         if node.op is not None and node.op.name == "clone" and effects.is_function(node):
             (source,) = effects.read(node)
-            if source in made and memory.is_private(source) and memory.last[source.storage] == i:
-                copy = node.out
-                if _form(copy) == _form(source) and copy.storage not in memory.written:
-                    names[source] = copy
-                    continue
+            copy = node.out
+            ends = source in made and program.is_private(source) and program.last[source.storage] == i
+            if ends and _form(copy) == _form(source) and copy.storage in program.own - program.written:
+                names[source], storages[copy.storage] = copy, source.storage
+                continue
         left.append(node)
     for source, copy in [*names.items()][::-1]:  # the copy of a copy has the last one's name
         names[source] = names.get(copy, copy)
-    return [_with_names(n, names) for n in left], len(nodes) - len(left)
+    return program.renamed(left, names, storages), len(program.nodes) - len(left)
 
 
 # -- the same in each replay -------------------------------------------------------------------------
-def _split(
-    nodes: Sequence[Node], kept: frozenset[Value], externals: Sequence[External]
-) -> tuple[list[Node], list[Node]]:
+def _split(program: _Program, externals: Sequence[External]) -> tuple[list[Node], list[Node]]:
     """The nodes for each replay, and those that run once: views of what stays where it is, and small constants.
 
     A view of a parameter sees what is written to it later. What is computed must depend on numbers alone.
     """
-    memory, room = _Memory(nodes, kept), _HELD
+    room = _HELD
     there = {e.value for e in externals}
     constant = {e.value for e in externals if e.constant is not None}
     rest: list[Node] = []
     once: list[Node] = []
-    for node in nodes:
+    for node in program.nodes:
         given = set(effects.read(node))
         size = sum(map(_bytes, node.made)) if all(x.is_array for x in node.made) else room + 1
-        if effects.is_view(node) and given <= there and node.out not in kept:
+        if effects.is_view(node) and given <= there and node.out not in program.kept:
             size = 0
-        elif not _is_constant(node, memory) or not given <= constant or size > room:
+        elif not _is_constant(node, program) or not given <= constant or size > room:
             rest.append(node)
             continue
         room -= size
@@ -340,11 +354,11 @@ def _split(
     return rest, once
 
 
-def _is_constant(node: Node, memory: _Memory) -> bool:
+def _is_constant(node: Node, program: _Program) -> bool:
     """Whether a node gives the same arrays each time, for the same arguments, and nobody else gets them."""
     if effects.may_raise(node) or not node.made or not (node.kind is Kind.MAKE or effects.is_function(node)):
         return False
-    return all(memory.is_private(x) for x in node.made)
+    return all(program.is_private(x) for x in node.made)
 
 
 def _made(nodes: Sequence[Node], externals: Sequence[External]) -> list[External]:
