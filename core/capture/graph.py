@@ -205,7 +205,7 @@ class Graph:
     def freed(self, path: Sequence[Segment]) -> list[Gradient]:
         """The gradients of before that the segments of a path let go."""
         known = {id(t) for t, had in self.starts if had} - {id(e.grad_of) for e in self.gradients.values()}
-        return [g for s in path for g in s.freed or () if id(g.tensor) in known]
+        return [g for s in path for g in s.freed if id(g.tensor) in known]
 
     def given(self, segment: Segment, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
         """What the function of a first segment takes."""

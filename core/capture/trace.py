@@ -139,7 +139,7 @@ class Segment:
     source: str = ""  #: its text
     given: list[Value] = field(default_factory=list)  #: what it takes
     wanted: list[Value] = field(default_factory=list)  #: what it leaves, where the program goes on
-    freed: list[Gradient] | None = None  #: gradients that are gone before foreign code runs, or at its end
+    freed: list[Gradient] = field(default_factory=list)  #: gone before foreign code runs, or at its end
     gone: tuple[Value, ...] = ()  #: arrays of segments before that nobody needs once it has taken what is given
     removed: tuple[int, ...] = ()  #: how many nodes the function does without, as its passes count them
 
