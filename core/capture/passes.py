@@ -21,8 +21,9 @@ from flambeau.core.record import CREATE
 
 #: Bytes up to which a result may live longer so that an equal one isn't computed.
 _SMALL: Final = 1 << 14
-#: Bytes of constants that one segment holds between calls: many masks, rows of zeros and positions, no activations.
-_HELD: Final = 1 << 16
+#: Bytes of constants that one segment holds between calls: rows of zeros, positions, seeds of gradients. What is larger
+#: would show in the peak of memory, and making it anew takes little beside the kernels that read so much.
+_HELD: Final = 1 << 14
 
 
 class Removed(NamedTuple):
