@@ -270,6 +270,11 @@ class Backend:
     def properties(self, index: int = 0) -> DeviceProperties:
         return DeviceProperties(self.device_type)
 
+    def processor(self, index: int = 0) -> str:
+        """What tells a device from those on which the same code takes other time: what was measured holds for it."""
+        found = self.properties(index)
+        return " ".join([found.name, *(f"{k} {v}" for k, v in sorted(found.details.items()))])
+
     def supports(self, dtype: DType, index: int = 0) -> bool:
         """Whether arrays of ``dtype`` can live on the device, and kernels compute with them."""
         return True

@@ -49,6 +49,14 @@ class CpuBackend(Backend):
         details = {"cores": threads.available_cores(), "threads": threads.num_threads(), "numpy": np.__version__}
         return DeviceProperties(platform.processor() or platform.machine(), memory, details)
 
+    def processor(self, index: int = 0) -> str:
+        from flambeau.backends.llvm import compiler, target  # lazy for start-up
+
+        code = "no machine code"
+        if compiler.unavailable() is None and (chosen := target.chosen()) is not None:
+            code = f"{chosen.name} {chosen.triple} {chosen.cpu} {chosen.features}"
+        return f"{platform.processor() or platform.machine()} {code} numpy {np.__version__}"
+
     def memory_stats(self, index: int = 0) -> MemoryStats:
         return memory.stats()
 

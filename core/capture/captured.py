@@ -9,7 +9,7 @@ be recorded runs eagerly, and says so once.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -22,11 +22,11 @@ from flambeau.core.capture.graph import Graph, settle
 from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.surroundings import Surroundings
 from flambeau.core.capture.telling import storm
-from flambeau.core.capture.trace import Segment, Value, key_of
+from flambeau.core.capture.trace import Gradient, Segment, Value, key_of
 from flambeau.core.errors import warn_user
 from flambeau.core.locks import fork_safe
 from flambeau.core.state import State, current, put
-from flambeau.core.tensor import Tensor
+from flambeau.core.tensor import Tensor, blank
 from flambeau.core.tree import flatten, unflatten
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]  # Any: what the function takes
@@ -184,6 +184,9 @@ class Captured:
         links = [t._node for t in tensors]
         for t in tensors:
             recorder.touch(t)
+        recorder.arguments = {id(t) for t in tensors}
+        recorder.held = Counter(id(o) for g in kind.pending for o in g.objects())
+        shown = [] if past is None else _with_gradients(made.freed(past.segments))
         try:
             result, surroundings, why = self._watched(recorder, arguments)
             self.counts.recorded += past is None
@@ -197,6 +200,10 @@ class Captured:
             why = str(error)
         finally:
             let_go(list(recorder.cells.values()))
+            recorder.forget()
+            for t, grad in shown:
+                if t._grad is grad:  # the program raised before it let the gradient go
+                    t._grad = None
         if why:
             self._refuse(kind, why)
         return _plainly(result)
@@ -261,6 +268,7 @@ class Captured:
             reasons.append(settled.differs)
         graph.root = recorder.segments[0][1]
         recorder.chain()
+        ending.loosen()
         kind.pending = [*kind.pending[-2:], graph]
         kind.tries += 1
         return f"two recordings in a row differ: {reasons[0]}" if kind.tries >= MOST_TRIES else None
@@ -286,7 +294,7 @@ class Captured:
         env: dict[Value, Any] = graph.inputs(tensors)
         path = [segment]
         while asked is not None:
-            left = run(tuple([env[v] for v in segment.given]), tensors)
+            left = run(graph.taken(segment, env), tensors)
             env.update(zip(segment.wanted, left, strict=True))
             answer = key_of(env[asked])
             child = segment.children.get(answer)
@@ -297,7 +305,7 @@ class Captured:
             path.append(segment)
             run = segment.run or graph.write(path)
             graph.add_gradients(segment, env)
-        result = run(tuple([env[v] for v in segment.given]), tensors)
+        result = run(graph.taken(segment, env), tensors)
         self.counts.replayed += 1
         return result
 
@@ -312,6 +320,22 @@ _MODES = {
 def _left(before: State, after: State) -> str:
     """Which mode a call left as another one than it found."""
     return next((text for n, text in _MODES.items() if getattr(before, n) != getattr(after, n)), "")
+
+
+def _with_gradients(freed: Sequence[Gradient]) -> list[tuple[Tensor, Tensor]]:
+    """Give tensors whose gradients a replay let go one of that form, which the program sees while it comes to there.
+
+    It lets it go there itself, and no kernel reads it before. They take the memory of one element each.
+    """
+    shown = []
+    for tensor, key, shape, strides in freed:
+        grad = blank()
+        room = key.backend.empty((1,), key.stored, key.device.number)
+        grad._array = key.backend.as_strided(room, shape, tuple([0] * len(strides)), 0)
+        grad._key = key
+        tensor._grad = grad
+        shown.append((tensor, grad))
+    return shown
 
 
 def _plainly(result: Any) -> Any:

@@ -8,6 +8,7 @@ tell them apart. Histories may be thousands of nodes long, so nothing here walks
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -68,6 +69,12 @@ class Ending:
     def values(self) -> list[Value]:
         """What is read of a replay."""
         return list(dict.fromkeys(v for f in self.forms for p in f.parts for v in _values_in(p)))
+
+    def loosen(self) -> None:
+        """Keep no tensor alive that the recording made, until the next recording is compared with it."""
+        for form in self.forms:
+            if form.kind == "tensor":
+                form.own = weakref.ref(form.own)
 
     def let_go(self) -> None:
         """Keep no object of the recording but those that are the same in each call."""
@@ -284,7 +291,8 @@ def agreeing(a: Ending, b: Ending) -> str:
     if len(a.forms) != len(b.forms):
         return "the history of the results became another one"
     for p, q in zip(a.forms, b.forms, strict=True):
-        if p.own is not None and p.own is q.own and p.kind in ("tensor", "node", "written", "literal", "same"):
+        own = p.own() if p.own.__class__ is weakref.ref else p.own
+        if own is not None and own is q.own and p.kind in ("tensor", "node", "written", "literal", "same"):
             q.kind, q.parts = "same", ()
         elif p.kind != q.kind:
             return f"in the result a {p.kind} became a {q.kind}"

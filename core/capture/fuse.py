@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any, Final
 
-from flambeau.backends.base import Array, Kernel
 from flambeau.backends.group import Group, Input, Operand, Output, Step
 from flambeau.backends.layout import broadcast_shapes
 from flambeau.core import dtype as dt
 from flambeau.core import registry
-from flambeau.core.cache import Cache
 from flambeau.core.capture import effects
 from flambeau.core.capture.trace import Kind, Node, Value
 from flambeau.core.device import device as Device
@@ -28,8 +24,6 @@ from flambeau.core.record import ELEMENTWISE
 
 #: Kernels of a group, arrays that it gets, and those that it makes.
 _MOST_CALLS, _MOST_ARRAYS, _MOST_RESULTS = 64, 16, 8
-#: How often a group and its parts are timed.
-_ROUNDS: Final = 5
 
 
 @dataclass(eq=False, slots=True)
@@ -357,95 +351,3 @@ def _constant(number: bool | int | float, dtype: DType) -> Step:
     held = host_scalar(number, dtype)
     value = float(held) if dtype.is_floating_point else held.item()
     return Step("constant", parse(repr(value), ()), (), dtype)
-
-
-def worthwhile(nodes: list[Node]) -> list[Node]:
-    """The nodes with those groups that took less time than their parts; the parts in the place of the others."""
-    found: list[Node] = []
-    for node in nodes:
-        if isinstance(node, Fused) and not worth(node, [_trial(x) for x in node.args]):
-            found += node.parts
-        else:
-            found.append(node)
-    return found
-
-
-def _trial(value: Value) -> Array:
-    """An array of the form of a value, of ones."""
-    key = _key(value)
-    backend, index = key.backend, key.device.number
-    steps = [(n - 1) * s for n, s in zip(value.shape, value.strides, strict=True) if n > 1]
-    before = -sum(s for s in steps if s < 0)
-    room = backend.empty((before + sum(s for s in steps if s > 0) + 1,), key.stored, index)
-    backend.copy_into(room, key.constant(1))
-    return backend.as_strided(room, value.shape, value.strides, before)
-
-
-# -- whether it pays -------------------------------------------------------------------------------
-def worth(node: Fused, arrays: Sequence[Array]) -> bool:
-    """Whether a group took less time than its parts, on the arrays of its args; measured once for each group.
-
-    The arrays keep their values: what is written to is copied first.
-    """
-    assert node.group is not None
-    key = _key(node.args[0])
-    asked = (node.group, key.device)
-    found = _verdicts.get(asked)
-    if found is None:
-        found = _measure(node, key, _apart_from(node.group, key, arrays))
-        _verdicts.remember(asked, found)
-    return found
-
-
-_verdicts: Final[Cache[tuple[Group, Device], bool]] = Cache(limit=4096)
-
-
-def _apart_from(group: Group, key: Key, arrays: Sequence[Array]) -> list[Array]:
-    """The arrays, those that the group writes to copied, with their strides."""
-    made, backend, index = list(arrays), key.backend, key.device.number
-    for i in {o.into for o in group.outputs if o.into is not None}:
-        dtype, shape, strides = group.inputs[i]
-        steps = [(n - 1) * s for n, s in zip(shape, strides, strict=True) if n > 1]
-        before = -sum(s for s in steps if s < 0)
-        room = backend.empty((before + sum(s for s in steps if s > 0) + 1,), dtype, index)
-        made[i] = backend.as_strided(room, shape, strides, before)
-        backend.copy_into(made[i], arrays[i])
-    return made
-
-
-def _measure(node: Fused, key: Key, arrays: list[Array]) -> bool:
-    ways = (node.fn, _sequence(node))
-    best = [float("inf"), float("inf")]
-    for turn in range(_ROUNDS + 1):  # the first one warms up
-        for k, way in enumerate(ways):
-            key.backend.synchronize(key.device.number)
-            start = perf_counter()
-            way(*arrays)
-            key.backend.synchronize(key.device.number)
-            if turn:
-                best[k] = min(best[k], perf_counter() - start)
-    return best[0] < best[1]
-
-
-def _sequence(node: Fused) -> Kernel:
-    """The parts as one function of the node's args, written out: an interpreter would be timed with them."""
-    scope: dict[str, Any] = {}
-
-    def text(argument: Any) -> str:
-        if argument.__class__ is Value:
-            return str(argument.name)
-        name = f"c{len(scope)}"
-        scope[name] = argument
-        return name
-
-    lines = [f"def parts({', '.join(x.name for x in node.args)}):", "    pass"]
-    for part in node.parts:
-        if part.kind is Kind.CONSTANT:  # made once, as for a replay of the parts
-            scope[part.out.name] = part.fn(*part.args)
-            continue
-        given = [*[text(x) for x in part.args], *[f"{k}={text(v)}" for k, v in part.params.items()]]
-        result = f"{part.out.name} = " if part.outs else ""
-        lines.append(f"    {result}{text(part.fn)}({', '.join(given)})")
-    exec("\n".join(lines), scope)
-    made: Kernel = scope["parts"]
-    return made

@@ -31,14 +31,15 @@ class Writer:
     """Writes the function of one segment: ``replay(given, arguments)``.
 
     ``given`` are the values that it reads beside ``externals``, whose arrays stand in its globals. It returns the
-    values ``wanted`` as a tuple or, with an ending, the result of the call, for the tensors ``arguments``.
+    values ``wanted`` as a tuple or, with an ending, the result of the call, for the tensors ``arguments``. The tensors
+    ``freed`` lose the gradients that they have before it runs.
     """
 
     def __init__(
         self, nodes: Sequence[Node], externals: Iterable[External], wanted: Sequence[Value],
-        ending: Ending | None = None, owners: Mapping[int, int | Tensor] | None = None,
+        ending: Ending | None = None, owners: Mapping[int, int | Tensor] | None = None, freed: Sequence[Tensor] = (),
     ):  # fmt: skip
-        self.nodes, self.wanted, self.ending, self.owners = nodes, wanted, ending, owners or {}
+        self.nodes, self.wanted, self.ending, self.owners, self.freed = nodes, wanted, ending, owners or {}, freed
         self.scope: dict[str, Any] = dict(_SCOPE)
         self.lines: list[str] = []
         self._names: dict[int, str] = {}
@@ -61,7 +62,7 @@ class Writer:
         return self.scope["replay"], source
 
     def source(self) -> str:
-        self.lines = []
+        self.lines = [f"{self._global(t, 't')}._grad = None" for t in self.freed]
         if self.given:
             self.lines += [f"{''.join(v.name + ', ' for v in self.given)}= given", "del given"]
         for i, node in enumerate(self.nodes):

@@ -181,6 +181,8 @@ def _graph(number: int, graph: Graph, full: bool) -> list[str]:
         return [f"{rows[0]}, nothing recorded"]
     counts = Counter(n.kind for n in nodes)
     rows[0] += "; " + ", ".join(f"{counts[kind]} {_KINDS[kind](counts[kind])}" for kind in Kind if counts[kind])
+    if any(removed := getattr(graph, "removed", ())):
+        rows.append(f"  left out of replays: {removed}")
     arguments: list[Value] = getattr(graph, "arguments", [])
     rows += _shortened([f"  {v.name}: argument, {describe(v)}" for v in arguments], "arguments", full)
     rows += _shortened([f"  {external(e)}" for s in _path(graph) for e in s.externals], "from elsewhere", full)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import flambeau as fb
 from flambeau.core import config, keys
 from flambeau.core import dtype as dt
-from flambeau.core.capture.fuse import Fused, fused, worth
+from flambeau.core.capture.fuse import Fused, fused
 from flambeau.core.capture.trace import Kind, Node, Value
+from flambeau.core.capture.verdicts import worth
 from flambeau.core.dtype import DType
 from flambeau.core.record import OPS
 
