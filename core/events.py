@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from flambeau.backends.base import Array, HostArray
-from flambeau.core.state import get, put
+from flambeau.core.state import get, put, without_recorder
 
 T = TypeVar("T")
 Number: TypeAlias = bool | int | float | complex
@@ -133,8 +133,7 @@ def untold(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # Any: what `
     if state is None or state.recorder is None:
         return fn(*args, **kwargs)
     try:
-        watchers = tuple([w for w in state.watchers if w is not state.recorder])
-        put(state.replace(recorder=None, watchers=watchers))
+        put(without_recorder(state))
         return fn(*args, **kwargs)
     finally:
         put(state)

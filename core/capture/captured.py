@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from weakref import WeakSet
@@ -185,7 +186,8 @@ class Captured:
         for t in tensors:
             recorder.touch(t)
         try:
-            result, surroundings, why = self._watched(recorder, arguments)
+            agrees = kind.pending if past is None else past.segments[-1].children.get(answer)
+            result, surroundings, why = self._watched(recorder, arguments, bool(agrees))
             self.counts.recorded += past is None
             self.counts.resumed += past is not None
             if not why and past is not None:
@@ -201,22 +203,27 @@ class Captured:
             self._refuse(kind, why)
         return _plainly(result)
 
-    def _watched(self, recorder: Recorder, arguments: Arguments) -> tuple[Any, Surroundings, str | None]:
-        """Run the program; its result, what it depends on, and why it cannot be recorded, or None."""
+    def _watched(
+        self, recorder: Recorder, arguments: Arguments, follow: bool
+    ) -> tuple[Any, Surroundings | None, str | None]:
+        """Run the program; its result, what it depends on, and why it cannot be recorded, or None.
+
+        What it depends on is found where ``follow`` says so: the recording may agree with one before, and be replayed.
+        """
         state = current()
         inside = after = state.replace(watchers=(recorder,), recorder=recorder)
         args, kwargs = arguments
         before = flatten(arguments)
-        surroundings = Surroundings(self.fn, args, kwargs)
+        surroundings = Surroundings(self.fn, args, kwargs) if follow else None
         try:
             put(inside)
-            with surroundings:
+            with surroundings or nullcontext():
                 result = self.fn(*args, **kwargs)
             after = current()
         finally:
             recorder.end()
             put(state if after is inside else after.replace(watchers=state.watchers, recorder=None))
-        why = recorder.why or next(iter(surroundings.effects), "") or surroundings.changed_by_run() or ""
+        why = recorder.why or ("" if surroundings is None else surroundings.why())
         if not why and (mode := _left(inside, after)):
             why = f"the call leaves {mode} as another one"
         now = flatten(arguments)
@@ -234,7 +241,7 @@ class Captured:
         return f"a value that is looked at, at {last.place}, is another one in each call"
 
     def _keep(
-        self, kind: Variants, graph: Graph, recorder: Recorder, ending: Ending, surroundings: Surroundings,
+        self, kind: Variants, graph: Graph, recorder: Recorder, ending: Ending, surroundings: Surroundings | None,
         tensors: Sequence[Tensor], past: Past | None, answer: Any,
     ) -> str | None:  # fmt: skip
         """Take a recording in; why it cannot be, or None."""
@@ -245,7 +252,10 @@ class Captured:
         if past is not None:
             last = past.segments[-1]
             settled = settle(last.children, answer, recorder.segments, MOST_TRIES)
-            hidden = graph.complete(recorder, ending, surroundings, tensors) if settled.verified else ""
+            hidden = ""
+            if settled.verified:
+                assert surroundings is not None
+                hidden = graph.complete(recorder, ending, surroundings, tensors)
             return settled.refused or hidden or None
         reasons = []
         for other in reversed(kind.pending):
@@ -256,6 +266,7 @@ class Captured:
                 kind.pending.clear()
                 kind.graphs.insert(0, graph)
                 kind.made, kind.tries = kind.made + 1, 0
+                assert surroundings is not None
                 hidden = graph.complete(recorder, ending, surroundings, tensors)
                 return hidden or self._too_many(kind)
             reasons.append(settled.differs)

@@ -8,7 +8,8 @@ stood. Who holds what is asked of the garbage collector, once, when a recording 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import CellType
 from typing import Any, NamedTuple
 
@@ -37,18 +38,6 @@ class Place(NamedTuple):
             return key < len(holder) and holder[key] is self.thing
         found = _content(holder) if isinstance(holder, CellType) else holder.__dict__.get(key)
         return found is self.thing
-
-    def line(self, name: Callable[[Any], str]) -> str:
-        """The condition that it does not, in Python; ``name`` gives what an object is called."""
-        holder, thing, key = name(self.holder), name(self.thing), self.key
-        text = repr(key) if isinstance(key, (str, int)) else name(key)
-        if isinstance(self.holder, dict):
-            return f"{holder}.get({text}) is not {thing}"
-        if isinstance(self.holder, list):
-            return f"len({holder}) <= {text} or {holder}[{text}] is not {thing}"
-        if isinstance(self.holder, CellType):
-            return f"content({holder}) is not {thing}"
-        return f"{holder}.__dict__.get({text}) is not {thing}"
 
     def __str__(self) -> str:
         if isinstance(self.holder, CellType):
@@ -80,16 +69,6 @@ class Owner:
             return f"hooks on {self} were added or removed"
         return next((f"{self} was {p}, and is not any more" for p in self.places if not p.holds()), "")
 
-    def lines(self, name: Callable[[Any], str]) -> Iterator[str]:
-        """The conditions of :meth:`changed` in Python."""
-        t, node = name(self.tensor), name(self.node)
-        yield f"{t}._array is not {name(self.array)} or {t}._node is not {node} or {t}._key is not {name(self.key)}"
-        if self.node.__class__ is Leaf:
-            some = f"{node}.hooks or {node}.post_hooks or {any(self.hooks)}"
-            yield f"({some}) and hooks_of({node}) != {name(self.hooks)}"
-        for place in self.places:
-            yield place.line(name)
-
     def __str__(self) -> str:
         names = [p.key for p in self.places if isinstance(p.key, str)]
         return f"tensor {names[0]!r}" if names else f"a tensor of shape {tuple(self.tensor.shape)}"
@@ -118,20 +97,14 @@ class Found(NamedTuple):
     hidden: str = ""  #: whose holders cannot be found
 
     def checker(self) -> Callable[[], bool]:
-        """Whether something may have changed, written out: this is asked before each replay."""
-        scope: dict[str, Any] = {"__name__": __name__, "content": _content, "hooks_of": hooks_of}
-        names: dict[int, str] = {}
-
-        def name(thing: Any) -> str:
-            if id(thing) not in names:
-                names[id(thing)] = f"g{len(scope)}"
-                scope[names[id(thing)]] = thing
-            return names[id(thing)]
-
-        tests = [line for o in self.owners for line in o.lines(name)] + [p.line(name) for p in self.containers]
-        exec("\n".join(["def changed():", *(f"    if {t}: return True" for t in tests), "    return False"]), scope)
-        found: Callable[[], bool] = scope["changed"]
-        return found
+        """Whether something may have changed, by tables of what was where: this is asked before each replay."""
+        owners = sorted(self.owners, key=lambda o: id(type(o.tensor)))  # attributes of one class are read faster
+        places = [*(p for o in owners for p in o.places), *self.containers]
+        kinds = [next((kind for kind in (dict, list, CellType) if isinstance(p.holder, kind)), None) for p in places]
+        by_kind = [[p for p, k in zip(places, kinds, strict=True) if k is kind] for kind in (dict, list, CellType, None)]
+        tensors = [(o.tensor, o.array, o.node, o.key) for o in owners]
+        leaves = [(o.node, o.hooks, any(o.hooks)) for o in owners if o.node.__class__ is Leaf]
+        return partial(_moved, tensors, leaves, *[list(map(tuple, found)) for found in by_kind])
 
     def changed(self) -> str:
         """ "" where all is as it was, else what is not."""
@@ -141,6 +114,27 @@ class Found(NamedTuple):
         return "" if moved is None else f"what was {moved}, and has tensors, is another one"
 
 
+def _moved(
+    tensors: list[Any], leaves: list[Any], dicts: list[Any], lists: list[Any], cells: list[Any], objects: list[Any]
+) -> bool:
+    for t, array, node, key in tensors:
+        if t._array is not array or t._node is not node or t._key is not key:
+            return True
+    for leaf, hooks, some in leaves:
+        if (leaf.hooks or leaf.post_hooks or some) and hooks_of(leaf) != hooks:
+            return True
+    for holder, name, thing in dicts:
+        if holder.get(name) is not thing:
+            return True
+    for holder, place, thing in lists:
+        if len(holder) <= place or holder[place] is not thing:
+            return True
+    for cell, _, thing in cells:
+        if _content(cell) is not thing:
+            return True
+    return any(holder.__dict__.get(name) is not thing for holder, name, thing in objects)
+
+
 def holders(externals: Sequence[External], ours: Iterable[Any]) -> Found:
     """Who holds the arrays of externals; ``ours`` are containers that do not count."""
     arrays = {id(e.array): e for e in externals if e.constant is None}
@@ -148,7 +142,7 @@ def holders(externals: Sequence[External], ours: Iterable[Any]) -> Found:
         return Found([], [], {})
     owners: dict[int, Owner] = {}
     by_storage: dict[int, Tensor] = {}
-    for t in gc.get_referrers(*(e.array for e in arrays.values())):
+    for t in gc.get_referrers(*_classes(Tensor)):  # tensors do: there are fewer classes than arrays to look for
         if isinstance(t, Tensor) and id(getattr(t, "_array", None)) in arrays:
             owners[id(t)] = Owner(t)
             by_storage.setdefault(arrays[id(t._array)].value.storage, t)
@@ -164,16 +158,31 @@ def holders(externals: Sequence[External], ours: Iterable[Any]) -> Found:
             owners[id(place.thing)].places.append(place)
     held = {id(p.holder): p.holder for o in owners.values() for p in o.places if isinstance(p.holder, (dict, list))}
     containers = [p for p in _places(held, skipped | {id(tensors)}) if p.key != "__dict__"]
-    return Found(list(owners.values()), containers, by_storage, _hidden(arrays.values(), list(owners.values())))
+    return Found(list(owners.values()), containers, by_storage, _hidden(arrays.values(), list(owners.values()), skipped))
 
 
-def _hidden(externals: Iterable[External], owners: Sequence[Owner]) -> str:
+def _classes(kind: type) -> list[type]:
+    """A class and all that inherit from it."""
+    found = [kind]
+    for of in found:
+        found += [k for k in of.__subclasses__() if k not in found]
+    return found
+
+
+def _hidden(externals: Iterable[External], owners: Sequence[Owner], skipped: set[int]) -> str:
     """Whose holders are among the objects that ``gc.freeze`` hides from the collector; "" where all were found."""
     if not gc.get_freeze_count():
         return ""
-    seen = {id(o.array) for o in owners if o.places}
+    seen = {id(o.array) for o in owners if o.places or _in_tuple(o.tensor, skipped)}
     lost = [e.value.shape for e in externals if id(e.array) not in seen and e.grad_of is None]
     return f"gc.freeze() hides who holds a tensor of shape {tuple(lost[0])}" if lost else ""
+
+
+def _in_tuple(thing: Any, skipped: set[int]) -> bool:
+    """Whether a thing is in a tuple, or one in one, that stands somewhere; for guards it is as good as in its place."""
+    tuples = {id(h): h for h in gc.get_referrers(thing) if isinstance(h, tuple) and id(h) not in skipped}
+    skipped = skipped | tuples.keys() | {id(tuples)}
+    return bool(tuples) and (bool(_places(tuples, skipped)) or any(_in_tuple(t, skipped) for t in tuples.values()))
 
 
 def _places(things: dict[int, Any], skipped: set[int]) -> list[Place]:

@@ -195,18 +195,33 @@ class Recorder:
     # -- kernels ---------------------------------------------------------------------------------
     def __call__(self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any) -> Any:
         """A kernel's call, as a watcher sees it."""
-        found = self._again(op, key, params) if self.playing else self._first(op, key, arrays, params, kernel)
+        profile = sys.getprofile()  # what is done here is none of the program's: only the kernel may be
+        if callable(profile):
+            sys.setprofile(None)
+        try:
+            found = self._again(op, key, params) if self.playing else self._first(op, key, arrays, params, kernel, profile)
+        finally:
+            if callable(profile):
+                sys.setprofile(profile)
         if op.infer is None and "out" not in params:  # the data decides of the shape
             for i, r in enumerate(found if isinstance(found, (tuple, list)) else (found,)):
                 self.look(self.item(_result_key(op, i, key, params), r, _shape))
         return found
 
-    def _first(self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any) -> Any:
-        """Run a kernel, and write it down."""
+    def _first(
+        self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any, profile: Any
+    ) -> Any:
+        """Run a kernel, which ``profile`` sees if it can, and write it down."""
         args = tuple([self.argument(a, key) for a in arrays])
         given = {n: self.argument(v, key) for n, v in params.items()}
         params = {n: plain(v) for n, v in params.items()}
-        raw = kernel(*plain(list(arrays)), **params)
+        numbers = plain(list(arrays))
+        if callable(profile):
+            sys.setprofile(profile)
+            raw = kernel(*numbers, **params)
+            sys.setprofile(None)
+        else:
+            raw = kernel(*numbers, **params)
         node = Node(Kind.KERNEL, kernel, args, given, op=op, key=key)
         node.served = getattr(key, op.name, None) is kernel
         if "out" in params:
