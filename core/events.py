@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from flambeau.backends.base import Array, HostArray
+from flambeau.core.graph import on_hook
 from flambeau.core.state import get, put, without_recorder
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ class Recorder(Protocol):
     def run(self, key: Any, fn: Callable[..., T], args: tuple[Any, ...], writes: bool) -> T: ...
     def touch(self, tensor: Any) -> None: ...  # Any: a Tensor, whose class stands above
     def rely(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> None: ...
+    def hook(self, node: Any) -> None: ...  # Any: a node or leaf of the graph, whose class stands beside this
     def refuse(self, why: str) -> None: ...
 
 
@@ -120,6 +122,16 @@ def touch(tensor: Any) -> None:  # Any: a Tensor, whose class stands above
     state = get()
     if state is not None and state.recorder is not None:
         state.recorder.touch(tensor)
+
+
+def hook(node: Any) -> None:  # Any: a node or leaf of the graph
+    """A node or leaf of the graph gets a hook."""
+    found = recorder()
+    if found is not None:
+        found.hook(node)
+
+
+on_hook.append(hook)
 
 
 def is_told(value: object) -> bool:

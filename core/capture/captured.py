@@ -115,9 +115,9 @@ class Captured:
         state = current()
         if state.recorder is not None:  # a part of what is recorded
             return self.fn(*args, **kwargs)
-        if state.layers or state.levels or state.watchers or state.saved_hooks or state.anomaly or state.modes:
+        if not state.plain and _is_looked_at(state) or state.modes:
             return self.eagerly(args, kwargs)  # somebody looks at each op
-        leaves, structure = flatten((args, kwargs))
+        leaves, structure = calls.flattened(args, kwargs)
         key = calls.kind_of(leaves, structure, state)
         kind = self._kinds.get(key) or self._new(key)
         if kind.refused:
@@ -139,7 +139,7 @@ class Captured:
 
     def fits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether a call would be replayed."""
-        kind = self._kinds.get(calls.kind_of(*flatten((args, kwargs)), current()))
+        kind = self._kinds.get(calls.kind_of(*calls.flattened(args, kwargs), current()))
         return kind is not None and self._fitting(kind) is not None
 
     def _new(self, key: calls.KindOfCall) -> Variants:
@@ -318,6 +318,11 @@ _MODES = {
     "grad": "grad mode", "inference": "inference mode", "autocast": "autocast", "anomaly": "anomaly mode",
     "layers": "a layer", "levels": "a transform", "saved_hooks": "hooks on saved tensors", "modes": "a mode",
 }  # fmt: skip
+
+
+def _is_looked_at(state: State) -> bool:
+    """Whether somebody looks at each op."""
+    return bool(state.layers or state.levels or state.watchers or state.saved_hooks or state.anomaly)
 
 
 def _left(before: State, after: State) -> str:

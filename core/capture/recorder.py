@@ -93,6 +93,7 @@ class Recorder:
         self._storages: dict[tuple[int, int], list[int]] = {}  # (backend, storage) -> [number, arrays alive]
         self.relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
         self._asked: set[Value] = set()
+        self._hooked: dict[int, weakref.ref[Any]] = {}
         self._classes = tuple({b.array for b in registry.backends.values()})
         for array, value in known:
             self._note(array, value)
@@ -375,6 +376,14 @@ class Recorder:
         if id(tensor) not in self.touched and tensor._key.level is None:
             start = Start(tensor._array, tensor._key, tensor._node, getattr(tensor, "_grad", None))
             self.touched[id(tensor)] = (tensor, start)
+
+    def hook(self, node: Any) -> None:
+        """A node or leaf of the graph gets a hook."""
+        self._hooked[id(node)] = weakref.ref(node)
+
+    def hooked(self) -> list[Any]:
+        """Those that got one and are still there."""
+        return [node for ref in self._hooked.values() if (node := ref()) is not None]
 
     def released(self) -> list[tuple[Any, Start]]:
         """The touched tensors that somebody else has: others are gone with the call."""

@@ -152,8 +152,8 @@ def bits_equal(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, (float, complex)):
         return bool(key_of(a) == key_of(b))
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(bits_equal, a, b))
+    if isinstance(a, (list, tuple)):  # most often of the same objects, with no call for each
+        return len(a) == len(b) and all([v is w or bits_equal(v, w) for v, w in zip(a, b, strict=True)])
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(bits_equal(v, b[k]) for k, v in a.items())
     if hasattr(a, "tobytes") and hasattr(a, "dtype"):
