@@ -16,10 +16,15 @@ class Structure:
         self.hashed: int | None = None  # once somebody asked
 
     def __eq__(self, other: object) -> bool:
-        return self is other or isinstance(other, Structure) and (self.kind, self.meta, self.children) == (
-            other.kind,
-            other.meta,
-            other.children,
+        return (
+            self is other
+            or isinstance(other, Structure)
+            and (self.kind, self.meta, self.children)
+            == (
+                other.kind,
+                other.meta,
+                other.children,
+            )
         )
 
     def __hash__(self) -> int:

@@ -182,6 +182,8 @@ class Called(Protocol):
 class Flow:
     """One call of a module with full backward hooks: what flows back at its outputs and at its inputs."""
 
+    made_anew = True  # where a call is replayed, with the attributes that it had
+
     def __init__(
         self, module: Any, before: Callable[[], Iterable[Callable[..., Any]]],
         after: Callable[[], Iterable[Callable[..., Any]]],

@@ -199,6 +199,7 @@ class Captured:
             why = str(error)
         finally:
             let_go(list(recorder.cells.values()))
+            recorder.forget()
         if why:
             self._refuse(kind, why)
         return _plainly(result)
@@ -263,6 +264,7 @@ class Captured:
             settled = settle(first, None, recorder.segments, MOST_TRIES)
             if recorder.segments[0][1].verified:
                 graph.root = first[None]
+                del other  # what it holds counts as held
                 kind.pending.clear()
                 kind.graphs.insert(0, graph)
                 kind.made, kind.tries = kind.made + 1, 0

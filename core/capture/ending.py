@@ -19,7 +19,7 @@ from flambeau.core.autograd.inplace import CopySlices
 from flambeau.core.box import INFERENCE
 from flambeau.core.capture.cells import Cell, plain
 from flambeau.core.capture.effects import written
-from flambeau.core.capture.hooked import attached_to, attribute, picture
+from flambeau.core.capture.hooked import attached_to, attribute, hook
 from flambeau.core.capture.recorder import Recorder
 from flambeau.core.capture.trace import Value, bits_equal
 from flambeau.core.graph import Leaf, Slot, View, edge_of
@@ -67,7 +67,7 @@ class Ending:
     written: list[int]  #: the storages that were written to
     starts: list[tuple[Tensor, bool]]  #: tensors of before, and whether they had a gradient
     attached: list[tuple[Form, str, Any, Form]] = field(default_factory=list)  #: what hangs on nodes; see attach
-    hooked: list[Form] = field(default_factory=list)  #: nodes and leaves that got a hook in the call
+    hooked: list[tuple[Form, str]] = field(default_factory=list)  #: nodes and leaves that got a hook, and where
     writers: dict[int, str] = field(default_factory=dict)  #: storages of tensors of before, and who wrote to them last
 
     def values(self) -> list[Value]:
@@ -159,22 +159,22 @@ class Pictures:
         for node in self._with_more:  # which grows
             at = self.of(node)
             for what, place, thing in attached_to(node):
-                form = attribute(self, node, place) if what == "context" else picture(self, thing)
+                form = attribute(self, node, place) if what == "context" else hook(self, thing)
                 if form is not None:
                     found.append((at, what, place, form))
         return found
 
-    def _hooked(self) -> list[Form]:
+    def _hooked(self) -> list[tuple[Form, str]]:
         """The nodes and leaves that got a hook in the call; Unpicturable where one is none of a result's history."""
         self.recorder.touched = {id(t): (t, s) for t, s in self.recorder.released()}
-        if any(id(n) not in self._forms for n in self.recorder.hooked()):
+        if any(id(n) not in self._forms for n, _ in self.recorder.hooked()):
             gc.collect()  # what the call has left in circles
         found = []
-        for node in self.recorder.hooked():
+        for node, place in self.recorder.hooked():
             form = self._forms.get(id(node))
             if form is None or form.kind in ("link", "literal"):
-                raise Unpicturable(registered(node))
-            found.append(form)
+                raise Unpicturable(registered(node, place))
+            found.append((form, place))
         return found
 
     def form(self, kind: str, parts: tuple[Any, ...], own: Any) -> Form:
@@ -246,7 +246,8 @@ class Pictures:
         if id(view) in self._links:
             return Form("link", (self._links[id(view)],))
         if view.node is not None and (view.node.hooks or view.node.pre_hooks):
-            raise Unpicturable(f"a hook on {view.node.name()}, a view, in the history of a result")
+            place = next((p for n, p in self.recorder.hooked() if n is view.node), "")
+            raise Unpicturable(f"a hook, registered at {place}, on {view.node.name()}, a view")
         base, parent, op, params, _, before, array, key, mode = view.made
         values = self._array(before, base._key), self._array(array, key)
         return Form("view", (self.of(base), parent and self.of(parent), op, plain(params), *values, key, mode))
@@ -283,7 +284,9 @@ class Pictures:
             self._with_more.append(n)
         edges = tuple(None if e is None or _is_freed(n) else self.of(e) for e in n.edges)
         if custom:
-            return Form("custom", (n.__class__, n.cls, edges, self._saved(n.saved), n.shape, n.key, n.aliases, n.single))
+            return Form(
+                "custom", (n.__class__, n.cls, edges, self._saved(n.saved), n.shape, n.key, n.aliases, n.single)
+            )
         params = {k: v._value if type(v) is Cell else v for k, v in n.params.items()}
         parts = (n.op, edges, self._saved(n.saved), params, n.shape, n.key)
         if rebased:
@@ -304,10 +307,10 @@ class Pictures:
         return saved
 
 
-def registered(node: Any) -> str:
+def registered(node: Any, place: str) -> str:
     """That a hook is registered on what a replay does not make."""
     on = f"a tensor of shape {tuple(node.shape)}" if node.__class__ is Leaf else node.name()
-    return f"a hook is registered on {on}, which is neither gone after the call nor made for a result"
+    return f"a hook is registered at {place} on {on}, which is neither gone after the call nor made for a result"
 
 
 def _is_freed(n: Any) -> bool:
@@ -357,12 +360,12 @@ def agreeing(a: Ending, b: Ending) -> str:
         elif q.kind == "tensor" and q.parts[-1] is not Tensor:
             return f"the result is a {q.parts[-1].__name__} that is made in the call"
         elif q.kind == "fixed":
-            return f"a hook or a custom function of a result's history holds a {type(q.own).__name__} made in each call"
+            return f"{q.parts[0]} in the history of a result, holds a {type(q.own).__name__} made in each call"
         elif not _alike(p.parts, q.parts):
             return f"in the result {_short(p.parts)} became {_short(q.parts)}"
     if not _alike(a.attached, b.attached):
         return "other hooks are on the history of the results"
-    return next((registered(f.own) for f in b.hooked if f.kind == "same"), "")
+    return next((registered(f.own, place) for f, place in b.hooked if f.kind == "same"), "")
 
 
 def _alike(a: Any, b: Any) -> bool:

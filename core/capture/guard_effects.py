@@ -36,8 +36,10 @@ _CLOCKS = frozenset({"now", "utcnow", "today"})
 _OF_FILES = frozenset(["read", "readline", "readlines", "readinto", "write", "writelines", "seek", "truncate", "flush"])
 _PUBLIC = {"_warnings": "warnings", "_io": "io", "posix": "os", "nt": "os", "builtins": "", "_thread": "_thread"}
 #: Files of the standard library all of whose functions are such calls; those of the second line hand work to others.
-_LIBRARIES = ("/socket.py", "/subprocess.py", "/secrets.py")
-_LIBRARIES += ("/futures/thread.py", "/futures/process.py", "/multiprocessing/pool.py", "/queue.py", "/queues.py")
+_LIBRARIES = (
+    "/socket.py", "/subprocess.py", "/secrets.py",
+    "/futures/thread.py", "/futures/process.py", "/multiprocessing/pool.py", "/queue.py", "/queues.py",
+)  # fmt: skip
 
 
 def name_of_effect(function: Any) -> str | None:  # Any: any C function

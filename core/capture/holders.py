@@ -8,14 +8,20 @@ stood. Who holds what is asked of the garbage collector, once, when a recording 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from types import CellType
-from typing import Any, NamedTuple
+from types import CellType, FunctionType
+from typing import Any, Final, NamedTuple
 
+from flambeau.core.capture.ending import Form
 from flambeau.core.capture.trace import External
 from flambeau.core.graph import Leaf
 from flambeau.core.tensor import Tensor
+
+#: Containers that are looked into before all objects are.
+_MOST: Final = 10_000
 
 
 class Place(NamedTuple):
@@ -101,7 +107,9 @@ class Found(NamedTuple):
         owners = sorted(self.owners, key=lambda o: id(type(o.tensor)))  # attributes of one class are read faster
         places = [*(p for o in owners for p in o.places), *self.containers]
         kinds = [next((kind for kind in (dict, list, CellType) if isinstance(p.holder, kind)), None) for p in places]
-        by_kind = [[p for p, k in zip(places, kinds, strict=True) if k is kind] for kind in (dict, list, CellType, None)]
+        by_kind = [
+            [p for p, k in zip(places, kinds, strict=True) if k is kind] for kind in (dict, list, CellType, None)
+        ]
         tensors = [(o.tensor, o.array, o.node, o.key) for o in owners]
         leaves = [(o.node, o.hooks, any(o.hooks)) for o in owners if o.node.__class__ is Leaf]
         return partial(_moved, tensors, leaves, *[list(map(tuple, found)) for found in by_kind])
@@ -135,8 +143,12 @@ def _moved(
     return any(holder.__dict__.get(name) is not thing for holder, name, thing in objects)
 
 
-def holders(externals: Sequence[External], ours: Iterable[Any]) -> Found:
-    """Who holds the arrays of externals; ``ours`` are containers that do not count."""
+def holders(externals: Sequence[External], ours: Iterable[Any], likely: Sequence[Any] = ()) -> Found:
+    """Who holds the arrays of externals; ``ours`` are containers that do not count.
+
+    ``likely`` are objects where they probably stand: modules, optimizers, containers. What stands there, and nowhere
+    else as its count of references tells, is not looked for among all objects.
+    """
     arrays = {id(e.array): e for e in externals if e.constant is None}
     if not arrays:
         return Found([], [], {})
@@ -146,9 +158,14 @@ def holders(externals: Sequence[External], ours: Iterable[Any]) -> Found:
         if isinstance(t, Tensor) and id(getattr(t, "_array", None)) in arrays:
             owners[id(t)] = Owner(t)
             by_storage.setdefault(arrays[id(t._array)].value.storage, t)
+    if not owners:
+        return Found([], [], {}, _hidden(arrays.values(), [], set()))
+    ours = [*ours, likely]
     skipped = {id(o) for o in ours} | {id(owners)}
     tensors = {number: o.tensor for number, o in owners.items()}
-    places = _places(tensors, skipped)
+    del t
+    opened, owned = _opened(likely)
+    places = _all_places(tensors, skipped, opened, owned, [*ours, owners, by_storage])
     for place in places:
         if isinstance(place.holder, Tensor):  # a gradient: each call may find another one there
             owners.pop(id(place.thing), None)
@@ -157,8 +174,35 @@ def holders(externals: Sequence[External], ours: Iterable[Any]) -> Found:
         if id(place.thing) in owners:
             owners[id(place.thing)].places.append(place)
     held = {id(p.holder): p.holder for o in owners.values() for p in o.places if isinstance(p.holder, (dict, list))}
-    containers = [p for p in _places(held, skipped | {id(tensors)}) if p.key != "__dict__"]
-    return Found(list(owners.values()), containers, by_storage, _hidden(arrays.values(), list(owners.values()), skipped))
+    del place
+    skipped |= {id(tensors), id(places), id(likely)}
+    containers = [
+        p for p in _all_places(held, skipped, opened, owned, [owners, places, opened, likely]) if p.key != "__dict__"
+    ]
+    return Found(
+        list(owners.values()), containers, by_storage, _hidden(arrays.values(), list(owners.values()), skipped)
+    )
+
+
+def _opened(likely: Iterable[Any]) -> tuple[list[Any], list[int]]:
+    """The dicts and lists in objects, and cells; and the ids of those dicts that are the attributes of an object."""
+    found: dict[int, Any] = {}
+    owned: dict[int, Any] = {}
+    stack = list(likely)
+    while stack and len(found) < _MOST:
+        thing = stack.pop()
+        if isinstance(thing, (dict, list)):
+            if id(thing) not in found:
+                found[id(thing)] = thing
+                inside = thing.values() if isinstance(thing, dict) else thing
+                stack += [v for v in inside if isinstance(v, (dict, list))]
+        elif isinstance(thing, FunctionType):
+            found.update((id(cell), cell) for cell in thing.__closure__ or ())
+        elif not isinstance(thing, (type, Tensor)):
+            own = getattr(thing, "__dict__", None)
+            if own.__class__ is dict and owned.setdefault(id(own), thing) is thing:
+                stack.append(own)
+    return list(found.values()), list(owned)
 
 
 def _classes(kind: type) -> list[type]:
@@ -185,8 +229,53 @@ def _in_tuple(thing: Any, skipped: set[int]) -> bool:
     return bool(tuples) and (bool(_places(tuples, skipped)) or any(_in_tuple(t, skipped) for t in tuples.values()))
 
 
+def _all_places(
+    things: dict[int, Any], skipped: set[int], likely: list[Any], owned: list[int], ours: list[Any]
+) -> list[Place]:
+    """Where things, by their ids, stand: in ``likely``, and for those with more references in all objects that are.
+
+    ``owned`` are the ids of those that are the attributes of an object, which has a reference; ``ours`` are lists,
+    dicts and tuples of this package with the things in them.
+    """
+    likely = [holder for holder in likely if id(holder) not in skipped]
+    places = [p for holder in likely for p in _standing(things, holder)]
+    counts = Counter([id(p.thing) for p in places] * 2)  # the holder has it, and the place
+    for holder in likely:
+        if isinstance(holder, dict):
+            counts.update([id(k) for k in holder if id(k) in things])
+    counts.update(owned)
+    counts.update(_inside(things, [*ours, likely]))
+    lost = {n: things[n] for n, references in _references(things).items() if references != counts[n]}
+    found = [p for p in places if id(p.thing) not in lost]
+    return found + _places(lost, skipped | {id(x) for x in (things, places, found, *ours)})
+
+
+def _references(things: dict[int, Any]) -> dict[int, int]:
+    """How many references there are to things, beside that in the dict."""
+    return {number: sys.getrefcount(thing) - _OWN for number, thing in things.items()}
+
+
+_OWN = 0
+_OWN = _references({0: object()})[0]
+
+
+def _inside(things: dict[int, Any], ours: list[Any]) -> Iterator[int]:
+    """The ids of things that containers of this package have, as often as they do."""
+    seen: set[int] = set()
+    stack = list(ours)
+    while stack:
+        holder = stack.pop()
+        if id(holder) not in seen:
+            seen.add(id(holder))
+            for inner in gc.get_referents(holder):
+                if id(inner) in things:
+                    yield id(inner)
+                elif issubclass(type(inner), (tuple, Owner, Form)):
+                    stack.append(inner)
+
+
 def _places(things: dict[int, Any], skipped: set[int]) -> list[Place]:
-    """Where things, by their ids, stand; the gradient of a tensor stands in it."""
+    """Where things, by their ids, stand among all objects; the gradient of a tensor stands in it."""
     if not things:
         return []
     found: list[Place] = []
@@ -194,18 +283,23 @@ def _places(things: dict[int, Any], skipped: set[int]) -> list[Place]:
     for holder in gc.get_referrers(*own):
         if id(holder) in skipped or holder is own or holder is things or isinstance(holder, (Owner, Place)):
             continue
-        if isinstance(holder, Tensor):
-            grad = getattr(holder, "_grad", None)
-            entries: list[tuple[Any, Any]] = [("_grad", grad)] if grad is not None else []
-        elif isinstance(holder, dict):
-            ours = str(holder.get("__name__", "")).startswith(__package__)  # the globals of a replay, say
-            entries = [] if ours else list(holder.items())
-        elif type(holder) is list:
-            entries = list(enumerate(holder))
-        elif type(holder) is CellType:
-            entries = [(None, _content(holder))]
-        else:
-            attributes = None if isinstance(holder, type) else getattr(holder, "__dict__", None)
-            entries = list(attributes.items()) if attributes.__class__ is dict else []
-        found += [Place(holder, k, v) for k, v in entries if id(v) in things and v is things[id(v)]]
+        found += _standing(things, holder)
     return found
+
+
+def _standing(things: dict[int, Any], holder: Any) -> list[Place]:
+    """Where things stand in a holder."""
+    if isinstance(holder, Tensor):
+        grad = getattr(holder, "_grad", None)
+        entries: list[tuple[Any, Any]] = [("_grad", grad)] if grad is not None else []
+    elif isinstance(holder, dict):
+        ours = str(holder.get("__name__", "")).startswith(__package__)  # the globals of a replay, say
+        entries = [] if ours else list(holder.items())
+    elif type(holder) is list:
+        entries = list(enumerate(holder))
+    elif type(holder) is CellType:
+        entries = [(None, _content(holder))]
+    else:
+        attributes = None if isinstance(holder, type) else getattr(holder, "__dict__", None)
+        entries = list(attributes.items()) if attributes.__class__ is dict else []
+    return [Place(holder, k, v) for k, v in entries if id(v) in things and v is things[id(v)]]

@@ -1,18 +1,20 @@
 """Hooks and contexts of custom functions in the history of a result: pictures of what they hold.
 
-A hook runs after the call, when somebody asks for the gradient. It is Python of the program's own that may hold anything;
-it can be made anew where what it holds is the same object in each call, a plain value, or a tensor that is made in the
+A hook runs after the call, when somebody asks for the gradient. It is Python of the program and may hold anything.
+It can be made anew where what it holds is the same object in each call, a plain value, or a tensor that is made in the
 call. Functions, methods and partials are made anew over that. All else that is made in each call is refused.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from flambeau.core.autograd.function import FunctionCtx, FunctionNode
 from flambeau.core.capture.cells import Cell
@@ -93,30 +95,43 @@ def function_of(code: CodeType, space: Itself, names: Sequence[str], defaults: A
 
 
 def made_anew(cls: type, attributes: dict[str, Any]) -> Any:
-    """An object of a class of flambeau's with these attributes."""
-    made = cls.__new__(cls)
+    """An object with these attributes, of a class of flambeau's whose ``made_anew`` allows that."""
+    made: Any = object.__new__(cls)
     made.__dict__.update(attributes)
     return made
 
 
-_place = {"": []}  # type: ignore[var-annotated]
-_ALONE = sys.getrefcount(_place[""])
+_held: dict[str, list[Any]] = {"": []}
+_ALONE: Final = sys.getrefcount(_held[""])
+
+
+def _place(fn: Any) -> str:
+    """Where a function stands."""
+    while (inner := getattr(fn, "__func__", None) or getattr(fn, "func", None)) is not None:
+        fn = inner
+    code = getattr(fn, "__code__", None)
+    return "of C" if code is None else f"at {os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+
+
+def hook(pictures: Pictured, fn: Any) -> Any:
+    """The form of a hook; None for one that does nothing any more."""
+    return picture(pictures, fn, f"a hook {_place(fn)}")
 
 
 def attribute(pictures: Pictured, node: Any, name: str) -> Any:
     """The form of an attribute of a node's context; of a list or dict, where nobody else has that."""
-    own = vars(node.context)
+    own, where = vars(node.context), f"the context of {node.cls.__name__}, {_place(node.cls.forward)},"
     kind = type(own[name])
     if kind not in (list, dict) or sys.getrefcount(own[name]) > _ALONE:
-        return picture(pictures, own[name])
+        return picture(pictures, own[name], where)
     thing = own[name]
     if kind is list:
-        return pictures.form("list", tuple([picture(pictures, v) for v in thing]), thing)
-    return pictures.form("dict", ({k: picture(pictures, v) for k, v in thing.items()},), thing)
+        return pictures.form("list", tuple([picture(pictures, v, where) for v in thing]), thing)
+    return pictures.form("dict", ({k: picture(pictures, v, where) for k, v in thing.items()},), thing)
 
 
-def picture(pictures: Pictured, thing: Any, making: frozenset[int] = frozenset()) -> Any:
-    """The form of what a hook or a context holds; None for a hook that does nothing any more."""
+def picture(pictures: Pictured, thing: Any, where: str, making: frozenset[int] = frozenset()) -> Any:
+    """The form of what a hook or a context holds; ``where`` says whose it is."""
     kind = type(thing)
     if kind is Cell or kind in PLAIN:
         return pictures.of(thing)
@@ -126,8 +141,8 @@ def picture(pictures: Pictured, thing: Any, making: frozenset[int] = frozenset()
     if isinstance(thing, Tensor):
         return pictures.tensor(thing)
     if id(thing) in making:
-        return pictures.form("fixed", (), thing)  # it leads to itself
-    inside = partial(picture, pictures, making=making | {id(thing)})
+        return pictures.form("fixed", (where,), thing)  # it leads to itself
+    inside = partial(picture, pictures, where=where, making=making | {id(thing)})
     if kind is Keeper:
         tensor = thing.tensor()
         return None if tensor is None else pictures.form("keeper", (inside(tensor),), thing)
@@ -137,10 +152,9 @@ def picture(pictures: Pictured, thing: Any, making: frozenset[int] = frozenset()
         names = thing.__name__, thing.__qualname__
         return pictures.form("function", (thing.__code__, Itself(thing.__globals__), names, defaults, cells), thing)
     if kind is CellType:
-        try:
+        content: tuple[Any, ...] = ()
+        with suppress(ValueError):  # empty
             content = (inside(thing.cell_contents),)
-        except ValueError:  # empty
-            content = ()
         return pictures.form("cell", content, thing)
     if kind is MethodType:
         return pictures.form("method", (inside(thing.__func__), inside(thing.__self__)), thing)
@@ -151,6 +165,6 @@ def picture(pictures: Pictured, thing: Any, making: frozenset[int] = frozenset()
         return pictures.form("tuple", tuple(map(inside, thing)), thing)
     if kind in _VALUES:
         return pictures.form("value", (thing,), thing)
-    if kind.__module__ == "flambeau.nn.hooks" and kind.__new__ is object.__new__:
+    if getattr(kind, "made_anew", False) is True:
         return pictures.form("object", (kind, {k: inside(v) for k, v in vars(thing).items()}), thing)
-    return pictures.form("fixed", (), thing)
+    return pictures.form("fixed", (where,), thing)

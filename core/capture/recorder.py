@@ -93,7 +93,7 @@ class Recorder:
         self._storages: dict[tuple[int, int], list[int]] = {}  # (backend, storage) -> [number, arrays alive]
         self.relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
         self._asked: set[Value] = set()
-        self._hooked: dict[int, weakref.ref[Any]] = {}
+        self._hooked: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._classes = tuple({b.array for b in registry.backends.values()})
         for array, value in known:
             self._note(array, value)
@@ -200,7 +200,9 @@ class Recorder:
         if callable(profile):
             sys.setprofile(None)
         try:
-            found = self._again(op, key, params) if self.playing else self._first(op, key, arrays, params, kernel, profile)
+            found = (
+                self._again(op, key, params) if self.playing else self._first(op, key, arrays, params, kernel, profile)
+            )
         finally:
             if callable(profile):
                 sys.setprofile(profile)
@@ -379,11 +381,11 @@ class Recorder:
 
     def hook(self, node: Any) -> None:
         """A node or leaf of the graph gets a hook."""
-        self._hooked[id(node)] = weakref.ref(node)
+        self._hooked[id(node)] = weakref.ref(node), place_of_program()
 
-    def hooked(self) -> list[Any]:
-        """Those that got one and are still there."""
-        return [node for ref in self._hooked.values() if (node := ref()) is not None]
+    def hooked(self) -> list[tuple[Any, str]]:
+        """Those that got one and are still there, and where they did."""
+        return [(node, place) for ref, place in self._hooked.values() if (node := ref()) is not None]
 
     def released(self) -> list[tuple[Any, Start]]:
         """The touched tensors that somebody else has: others are gone with the call."""
@@ -413,6 +415,12 @@ class Recorder:
         """Nothing is recorded any more: cells that live on are the numbers that they were."""
         self.segment.end = self._count
         self.recording = False
+
+    def forget(self) -> None:
+        """Keep no array and no tensor alive: a recorder is in circles with what tells it of their ends."""
+        self._held.clear()
+        self._values.clear()
+        self.touched.clear()
 
 
 def _result_key(op: Op, i: int, key: Key, params: Mapping[str, Any]) -> Key:

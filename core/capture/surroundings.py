@@ -240,6 +240,10 @@ class Surroundings:
         """What the run itself changed of what it read, or wrote for the first time; None: nothing."""
         return compare(self._finder.roots, self._everywhere)
 
+    def seen(self) -> list[Any]:
+        """The objects that were looked at; nothing after :meth:`freeze`."""
+        return self._finder.seen()
+
     def freeze(self) -> Snapshot:
         """What was seen, to compare with later; the last that is asked of this object."""
         finder = self._finder

@@ -153,7 +153,7 @@ def bits_equal(a: Any, b: Any) -> bool:
     if isinstance(a, (float, complex)):
         return bool(key_of(a) == key_of(b))
     if isinstance(a, (list, tuple)):  # most often of the same objects, with no call for each
-        return len(a) == len(b) and all([v is w or bits_equal(v, w) for v, w in zip(a, b, strict=True)])
+        return len(a) == len(b) and all(v is w or bits_equal(v, w) for v, w in zip(a, b, strict=True))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(bits_equal(v, b[k]) for k, v in a.items())
     if hasattr(a, "tobytes") and hasattr(a, "dtype"):
