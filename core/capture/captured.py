@@ -233,7 +233,7 @@ class Captured:
         return result, surroundings, why or None
 
     def _may_branch(self, graph: Graph, last: Segment) -> str | None:
-        """Why no more answers to a question are recorded: "" for now, a reason for good; None where they are."""
+        """None where one more answer is recorded, "" where this one is not, and a reason where none is any more."""
         if len(last.children) < MOST_ANSWERS:
             return None
         graph.lost += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import CellType, FunctionType
 from typing import Any, Final, NamedTuple
@@ -152,36 +152,41 @@ def holders(externals: Sequence[External], ours: Iterable[Any], likely: Sequence
     arrays = {id(e.array): e for e in externals if e.constant is None}
     if not arrays:
         return Found([], [], {})
+    owners, by_storage = _owners(arrays)
+    ours = [*ours, likely, owners, by_storage]
+    skipped = {id(o) for o in ours}
+    tensors = {number: o.tensor for number, o in owners.items()}
+    opened, owned = _opened(likely)
+    places = _all_places(tensors, skipped, opened, owned, ours)
+    _assign(places, owners, arrays)
+    held = {id(p.holder): p.holder for o in owners.values() for p in o.places if isinstance(p.holder, (dict, list))}
+    skipped |= {id(tensors), id(places)}
+    around = _all_places(held, skipped, opened, owned, [owners, places, opened, likely])
+    containers = [p for p in around if p.key != "__dict__"]
+    hidden = _hidden(arrays.values(), list(owners.values()), skipped)
+    return Found(list(owners.values()), containers, by_storage, hidden)
+
+
+def _owners(arrays: Mapping[int, External]) -> tuple[dict[int, Owner], dict[int, Tensor]]:
+    """The tensors of arrays, by their ids, and one of each storage."""
     owners: dict[int, Owner] = {}
     by_storage: dict[int, Tensor] = {}
     for t in gc.get_referrers(*_classes(Tensor)):  # tensors do: there are fewer classes than arrays to look for
         if isinstance(t, Tensor) and id(getattr(t, "_array", None)) in arrays:
             owners[id(t)] = Owner(t)
             by_storage.setdefault(arrays[id(t._array)].value.storage, t)
-    if not owners:
-        return Found([], [], {}, _hidden(arrays.values(), [], set()))
-    ours = [*ours, likely]
-    skipped = {id(o) for o in ours} | {id(owners)}
-    tensors = {number: o.tensor for number, o in owners.items()}
-    del t
-    opened, owned = _opened(likely)
-    places = _all_places(tensors, skipped, opened, owned, [*ours, owners, by_storage])
+    return owners, by_storage
+
+
+def _assign(places: Sequence[Place], owners: dict[int, Owner], arrays: Mapping[int, External]) -> None:
+    """Give the owners their places; a gradient is none, since each call may find another one there."""
     for place in places:
-        if isinstance(place.holder, Tensor):  # a gradient: each call may find another one there
+        if isinstance(place.holder, Tensor):
             owners.pop(id(place.thing), None)
             arrays[id(place.thing._array)].grad_of = place.holder
     for place in places:
         if id(place.thing) in owners:
             owners[id(place.thing)].places.append(place)
-    held = {id(p.holder): p.holder for o in owners.values() for p in o.places if isinstance(p.holder, (dict, list))}
-    del place
-    skipped |= {id(tensors), id(places), id(likely)}
-    containers = [
-        p for p in _all_places(held, skipped, opened, owned, [owners, places, opened, likely]) if p.key != "__dict__"
-    ]
-    return Found(
-        list(owners.values()), containers, by_storage, _hidden(arrays.values(), list(owners.values()), skipped)
-    )
 
 
 def _opened(likely: Iterable[Any]) -> tuple[list[Any], list[int]]:
@@ -207,9 +212,11 @@ def _opened(likely: Iterable[Any]) -> tuple[list[Any], list[int]]:
 
 def _classes(kind: type) -> list[type]:
     """A class and all that inherit from it."""
-    found = [kind]
+    found, k = [kind], kind
     for of in found:
-        found += [k for k in of.__subclasses__() if k not in found]
+        for k in of.__subclasses__():
+            if k not in found:
+                found.append(k)
     return found
 
 
