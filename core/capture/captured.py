@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from weakref import WeakSet
@@ -114,9 +115,9 @@ class Captured:
         state = current()
         if state.recorder is not None:  # a part of what is recorded
             return self.fn(*args, **kwargs)
-        if state.layers or state.levels or state.watchers or state.saved_hooks or state.anomaly or state.modes:
+        if not state.plain and _is_looked_at(state) or state.modes:
             return self.eagerly(args, kwargs)  # somebody looks at each op
-        leaves, structure = flatten((args, kwargs))
+        leaves, structure = calls.flattened(args, kwargs)
         key = calls.kind_of(leaves, structure, state)
         kind = self._kinds.get(key) or self._new(key)
         if kind.refused:
@@ -138,7 +139,7 @@ class Captured:
 
     def fits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether a call would be replayed."""
-        kind = self._kinds.get(calls.kind_of(*flatten((args, kwargs)), current()))
+        kind = self._kinds.get(calls.kind_of(*calls.flattened(args, kwargs), current()))
         return kind is not None and self._fitting(kind) is not None
 
     def _new(self, key: calls.KindOfCall) -> Variants:
@@ -188,7 +189,8 @@ class Captured:
         recorder.held = Counter(id(o) for g in kind.pending for o in g.objects())
         shown = [] if past is None else _with_gradients(made.freed(past.segments))
         try:
-            result, surroundings, why = self._watched(recorder, arguments)
+            agrees = kind.pending if past is None else past.segments[-1].children.get(answer)
+            result, surroundings, why = self._watched(recorder, arguments, bool(agrees))
             self.counts.recorded += past is None
             self.counts.resumed += past is not None
             if not why and past is not None:
@@ -208,22 +210,27 @@ class Captured:
             self._refuse(kind, why)
         return _plainly(result)
 
-    def _watched(self, recorder: Recorder, arguments: Arguments) -> tuple[Any, Surroundings, str | None]:
-        """Run the program; its result, what it depends on, and why it cannot be recorded, or None."""
+    def _watched(
+        self, recorder: Recorder, arguments: Arguments, follow: bool
+    ) -> tuple[Any, Surroundings | None, str | None]:
+        """Run the program; its result, what it depends on, and why it cannot be recorded, or None.
+
+        What it depends on is found where ``follow`` says so: the recording may agree with one before, and be replayed.
+        """
         state = current()
         inside = after = state.replace(watchers=(recorder,), recorder=recorder)
         args, kwargs = arguments
         before = flatten(arguments)
-        surroundings = Surroundings(self.fn, args, kwargs)
+        surroundings = Surroundings(self.fn, args, kwargs) if follow else None
         try:
             put(inside)
-            with surroundings:
+            with surroundings or nullcontext():
                 result = self.fn(*args, **kwargs)
             after = current()
         finally:
             recorder.end()
             put(state if after is inside else after.replace(watchers=state.watchers, recorder=None))
-        why = recorder.why or next(iter(surroundings.effects), "") or surroundings.changed_by_run() or ""
+        why = recorder.why or ("" if surroundings is None else surroundings.why())
         if not why and (mode := _left(inside, after)):
             why = f"the call leaves {mode} as another one"
         now = flatten(arguments)
@@ -232,7 +239,7 @@ class Captured:
         return result, surroundings, why or None
 
     def _may_branch(self, graph: Graph, last: Segment) -> str | None:
-        """Why no more answers to a question are recorded: "" for now, a reason for good; None where they are."""
+        """None where one more answer is recorded, "" where this one is not, and a reason where none is any more."""
         if len(last.children) < MOST_ANSWERS:
             return None
         graph.lost += 1
@@ -241,7 +248,7 @@ class Captured:
         return f"a value that is looked at, at {last.place}, is another one in each call"
 
     def _keep(
-        self, kind: Variants, graph: Graph, recorder: Recorder, ending: Ending, surroundings: Surroundings,
+        self, kind: Variants, graph: Graph, recorder: Recorder, ending: Ending, surroundings: Surroundings | None,
         tensors: Sequence[Tensor], past: Past | None, answer: Any,
     ) -> str | None:  # fmt: skip
         """Take a recording in; why it cannot be, or None."""
@@ -252,7 +259,10 @@ class Captured:
         if past is not None:
             last = past.segments[-1]
             settled = settle(last.children, answer, recorder.segments, MOST_TRIES)
-            hidden = graph.complete(recorder, ending, surroundings, tensors) if settled.verified else ""
+            hidden = ""
+            if settled.verified:
+                assert surroundings is not None
+                hidden = graph.complete(recorder, ending, surroundings, tensors)
             return settled.refused or hidden or None
         reasons = []
         for other in reversed(kind.pending):
@@ -260,9 +270,11 @@ class Captured:
             settled = settle(first, None, recorder.segments, MOST_TRIES)
             if recorder.segments[0][1].verified:
                 graph.root = first[None]
+                del other  # what it holds counts as held
                 kind.pending.clear()
                 kind.graphs.insert(0, graph)
                 kind.made, kind.tries = kind.made + 1, 0
+                assert surroundings is not None
                 hidden = graph.complete(recorder, ending, surroundings, tensors)
                 return hidden or self._too_many(kind)
             reasons.append(settled.differs)
@@ -315,6 +327,11 @@ _MODES = {
     "grad": "grad mode", "inference": "inference mode", "autocast": "autocast", "anomaly": "anomaly mode",
     "layers": "a layer", "levels": "a transform", "saved_hooks": "hooks on saved tensors", "modes": "a mode",
 }  # fmt: skip
+
+
+def _is_looked_at(state: State) -> bool:
+    """Whether somebody looks at each op."""
+    return bool(state.layers or state.levels or state.watchers or state.saved_hooks or state.anomaly)
 
 
 def _left(before: State, after: State) -> str:

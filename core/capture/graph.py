@@ -148,14 +148,31 @@ class Graph:
     ) -> str:
         """Take in what a recording that is verified depends on; why that cannot be, or ""."""
         self.kernels = _changes[0]
+        likely = surroundings.seen()
         self.snapshots.append(surroundings.freeze())
         self.relied += recorder.relied
         known = {id(t) for t, _ in self.starts}
         self.starts += [s for s in ending.starts if id(s[0]) not in known]
         externals = [e for _, s in recorder.segments for e in s.externals if e.grad_of is None]
         ending.let_go()
-        ours = [recorder.touched, self.starts, ending.starts, recorder.__dict__, tensors]
-        found = holders(externals, ours)
+        ours = [
+            recorder.touched,
+            recorder.__dict__,
+            recorder.relied,
+            tensors,
+            ending.forms,
+            ending.gradients,
+            ending.starts,
+        ]
+        ours += [
+            ending.attached,
+            ending.hooked,
+            self.starts,
+            self.relied,
+            self.by_storage,
+            [n.args for _, s in recorder.segments for n in s.nodes],
+        ]
+        found = holders(externals, ours, likely)
         if found.owners:
             self.found.append(found)
             self.moved.append(found.checker())

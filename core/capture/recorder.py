@@ -104,6 +104,7 @@ class Recorder:
         self.held: Mapping[int, int] = {}  # id -> how often recordings before this one hold an object
         self._asked: set[Value] = set()
         self._sealed = False  # whether the segment has run code that may look for gradients
+        self._hooked: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._classes = tuple({b.array for b in registry.backends.values()})
         for array, value in known:
             self._note(array, value)
@@ -208,18 +209,35 @@ class Recorder:
     # -- kernels ---------------------------------------------------------------------------------
     def __call__(self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any) -> Any:
         """A kernel's call, as a watcher sees it."""
-        found = self._again(op, key, params) if self.playing else self._first(op, key, arrays, params, kernel)
+        profile = sys.getprofile()  # what is done here is none of the program's: only the kernel may be
+        if callable(profile):
+            sys.setprofile(None)
+        try:
+            found = (
+                self._again(op, key, params) if self.playing else self._first(op, key, arrays, params, kernel, profile)
+            )
+        finally:
+            if callable(profile):
+                sys.setprofile(profile)
         if op.infer is None and "out" not in params:  # the data decides of the shape
             for i, r in enumerate(found if isinstance(found, (tuple, list)) else (found,)):
                 self.look(self.item(_result_key(op, i, key, params), r, _shape))
         return found
 
-    def _first(self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any) -> Any:
-        """Run a kernel, and write it down."""
+    def _first(
+        self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any, profile: Any
+    ) -> Any:
+        """Run a kernel, which ``profile`` sees if it can, and write it down."""
         args = tuple([self.argument(a, key) for a in arrays])
         given = {n: self.argument(v, key) for n, v in params.items()}
         params = {n: plain(v) for n, v in params.items()}
-        raw = kernel(*plain(list(arrays)), **params)
+        numbers = plain(list(arrays))
+        if callable(profile):
+            sys.setprofile(profile)
+            raw = kernel(*numbers, **params)
+            sys.setprofile(None)
+        else:
+            raw = kernel(*numbers, **params)
         node = Node(Kind.KERNEL, kernel, args, given, op=op, key=key)
         node.served = getattr(key, op.name, None) is kernel
         if "out" in params:
@@ -379,6 +397,14 @@ class Recorder:
             start = Start(tensor._array, tensor._key, tensor._node, getattr(tensor, "_grad", None))
             self.touched[id(tensor)] = (tensor, start)
 
+    def hook(self, node: Any) -> None:
+        """A node or leaf of the graph gets a hook."""
+        self._hooked[id(node)] = weakref.ref(node), place_of_program()
+
+    def hooked(self) -> list[tuple[Any, str]]:
+        """Those that got one and are still there, and where they did."""
+        return [(node, place) for ref, place in self._hooked.values() if (node := ref()) is not None]
+
     def released(self) -> list[tuple[Any, Start]]:
         """The touched tensors that somebody else has: others are gone with the call."""
         entries = list(self.touched.values())
@@ -429,7 +455,7 @@ class Recorder:
         self.recording = False
 
     def forget(self) -> None:
-        """Hold no array and no tensor any more; the segments stay."""
+        """Keep no array and no tensor alive: a recorder is in circles with what tells it of their ends. Segments stay."""
         for held in (self._values, self._held, self._storages, self.touched, self.cells):
             held.clear()
 
