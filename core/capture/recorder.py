@@ -455,7 +455,7 @@ class Recorder:
         self.recording = False
 
     def forget(self) -> None:
-        """Keep no array and no tensor alive: a recorder is in circles with what tells it of their ends. Segments stay."""
+        """Keep no array and no tensor alive: a recorder is in circles with what tells it of their ends."""
         for held in (self._values, self._held, self._storages, self.touched, self.cells):
             held.clear()
 
