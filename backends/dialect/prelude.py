@@ -17,6 +17,7 @@ class Target:
     cpu: bool = True  # each work-item loops over many elements, for the vectoriser
     fp64: bool = True
     int64_atomics: bool = False
+    lanes: int = 16  # float32 numbers in a vector register of a processor
 
 
 #: Short C names: of a value in a register, and of an element in memory.

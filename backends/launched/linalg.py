@@ -72,9 +72,9 @@ def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: Stride
     if not device.target.cpu:
         if not backend.product(out.reshaped((*batch, m, n)), x, y):
             work.tiled()
-    elif m >= texts.ROWS and m * n * k <= _DIRECT and texts.computed(x.dtype) is x.dtype:
+    elif m >= work.block.rows and m * n * k <= _DIRECT and texts.computed(x.dtype) is x.dtype:
         work.direct()
-    elif m * n * k >= _PACKED and min(m, n) >= texts.ROWS:
+    elif m * n * k >= _PACKED and min(m, n) >= work.block.rows:
         work.packed()
     else:
         work.plain()
@@ -128,6 +128,7 @@ class _Product:
         self.m, self.n, self.k = sizes
         self.shape, (self.sx, self.sy) = shape, strides if strides else ((), ())
         self.batches = prod(shape)
+        self.block = texts.block(x.dtype, device.target)
 
     def params(self, chunk: int, height: int = 0) -> bytes:
         x, y = self.x, self.y
@@ -146,15 +147,15 @@ class _Product:
         self.launch("plain", text, self.params(chunk), -(-total // chunk), 1)
 
     def direct(self) -> None:
-        vectors = 1 if self.n <= 16 else 2
-        panels, across = -(-self.m // texts.ROWS), -(-self.n // (16 * vectors))
+        block = self.block if self.n > self.block.lanes else self.block._replace(vectors=1)
+        panels, across = -(-self.m // block.rows), -(-self.n // block.columns)
         split = max(1, min(panels // 4, 8 * self.device.units // (across * self.batches)))
         height = -(-panels // split)
         tasks = self.batches * across * -(-panels // height)
-        chunk = max(1, min(_SHARE // (height * texts.ROWS * 16 * vectors * self.k), tasks))
+        chunk = max(1, min(_SHARE // (height * block.rows * block.columns * self.k), tasks))
         params = self.params(chunk, height)
-        text = partial(texts.direct_source, self.x.dtype, self.device.target, vectors)
-        kernel = self.device.kernel(("direct", self.x.dtype, vectors), "product", text)
+        text = partial(texts.direct_source, self.x.dtype, self.device.target, block)
+        kernel = self.device.kernel(("direct", self.x.dtype, block.vectors), "product", text)
         self.device.launch(kernel, (self.x, self.y), (self.out,), params, -(-tasks // chunk), 1)
 
     def tiled(self) -> None:
@@ -165,9 +166,9 @@ class _Product:
 
     def packed(self) -> None:
         x, y, m, n, k = self.x, self.y, self.m, self.n, self.k
-        left, a = self.pack(x, m, x.strides[-2], x.strides[-1], self.sx, texts.ROWS)
-        right, b = self.pack(y, n, y.strides[-1], y.strides[-2], self.sy, texts.COLUMNS)
-        panels, across = -(-m // texts.ROWS), -(-n // texts.COLUMNS)
+        left, a = self.pack(x, m, x.strides[-2], x.strides[-1], self.sx, self.block.rows)
+        right, b = self.pack(y, n, y.strides[-1], y.strides[-2], self.sy, self.block.columns)
+        panels, across = -(-m // self.block.rows), -(-n // self.block.columns)
         split = max(1, min(panels, -(-4 * self.device.units // (across * self.batches))))
         chunk = -(-panels // split)
         params = _packed((m, n, k, self.batches), (1,), (a,), (b,), (0, 0, 0, 0), (0, 0, self.out.offset, chunk, 0))

@@ -50,7 +50,9 @@ class OpenCLDevice(Device):
         self.units = int(cl_device.max_compute_units)
         extensions = cl_device.extensions.split()
         is_cpu = bool(cl_device.type & cl.device_type.CPU)
-        self.target = Target("opencl", is_cpu, "cl_khr_fp64" in extensions, "cl_khr_int64_base_atomics" in extensions)
+        wide, atomics = "cl_khr_fp64" in extensions, "cl_khr_int64_base_atomics" in extensions
+        lanes = int(cl_device.native_vector_width_float)
+        self.target = Target("opencl", is_cpu, wide, atomics, lanes if lanes in (4, 8) else 16)
         self.largest_block = int(cl_device.max_mem_alloc_size)
         self.group = min(int(cl_device.max_work_group_size), 256)
         limit = config.get("memory_limit")
