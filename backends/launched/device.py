@@ -6,6 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from math import prod
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn
 
 import numpy as np
@@ -72,6 +73,14 @@ class Plan(NamedTuple):
     group: int
 
 
+class Layout(NamedTuple):
+    """A new array of memory of its own."""
+
+    shape: Shape
+    strides: Shape
+    dtype: DType
+
+
 class Device(ABC):
     """What every device has; :class:`Launch` and :class:`Plan` reach a driver by :meth:`launch`. ``number`` is its
     place among those of the backend, ``label`` its name in messages."""
@@ -105,6 +114,18 @@ class Device(ABC):
     @abstractmethod
     def computing(self, plan: Plan, shape: Shape, strides: Shape, dtype: DType) -> Callable[[Arrays], StridedArray]:
         """A function that launches ``plan`` on operands, into a new array of this layout: the quickest way there is."""
+
+    def making(self, plan: Plan, results: Sequence[Layout]) -> Callable[[Arrays, Arrays], tuple[StridedArray, ...]]:
+        """The same for several new arrays: the function gets the arrays that are read, and those that are written."""
+
+        def make(ins: Arrays, outs: Arrays) -> tuple[StridedArray, ...]:
+            made = [
+                StridedArray(self.allocate(prod(r.shape) * r.dtype.itemsize), 0, *r, self.number) for r in results
+            ]  # fmt: skip
+            self.launch(plan.kernel, ins, (*outs, *made), plan.params, plan.size, plan.group)
+            return tuple(made)
+
+        return make
 
     @abstractmethod
     def synchronize(self) -> None:
