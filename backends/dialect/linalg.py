@@ -156,6 +156,7 @@ def direct_source(dtype: DType, target: Target, tile: Block) -> str:
     width, vectors = tile.columns, range(count)
     parts = [(i, v) for i in range(high) for v in vectors]
     zero = " ".join(f"c{i}{v} = (V)(0);" for i, v in parts)
+    whole = " ".join(f"c{i}{v} = vload{lanes}(0, o + {i} * a.n + {lanes * v});" for i, v in parts)
     again = " ".join(f"c{i}{v} = vload{lanes}({count * i + v}, tile);" for i, v in parts)
     steps = "\n".join(
         f"        {{ V s = (V)(u{i}[k * a.xk]); {' '.join(f'c{i}{v} = MULADD(s, b{v}, c{i}{v});' for v in vectors)} }}"
@@ -195,6 +196,7 @@ KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a
         GLOBAL S *o = q + a.target + (batch * a.m + panel * {high}) * a.n + column * {width};
         V {", ".join(f"c{i}{v}" for i, v in parts)};
         if (k0 == 0) {{ {zero} }}
+        else if (high == {high} && wide == {width}) {{ {whole} }}
         else {{
           for (int i = 0; i < high; i++) for (int j = 0; j < wide; j++) tile[i * {width} + j] = o[i * a.n + j];
           {again}
@@ -204,8 +206,12 @@ KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a
         V {", ".join(f"b{v} = vload{lanes}({v}, r)" for v in vectors)};
 {steps}
         }}
-        {" ".join(f"vstore{lanes}(c{i}{v}, {count * i + v}, tile);" for i, v in parts)}
-        for (int i = 0; i < high; i++) for (int j = 0; j < wide; j++) o[i * a.n + j] = tile[i * {width} + j];
+        if (high == {high} && wide == {width}) {{
+          {" ".join(f"vstore{lanes}(c{i}{v}, 0, o + {i} * a.n + {lanes * v});" for i, v in parts)}
+        }} else {{
+          {" ".join(f"vstore{lanes}(c{i}{v}, {count * i + v}, tile);" for i, v in parts)}
+          for (int i = 0; i < high; i++) for (int j = 0; j < wide; j++) o[i * a.n + j] = tile[i * {width} + j];
+        }}
       }}
     }}
   }}
