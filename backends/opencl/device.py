@@ -11,7 +11,7 @@ import atexit
 import ctypes
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from threading import get_ident
 from typing import Any, Final
@@ -20,7 +20,7 @@ import numpy as np
 
 from flambeau.backends.base import Shape
 from flambeau.backends.dialect.prelude import Target
-from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Plan, Raw
+from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Layout, Plan, Raw
 from flambeau.backends.opencl.memory import Block, Pool
 from flambeau.backends.opencl.queue import Queue, wait_for, weight
 from flambeau.backends.strided import StridedArray
@@ -191,6 +191,44 @@ class OpenCLDevice(Device):
             return StridedArray(result, 0, shape, strides, dtype, number)
 
         return compute
+
+    def making(self, plan: Plan, results: Sequence[Layout]) -> Callable[[Arrays, Arrays], tuple[StridedArray, ...]]:
+        """:meth:`launch` with one turn of the lock, of a kernel object of its own whose parameters are set once."""
+        shared, take, queues, number = plan.kernel.raw, self.pool.block, self.queues, self.number
+        raw = self._cl.Kernel(shared.program, shared.function_name)
+        raw._set_arg_buf_multi((raw.num_args - 1, plan.params))
+        size, group = (plan.size,), (plan.group,)
+        shelves = [(n, self.pool.shelf(n)) for n in [prod(r.shape) * r.dtype.itemsize for r in results]]
+
+        def make(ins: Arrays, outs: Arrays) -> tuple[StridedArray, ...]:
+            queue = self.queue()
+            bit = _BIT[queue]
+            arguments: list[Any] = []
+            place = nbytes = 0
+            with self.lock:
+                made = [take(n, shelf, queue) for n, shelf in shelves]
+                for array in ins:
+                    block = array.buffer
+                    if block.users != bit:
+                        self.reading(block, queue)
+                    arguments += (place, block.memory)
+                    nbytes += block.nbytes
+                    place += 1
+                for block in (*[x.buffer for x in outs], *made):
+                    if block.users != bit:
+                        self.writing(block, queue)
+                    block.writer = queue
+                    arguments += (place, block.memory)
+                    nbytes += block.nbytes
+                    place += 1
+                raw._set_arg_multi(tuple(arguments))
+                lane = queues[queue]
+                lane.launch(raw, size, group, weight(nbytes))
+            if lane.late:
+                self._catch_up(lane)
+            return tuple([StridedArray(b, 0, *layout, number) for b, layout in zip(made, results, strict=True)])
+
+        return make
 
     def build(self, name: str, text: str) -> Kernel:
         options = ["-cl-std=CL1.2", "-w"]

@@ -28,8 +28,11 @@ from flambeau.core.record import ELEMENTWISE
 
 #: Kernels of a group, arrays that it gets, and those that it makes.
 _MOST_CALLS, _MOST_ARRAYS, _MOST_RESULTS = 64, 16, 8
-#: How often a group and its parts are timed.
+#: How often a group and its parts are timed: each time for about so many seconds, or so many calls at most. Where
+#: work is enqueued, a single call would take as long as the wait for its end.
 _ROUNDS: Final = 5
+_SECONDS: Final = 1e-3
+_MOST_TIMED: Final = 16
 
 
 @dataclass(eq=False, slots=True)
@@ -416,14 +419,18 @@ def _apart_from(group: Group, key: Key, arrays: Sequence[Array]) -> list[Array]:
 def _measure(node: Fused, key: Key, arrays: list[Array]) -> bool:
     ways = (node.fn, _sequence(node))
     best = [float("inf"), float("inf")]
+    calls = 1
     for turn in range(_ROUNDS + 1):  # the first one warms up
         for k, way in enumerate(ways):
             key.backend.synchronize(key.device.number)
             start = perf_counter()
-            way(*arrays)
+            for _ in range(calls):
+                way(*arrays)
             key.backend.synchronize(key.device.number)
-            if turn:
-                best[k] = min(best[k], perf_counter() - start)
+            best[k] = min(best[k], (perf_counter() - start) / calls)
+        if not turn:
+            calls = max(1, min(_MOST_TIMED, int(_SECONDS / min(best))))
+            best = [float("inf"), float("inf")]
     return best[0] < best[1]
 
 

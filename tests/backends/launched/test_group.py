@@ -224,9 +224,21 @@ NAMES = (
 
 
 @given(st.data())
-@settings(max_examples=10, deadline=None, derandomize=True, database=None)
+@settings(max_examples=6, deadline=None, derandomize=True, database=None)
 def test_random_groups(opencl: Any, data: st.DataObject) -> None:
-    bench, draw = Bench(opencl), data.draw
+    check_any_group(Bench(opencl), data)
+
+
+@pytest.mark.slow
+@given(st.data())
+@settings(max_examples=60, deadline=None, database=None)
+def test_more_random_groups(opencl: Any, data: st.DataObject) -> None:
+    check_any_group(Bench(opencl), data)
+
+
+def check_any_group(bench: Bench, data: st.DataObject) -> None:
+    """A group of up to nine steps on arrays of any layout."""
+    draw = data.draw
     dtype = draw(st.sampled_from([dt.float32, dt.float16, dt.bfloat16]))
     shape = draw(st.sampled_from([(37,), (3, 1), (5, 33), (2, 3, 17)]))
     shapes = [shape, *[tuple(1 if draw(st.booleans()) else n for n in shape) for _ in range(2)]]
