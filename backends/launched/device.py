@@ -16,6 +16,7 @@ from flambeau.backends.dialect.launch import Launch
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
+from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType
 from flambeau.core.locks import fork_safe
 
@@ -95,6 +96,8 @@ class Device(ABC):
         self.lock = fork_safe(threading.RLock())
         self.dead = False
         self._programs: dict[Hashable, Kernel] = {}
+        #: Of products that are one launch, by the operands' layouts: a plan, or the function of a new result.
+        self.products: Cache[Hashable, Any] = Cache(limit=4096)
         self._flag: StridedArray | None = None
         self.flagged = False
 
