@@ -197,35 +197,46 @@ class OpenCLDevice(Device):
         shared, take, queues, number = plan.kernel.raw, self.pool.block, self.queues, self.number
         raw = self._cl.Kernel(shared.program, shared.function_name)
         raw._set_arg_buf_multi((raw.num_args - 1, plan.params))
-        size, group = (plan.size,), (plan.group,)
+        size, group, threads = (plan.size,), (plan.group,), self._threads
         shelves = [(n, self.pool.shelf(n)) for n in [prod(r.shape) * r.dtype.itemsize for r in results]]
+        single = results[0] if len(results) == 1 else None
 
         def make(ins: Arrays, outs: Arrays) -> tuple[StridedArray, ...]:
-            queue = self.queue()
+            queue = threads.get(get_ident())
+            if queue is None:
+                queue = self._assign()
             bit = _BIT[queue]
             arguments: list[Any] = []
-            place = nbytes = 0
+            made: list[Block] = []
+            place = 0
             with self.lock:
-                made = [take(n, shelf, queue) for n, shelf in shelves]
                 for array in ins:
                     block = array.buffer
                     if block.users != bit:
                         self.reading(block, queue)
                     arguments += (place, block.memory)
-                    nbytes += block.nbytes
                     place += 1
-                for block in (*[x.buffer for x in outs], *made):
+                for array in outs:
+                    block = array.buffer
                     if block.users != bit:
                         self.writing(block, queue)
                     block.writer = queue
                     arguments += (place, block.memory)
-                    nbytes += block.nbytes
+                    place += 1
+                for n, shelf in shelves:
+                    block = take(n, shelf, queue)
+                    if block.users != bit:
+                        self.writing(block, queue)
+                    made.append(block)
+                    arguments += (place, block.memory)
                     place += 1
                 raw._set_arg_multi(tuple(arguments))
                 lane = queues[queue]
-                lane.launch(raw, size, group, weight(nbytes))
+                lane.launch(raw, size, group, weight(2 * block.nbytes))
             if lane.late:
                 self._catch_up(lane)
+            if single is not None:
+                return (StridedArray(block, 0, *single, number),)
             return tuple([StridedArray(b, 0, *layout, number) for b, layout in zip(made, results, strict=True)])
 
         return make
