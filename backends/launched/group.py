@@ -108,7 +108,8 @@ class Fused:
         """Whether a kernel walks so many axes, and takes so many parameters."""
         inputs = self.group.inputs
         shape, strides = self._walked([inputs[i].strides for i in (*self.sources, *self.targets)])
-        numbers = 4 + max(1, len(shape) - 1) + len(strides) * (1 + len(shape)) + max(1, len(self.numbers) // 8)
+        axes = max(1, len(shape) - 1)
+        numbers = 4 + axes + len(strides) * (axes + 2) + max(1, len(self.numbers) // 8)
         return len(shape) <= MAX_AXES + 1 and 8 * numbers <= _MOST_BYTES
 
     def _walked(self, strides: Sequence[Shape]) -> tuple[Shape, tuple[Shape, ...]]:
