@@ -19,8 +19,14 @@ from flambeau.core.capture.trace import Kind, Node, Value
 from flambeau.core.device import device as Device
 from flambeau.core.keys import Key
 
-#: How often a group and its parts are timed.
-_ROUNDS: Final = 5
+#: How often a group and its parts are timed, and how often such as take so many seconds.
+_ROUNDS, _ROUNDS_LONG, _LONG = 5, 2, 5e-3
+#: Each time is of about so many seconds, or so many calls at most: where work is enqueued, a single call would take as
+#: long as the wait for its end.
+_SECONDS: Final = 1e-3
+_MOST_TIMED: Final = 16
+#: What a group with a head may take of the time of its parts: most of both is the same work, whose time varies.
+_HEADED: Final = 0.98
 _FASTER: Final = b"faster"
 _SLOWER: Final = b"slower"
 
@@ -131,16 +137,26 @@ def _apart_from(group: Group, key: Key, arrays: Sequence[Array]) -> list[Array]:
 
 def _measure(node: Fused, key: Key, arrays: list[Array]) -> bool:
     ways = (node.fn, _sequence(node))
-    best = [float("inf"), float("inf")]
-    for turn in range(_ROUNDS + 1):  # the first one warms up
-        for k, way in enumerate(ways):
-            key.backend.synchronize(key.device.number)
-            start = perf_counter()
-            way(*arrays)
-            key.backend.synchronize(key.device.number)
-            if turn:
-                best[k] = min(best[k], perf_counter() - start)
+    best = _timed(ways, key, arrays, 1, [float("inf")] * 2)  # warms up too
+    calls = max(1, min(_MOST_TIMED, int(_SECONDS / min(best))))
+    rounds = _ROUNDS_LONG if best[1] > _LONG else _ROUNDS
+    best = [float("inf")] * 2
+    for _ in range(rounds):
+        best = _timed(ways, key, arrays, calls, best)
     return best[0] < best[1]
+
+
+def _timed(ways: Sequence[Kernel], key: Key, arrays: list[Array], calls: int, best: list[float]) -> list[float]:
+    """Seconds that a call of each way takes, or took before where that is less."""
+    found = []
+    for way, least in zip(ways, best, strict=True):
+        key.backend.synchronize(key.device.number)
+        start = perf_counter()
+        for _ in range(calls):
+            way(*arrays)
+        key.backend.synchronize(key.device.number)
+        found.append(min(least, (perf_counter() - start) / calls))
+    return found
 
 
 def _sequence(node: Fused) -> Kernel:
