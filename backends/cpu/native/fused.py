@@ -16,7 +16,7 @@ import numpy as np
 from flambeau.backends.base import Kernel, KernelTable
 from flambeau.backends.cpu import elementwise as numpy_kernels
 from flambeau.backends.cpu import generated, small
-from flambeau.backends.cpu.native import walk
+from flambeau.backends.cpu.native import fused_heads, walk
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.cpu.native.deferred import CAST
 from flambeau.backends.cpu.native.elementwise import Lines, Plan, builtin_chunk, cast_program, meets_itself, plans
@@ -79,7 +79,7 @@ def _served(table: KernelTable, step: GroupStep, dtypes: tuple[DType, ...]) -> _
 
 
 def _of_step(table: KernelTable, step: GroupStep, dtypes: tuple[DType, ...]) -> _Served:
-    name, expr, _, result = step
+    name, expr, result = step.name, step.expr, step.dtype
     if name == "constant":
         return _Served(lower(expr, (), result), 0)
     if name == "cast":
@@ -169,6 +169,8 @@ def kernel(table: KernelTable, group: Group) -> Kernel | None:
     if composed is None or len(composed.reads) + len(composed.results) > _MOST:
         return None
     lines = _lines[composed.steps, composed.inputs, composed.results, target]
+    if group.head is not None:
+        return fused_heads.kernel(table, group, composed.reads, lines, Fused(group, composed, lines))
     made = Fused(group, composed, lines)
     return _quick(made, composed, lines, target) if _is_plain(group, made) else made
 
