@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
-from flambeau.backends.cpu.native.after import NOTHING, After, Follow
+from flambeau.backends.cpu.native.after import AHEAD, NOTHING, After, Follow
 from flambeau.backends.cpu.native.conv_tile import below, call_for, products, tile_of
 from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.llvm.ir import Function, Value
@@ -127,7 +127,8 @@ def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function],
         for n, low, high in z.images(z.begin, z.end - z.begin):
             for i in f.range(0, v["out_channels"]):
                 plane = (n * v["groups"] + z.group) * v["out_channels"] + i
-                place = plane * z.outside + (low - n * z.outside)
+                place, ahead = plane * z.outside + (low - n * z.outside), i + AHEAD < v["out_channels"]
+                follow.fetch(place + AHEAD * z.outside, place, f.select(ahead, high - low, 0))
                 follow(place, place, high - low)
     f.ret()
 

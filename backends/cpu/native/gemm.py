@@ -12,7 +12,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from flambeau.backends.cpu.native import micro, pack
-from flambeau.backends.cpu.native.after import NOTHING, After, Follow
+from flambeau.backends.cpu.native.after import AHEAD, NOTHING, After, Follow
 from flambeau.backends.cpu.native.micro import Epilogue
 from flambeau.backends.cpu.native.pack import NUMBERS, Numbers, prefetch
 from flambeau.backends.llvm.ir import Function, Value, Variable
@@ -162,8 +162,10 @@ def _define_job(module: Module, numbers: Numbers, part: Function, after: After) 
             f.select(bias.address().ne(0), f.at(bias, column, numbers.memory), bias), terms, direct, mine,
         )  # fmt: skip
         if follow is not None:
+            at = number * c_step + row * ldc + column
             for i in f.range(0, height):
-                follow(number * c_step + (row + i) * ldc + column, column, width)
+                follow.fetch(at + (i + AHEAD) * ldc, column, f.select(i + AHEAD < height, width, 0))
+                follow(at + i * ldc, column, width)
     f.ret()
     return f
 

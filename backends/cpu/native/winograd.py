@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from flambeau.backends.cpu.native.after import NOTHING, After, Follow
+from flambeau.backends.cpu.native.after import AHEAD, NOTHING, After, Follow
 from flambeau.backends.cpu.native.conv_tile import below, call_for, products, tile_of
 from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.native.pack import transpose
@@ -278,8 +278,9 @@ def forward(target: Target, after: After = NOTHING.after) -> Job:
         if follow is not None:
             for c in f.range(0, v["out_channels"]):
                 plane = (u // v["high"] * v["groups"] + z.group) * v["out_channels"] + c
-                place = plane * z.out_plane + first * v["out_width"]
-                follow(place, place, f.minimum(left, f.constant(I64, RESULTS)) * v["out_width"])
+                place, count = plane * z.out_plane + first * v["out_width"], f.minimum(left, RESULTS) * v["out_width"]
+                follow.fetch(place + AHEAD * z.out_plane, place, f.select(c + AHEAD < v["out_channels"], count, 0))
+                follow(place, place, count)
     f.store(nothing.now, v["flags"], f.chunk)
     f.ret()
     (job,) = jobs(f)
