@@ -40,7 +40,7 @@ class Input(NamedTuple):
 
 
 #: The steps that reduce.
-REDUCTIONS: Final = frozenset({"sum", "mean", "amax", "amin"})
+REDUCTIONS: Final = frozenset({"sum", "mean", "max", "min"})
 
 
 class Step(NamedTuple):
@@ -69,11 +69,13 @@ class Output(NamedTuple):
         step: its place among the steps.
         strides: of the new array in elements, which is dense; None where the result goes into an input's memory.
         into: the place of that input, which is of the group's shape and the step's dtype, and overlaps no other input.
+        shape: of the new array, where axes of the step's that have one element are left out of it.
     """
 
     step: int
     strides: tuple[int, ...] | None
     into: int | None = None
+    shape: tuple[int, ...] | None = None
 
 
 class Head(NamedTuple):

@@ -143,6 +143,11 @@ class CpuBackend(Backend):
 
         return fused.fuses(self.kernels, step, operands)
 
+    def fuses_rows(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
+        from flambeau.backends.cpu.native import fused_rows  # likewise
+
+        return fused_rows.fuses(step, operands, shape)
+
     def fuses_head(self, head: Head, inputs: Sequence[Operand], result: Operand) -> bool:
         from flambeau.backends.cpu.native import fused_heads  # likewise
 

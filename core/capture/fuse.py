@@ -17,6 +17,7 @@ from flambeau.backends.group import Group, Input, Output, Step
 from flambeau.core.cache import Cache
 from flambeau.core.capture import effects
 from flambeau.core.capture.fuse_calls import Call, Start, call_of, key_of, rows_of, start_of
+from flambeau.core.capture.fuse_rows import rows_call
 from flambeau.core.capture.trace import Kind, Node, Value
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, host_scalar
@@ -67,6 +68,7 @@ class _Waiting:
     made: dict[Value, None] = field(default_factory=dict)
     inputs: dict[Value, None] = field(default_factory=dict)
     targets: dict[Value, None] = field(default_factory=dict)
+    dropped: set[Value] = field(default_factory=set)
 
     @classmethod
     def begun(cls, place: int, start: Start) -> _Waiting:
@@ -85,6 +87,8 @@ class _Waiting:
     def add(self, place: int, call: Call, literals: Container[Value]) -> None:
         """Take a call in."""
         self.axes = max(self.axes, call.axes)
+        if call.drops:
+            self.dropped.add(call.result)
         for x in call.operands:
             if x not in self.made and x not in self.targets and x not in literals:
                 self.inputs[x] = None
@@ -102,6 +106,8 @@ class _Waiting:
     def serves(self, call: Call, literals: Container[Value]) -> bool:
         """Whether a call may join: memory that one of them writes is read and written at the same elements only."""
         if not self._alike(call) or key_of(call.result).device != self.device:
+            return False
+        if any(x in self.dropped for x in call.operands):
             return False
         if self.start is not None and call.writes and call.result in self.start.read:
             return False
@@ -146,6 +152,7 @@ class _Waiting:
             self.start, self.place = other.start, other.place
         self.axes = max(self.axes, other.axes)
         self.calls |= other.calls
+        self.dropped |= other.dropped
         self.made |= other.made
         self.inputs |= other.inputs
         self.targets |= other.targets
@@ -156,7 +163,7 @@ class _Pass:
 
     def __init__(self, nodes: list[Node], kept: set[Value]):
         self.nodes, self.kept = nodes, kept
-        self.calls = [call_of(node) for node in nodes]
+        self.calls = [call_of(node) or rows_call(node) for node in nodes]
         self.readers: dict[Value, set[int]] = {}
         for i, node in enumerate(nodes):
             for x in effects.read(node):
@@ -289,7 +296,10 @@ def _text(
             operands = tuple([numbers[x] if x.__class__ is Value else first + x for x in part.operands])  # type: ignore[operator]
             steps.append(Step(part.name, part.expr, operands, part.dtype, part.axes))
         numbers[call.result] = len(inputs) + len(steps) - 1
-    fresh = [Output(numbers[x] - len(inputs), x.strides) for x in needed if x not in result]
+    fresh = [
+        Output(numbers[x] - len(inputs), x.strides, shape=x.shape if x in group.dropped else None)
+        for x in needed if x not in result
+    ]  # fmt: skip
     into = [Output(numbers[x] - len(inputs), None, arrays.index(x)) for x in group.targets]
     return Group(group.shape, inputs, tuple(steps), (*fresh, *into), head)
 

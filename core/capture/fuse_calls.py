@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -44,6 +45,8 @@ class Call:
     writes: bool
     shape: Shape
     axes: int = 0
+    #: whether the result lacks the axes that were reduced, so that no step reads it as it is
+    drops: bool = False
     #: a source that no group made is better copied by itself
     follows: bool = False
 
@@ -82,20 +85,26 @@ def call_of(node: Node) -> Call | None:
         call = _kernel(node)
     else:
         return None
-    return call if call is not None and _fits(call) and _served(call) else None
+    return call if call is not None and accepted(call) else None
+
+
+def accepted(call: Call) -> bool:
+    """Whether a call's arrays are what groups serve, and its steps what the backend does."""
+    return _fits(call) and _served(call)
 
 
 def _served(call: Call) -> bool:
-    """Whether the backend fuses each part of a call."""
+    """Whether the backend fuses each part of a call; what is left of rows is computed beside them."""
     backend = key_of(call.result).backend
     made: list[Operand] = []
+    if call.axes and math.prod(rows_of(call.shape, call.axes)) == math.prod(call.shape):
+        return False
     for part in call.parts:
         operands = [made[x] if x.__class__ is int else _operand(x) for x in part.operands]
         step = Step(part.name, part.expr, tuple(range(len(operands))), part.dtype, part.axes)
         if part.operands and not (backend.fuses_rows if part.axes else backend.fuses)(step, operands, call.shape):
             return False
-        shape = broadcast_shapes(*[x.shape for x in operands])
-        made.append(Operand(part.dtype, rows_of(call.shape, part.axes) if part.axes else shape))
+        made.append(Operand(part.dtype, call.shape if part.operands else ()))
     return True
 
 
@@ -156,14 +165,14 @@ def has_overlay(node: Node) -> bool:
 
 def _fits(call: Call) -> bool:
     """Whether arrays are of one device, of shapes that give the result's, and the result's memory is its own."""
-    result, shape = call.result, call.result.shape
+    result, shape = call.result, call.shape
     if not all(_is_plain(x, result) for x in (*call.operands, result)):
         return False
-    if not call.axes and any(broadcast_shapes(x.shape, shape) != shape for x in call.operands if x.shape != shape):
+    if any(broadcast_shapes(x.shape, shape) != shape for x in call.operands if x.shape != shape):
         return False
     if call.writes:
         return _apart(shape, result.strides)
-    return _packed(shape, result.strides) and all(x.storage != result.storage for x in call.operands)
+    return _packed(result.shape, result.strides) and all(x.storage != result.storage for x in call.operands)
 
 
 def _is_plain(x: Value, result: Value) -> bool:

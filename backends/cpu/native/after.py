@@ -15,7 +15,6 @@ from flambeau.backends.llvm.ir import Value
 from flambeau.backends.llvm.jobs import JobFunction
 from flambeau.backends.llvm.types import I64, PTR, Type
 
-
 #: Bytes of a line of the cache, and how many pieces before its own one is fetched.
 _LINE: Final = 64
 AHEAD: Final = 3
