@@ -411,9 +411,10 @@ class Backend:
         return False
 
     def fuses_rows(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
-        """Whether :meth:`compile` serves groups with this step, a reduction of rows; False by default.
+        """Whether :meth:`compile` serves groups with this step of a kernel of rows; False by default.
 
-        Such a group's other steps are those that it :meth:`fuses`.
+        It is a reduction, or one of the other steps that softmax or a norm is made of: their results may lie a few
+        units in the last place from the kernel's. Such a group's other steps are those that it :meth:`fuses`.
         """
         return False
 

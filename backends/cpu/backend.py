@@ -146,7 +146,7 @@ class CpuBackend(Backend):
     def fuses_rows(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
         from flambeau.backends.cpu.native import fused_rows  # likewise
 
-        return fused_rows.fuses(step, operands, shape)
+        return fused_rows.fuses(self.kernels, step, operands, shape)
 
     def fuses_head(self, head: Head, inputs: Sequence[Operand], result: Operand) -> bool:
         from flambeau.backends.cpu.native import fused_heads  # likewise

@@ -102,7 +102,7 @@ def _served(call: Call) -> bool:
     for part in call.parts:
         operands = [made[x] if x.__class__ is int else _operand(x) for x in part.operands]
         step = Step(part.name, part.expr, tuple(range(len(operands))), part.dtype, part.axes)
-        if part.operands and not (backend.fuses_rows if part.axes else backend.fuses)(step, operands, call.shape):
+        if part.operands and not (backend.fuses_rows if call.axes else backend.fuses)(step, operands, call.shape):
             return False
         made.append(Operand(part.dtype, call.shape if part.operands else ()))
     return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, prod
+from math import inf, nan, prod
 from typing import Any, Final
 
 import numpy as np
@@ -21,17 +21,18 @@ from flambeau.backends.cpu.native import folds, rows
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.cpu.native.elementwise import meets_itself
 from flambeau.backends.cpu.native.fused_rows_plan import Form, Pass, Plan, Read, Small, plan
-from flambeau.backends.cpu.native.lanes import Span, lanes
+from flambeau.backends.cpu.native.fused_steps import served
+from flambeau.backends.cpu.native.lanes import Span, lanes, tree
 from flambeau.backends.cpu.native.matmul import workspaces
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.group import REDUCTIONS, Group, Operand, Step
 from flambeau.backends.llvm import casts
-from flambeau.backends.llvm.ir import Function, Value, Variable
+from flambeau.backends.llvm.ir import Function, Value
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.printer import print_steps
 from flambeau.backends.llvm.target import Target
-from flambeau.backends.llvm.types import F64, I64, PTR
+from flambeau.backends.llvm.types import F64, I1, I64, PTR
 from flambeau.core import dtype as dt
 from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType
@@ -45,8 +46,10 @@ Mask = Value | None
 _LEAST, _LONGEST = 1 << 12, 1 << 15
 
 
-def fuses(step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
-    """Whether a reduction of rows is served: of floats, over rows of some length."""
+def fuses(table: KernelTable, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
+    """Whether a step of a kernel of rows is served: reductions are, of floats, over rows of some length."""
+    if not step.axes:
+        return active() is not None and served(table, step, tuple([x.dtype for x in operands])) is not None
     length = prod(shape[len(shape) - step.axes :])
     if prod(shape) < _LEAST or length > _LONGEST:
         return False
@@ -110,7 +113,7 @@ class _Writer:
     def _over(self, one: Pass, places: _Places) -> None:
         f, width = self.f, self.read.count
         ones = {k: f.splat(self.ones[k], width) for k in one.reads_ones}
-        accs = [self._start(fold.name, fold.dtype) for fold in one.folds]
+        accs = [_Total(f, fold.name, fold.dtype, self.read.count) for fold in one.folds]
         for group in self.span.groups():
             found: list[list[Value]] = [[] for _ in accs]
             for i, mask in group:
@@ -121,10 +124,10 @@ class _Writer:
                 for fold, some in zip(one.folds, found, strict=True):
                     x = values[fold.number]
                     some.append(x if mask is None else f.select(mask, x, _NEUTRAL[fold.name]))
-            for fold, acc, some in zip(one.folds, accs, found, strict=True):
-                acc.set(folds.joined(f, acc.now, some, folds.FOLDS[_FOLDS[fold.name]].join))
+            for acc, some in zip(accs, found, strict=True):
+                acc.add(some)
         for fold, acc in zip(one.folds, accs, strict=True):
-            self.ones[fold.value] = self._ended(fold.name, fold.dtype, acc)
+            self.ones[fold.value] = acc.ended(self.length)
 
     def _read(self, r: Read, ones: dict[int, Value], places: _Places, i: Value, mask: Mask) -> Value:
         if r.one is not None:
@@ -135,22 +138,6 @@ class _Writer:
         if array is not None:
             return places.arrays[array]
         return places.kept + self.pitch * kept
-
-    def _start(self, name: str, dtype: DType) -> Variable:
-        sums = name in ("sum", "mean")
-        t = F64 if sums else casts.REGISTER[dtype]
-        return self.f.variable(t.vector(self.read.count), _NEUTRAL[name])
-
-    def _ended(self, name: str, dtype: DType, acc: Variable) -> Value:
-        """The number that vectors were joined to."""
-        f = self.f
-        join = folds.FOLDS[_FOLDS[name]].join
-        found = f.reduce(acc.now, lambda a, b: join(f, a, b))
-        if name == "mean":
-            found = found / self.length
-        t = casts.REGISTER[dtype]
-        found = found if found.type == t else found.convert("fptrunc", t)
-        return casts.widen(casts.narrow(found, dtype), dtype) if dtype in dt.LOW_PRECISION else found
 
     def _load(self, p: Value, dtype: DType, i: Value, mask: Mask) -> Value:
         t = casts.STORED[dtype].vector(self.read.count)
@@ -166,6 +153,34 @@ class _Writer:
 
 _FOLDS: Final = {"sum": "sum", "mean": "sum", "max": "max", "min": "min"}
 _NEUTRAL: Final = {"sum": 0.0, "mean": 0.0, "max": -inf, "min": inf}
+
+
+class _Total:
+    """What the vectors of a row are joined to: sums in float64, or the largest or smallest, nans apart."""
+
+    def __init__(self, f: Function, name: str, dtype: DType, width: int):
+        self.f, self.name, self.dtype, self.fold = f, name, dtype, folds.FOLDS[_FOLDS[name]]
+        t = F64 if self.fold.wide else casts.REGISTER[dtype]
+        self.acc = f.variable(t.vector(width), _NEUTRAL[name])
+        self.odd = None if self.fold.bare is None else f.variable(I1.vector(width), 0)
+
+    def add(self, found: list[Value]) -> None:
+        """Join some vectors to it."""
+        if self.odd is not None:
+            self.odd.set(tree([self.odd.now, *folds.unordered(found)], lambda a, b: a | b))
+        self.acc.set(folds.joined(self.f, self.acc.now, found, self.fold.bare or self.fold.join))
+
+    def ended(self, length: Value) -> Value:
+        """The number of the row."""
+        f, join = self.f, self.fold.bare or self.fold.join
+        found = f.reduce(self.acc.now, lambda a, b: join(f, a, b))
+        if self.odd is not None:
+            found = f.select(f.reduce(self.odd.now, lambda a, b: a | b), nan, found)
+        if self.name == "mean":
+            found = found / length
+        t = casts.REGISTER[self.dtype]
+        found = found if found.type == t else found.convert("fptrunc", t)
+        return casts.widen(casts.narrow(found, self.dtype), self.dtype) if self.dtype in dt.LOW_PRECISION else found
 
 
 def _job(key: tuple[Form, Target]) -> Job:

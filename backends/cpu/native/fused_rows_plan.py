@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from flambeau.backends.base import KernelTable
 from flambeau.backends.cpu.native.fused_steps import Steps, served
 from flambeau.backends.group import Group
+from flambeau.backends.group import Step as GroupStep
 from flambeau.backends.llvm import printer
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
@@ -119,12 +120,28 @@ def _program(table: KernelTable, group: Group, number: int) -> Program | None:
     dtypes = tuple([x.dtype for x in group.operands(step)])
     if not step.axes:
         found = served(table, step, dtypes)
+        if found is not None and _is_below_largest(group, step):
+            program = found.program
+            steps = [s._replace(op=printer.EXP_NONPOSITIVE) if s.op == "exp" else s for s in program.steps]
+            return replace(program, steps=tuple(steps))
         return None if found is None else found.program
     try:
         program = lower(step.expr, dtypes, step.dtype, printer.native)
     except (ExprError, KeyError):
         return None
     return None if printer.unserved(program) else program
+
+
+def _is_below_largest(group: Group, step: GroupStep) -> bool:
+    """Whether a step is exp of a number less the largest of its row, as softmax has it: no denormals slow it down."""
+    known = len(group.inputs)
+    if step.name != "exp" or step.operands[0] < known:
+        return False
+    sub = group.steps[step.operands[0] - known]
+    if sub.name != "sub" or sub.operands[1] < known:
+        return False
+    top = group.steps[sub.operands[1] - known]
+    return top.name == "max" and top.axes > 0 and top.operands == sub.operands[:1]
 
 
 def _lie_in_rows(group: Group) -> bool:
