@@ -221,7 +221,7 @@ class FusedRows:
         self.inputs = [(x.dtype.numpy, x.shape) for x in group.inputs]
         shapes = group.shapes
         self.outputs = [
-            (o.into, group.steps[o.step].dtype.numpy, shapes[o.step], o.shape or shapes[o.step]) for o in group.outputs
+            (o.into, group.steps[o.step].dtype.numpy, shapes[o.step], shapes[o.step] if o.shape is None else o.shape) for o in group.outputs
         ]  # fmt: skip
         cut = len(self.shape) - self.axes
         self.outer, self.count = self.shape[:cut], prod(self.shape[cut:])

@@ -153,7 +153,7 @@ def _lie_in_rows(group: Group) -> bool:
         ):
             return False
     for o, made in zip(group.outputs, [group.shapes[o.step] for o in group.outputs], strict=True):
-        if o.strides is not None and not _is_dense(o.shape or made, o.strides):
+        if o.strides is not None and not _is_dense(made if o.shape is None else o.shape, o.strides):
             return False
         if o.into is not None and group.inputs[o.into].shape != made:
             return False

@@ -110,7 +110,7 @@ def norm(rows: Rows, x: int) -> int:
     return rows.op("div", centred, rows.cast(rows.op("sqrt", spread), dt.float32))
 
 
-@pytest.mark.parametrize("length", [2, 7, 16, 65, 128, 1000])
+@pytest.mark.parametrize("length", [7, 65, 1000])
 def test_softmax_of_a_sum(length: int) -> None:
     rows = Rows(1, numbers(1, 600, length), numbers(2, 600, length))
     total = rows.op("add", 0, 1)
@@ -203,7 +203,7 @@ def test_float64() -> None:
     rows.check([rows.op("div", 0, rows.op("sqrt", total))], tolerance=1e-13)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_any_steps(data: st.DataObject) -> None:
     length = data.draw(st.integers(2, 70))
