@@ -28,8 +28,10 @@ from flambeau.core.keys import Key
 _MOST_CALLS, _MOST_ARRAYS, _MOST_RESULTS = 64, 16, 8
 #: How many nodes behind a kernel that may begin a group the first one stands that reads its result.
 _NEAR: Final = 12
-#: How often a group and its parts are timed.
-_ROUNDS: Final = 5
+#: How often a group and its parts are timed; such as take so many seconds, less often.
+_ROUNDS, _ROUNDS_LONG, _LONG = 5, 2, 5e-3
+#: What a group with a head may take of the time of its parts: most of both is the same work, whose time varies.
+_HEADED: Final = 0.98
 
 
 @dataclass(eq=False, slots=True)
@@ -161,9 +163,9 @@ class _Waiting:
 class _Pass:
     """One way through the nodes."""
 
-    def __init__(self, nodes: list[Node], kept: set[Value]):
-        self.nodes, self.kept = nodes, kept
-        self.calls = [call_of(node) or rows_call(node) for node in nodes]
+    def __init__(self, nodes: list[Node], kept: set[Value], elementwise: bool = False):
+        self.nodes, self.kept, self.elementwise = nodes, kept, elementwise
+        self.calls = [call_of(node) or (None if elementwise else rows_call(node)) for node in nodes]
         self.readers: dict[Value, set[int]] = {}
         for i, node in enumerate(nodes):
             for x in effects.read(node):
@@ -205,7 +207,7 @@ class _Pass:
 
     def _start(self, place: int, node: Node) -> Start | None:
         """A node that a group may begin with, where an elementwise call is the first to read it, and soon."""
-        if len(node.outs) != 1 or node.outs[0] is None:
+        if self.elementwise or len(node.outs) != 1 or node.outs[0] is None:
             return None
         first = min((i for i in self.readers.get(node.outs[0], ()) if i > place), default=place)
         call = self.calls[first] if place < first <= place + _NEAR else None
@@ -316,13 +318,18 @@ def _constant(number: bool | int | float, dtype: DType) -> Step:
 
 
 def worthwhile(nodes: list[Node]) -> list[Node]:
-    """The nodes with those groups that took less time than their parts; the parts in the place of the others."""
+    """The nodes with those groups that took less time than their parts; the parts in the place of the others.
+
+    The parts of a group with a head or rows are in groups of elementwise nodes themselves, where those take less.
+    """
     found: list[Node] = []
     for node in nodes:
-        if isinstance(node, Fused) and not worth(node, [_trial(x) for x in node.args]):
-            found += node.parts
-        else:
+        if not isinstance(node, Fused):
             found.append(node)
+            continue
+        if node.group is not None and (node.group.head is not None or node.group.axes):
+            node.parts = tuple(worthwhile(_Pass(list(node.parts), set(node.outs), elementwise=True).run()))  # type: ignore[arg-type]
+        found += [node] if worth(node, [_trial(x) for x in node.args]) else node.parts
     return found
 
 
@@ -373,6 +380,8 @@ def _measure(node: Fused, key: Key, arrays: list[Array]) -> bool:
     ways = (node.fn, _sequence(node))
     best = [float("inf"), float("inf")]
     for turn in range(_ROUNDS + 1):  # the first one warms up
+        if turn > _ROUNDS_LONG and best[1] > _LONG:
+            break
         for k, way in enumerate(ways):
             key.backend.synchronize(key.device.number)
             start = perf_counter()
@@ -380,7 +389,8 @@ def _measure(node: Fused, key: Key, arrays: list[Array]) -> bool:
             key.backend.synchronize(key.device.number)
             if turn:
                 best[k] = min(best[k], perf_counter() - start)
-    return best[0] < best[1]
+    headed = node.group is not None and node.group.head is not None
+    return best[0] < best[1] * (_HEADED if headed else 1.0)
 
 
 def _sequence(node: Fused) -> Kernel:
@@ -400,7 +410,7 @@ def _sequence(node: Fused) -> Kernel:
             scope[part.out.name] = part.fn(*part.args)
             continue
         given = [*[text(x) for x in part.args], *[f"{k}={text(v)}" for k, v in part.params.items()]]
-        result = f"{part.out.name} = " if part.outs else ""
+        result = f"{', '.join(x.name for x in part.made)}{',' if part.several else ''} = " if part.outs else ""
         lines.append(f"    {result}{text(part.fn)}({', '.join(given)})")
     exec("\n".join(lines), scope)
     made: Kernel = scope["parts"]
