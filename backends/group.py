@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from flambeau.backends.layout import broadcast_shapes
 from flambeau.core.dtype import DType
 from flambeau.core.expr import Expr
 
@@ -131,18 +130,16 @@ class Group:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shape of each step: the group's, () of constants, rows reduced to one element and what is made of them
-        alone.
+        """The shape of each step: () of constants, rows of one element of reductions and of what is made of such
+        alone, the group's of all others.
         """
-        found: list[tuple[int, ...]] = [x.shape for x in self.inputs]
+        axes = self.axes
+        rows = (*self.shape[: len(self.shape) - axes], *[1] * axes)
+        single = [axes > 0 and all(n == 1 for n in x.shape[max(len(x.shape) - axes, 0) :]) for x in self.inputs]
         for s in self.steps:
-            whole = broadcast_shapes(*[found[i] for i in s.operands]) if s.operands else ()
-            if s.axes:
-                whole = (*self.shape[: len(self.shape) - s.axes], *[1] * s.axes)
-            elif not self.axes and s.operands:
-                whole = self.shape
-            found.append(whole)
-        return tuple(found[len(self.inputs) :])
+            single.append(axes > 0 and (s.axes > 0 or all(single[i] for i in s.operands)))
+        steps = zip(self.steps, single[len(self.inputs) :], strict=True)
+        return tuple([() if not s.operands else rows if one else self.shape for s, one in steps])
 
     def operands(self, step: Step) -> tuple[Operand, ...]:
         """What a step reads."""

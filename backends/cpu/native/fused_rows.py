@@ -220,9 +220,10 @@ class FusedRows:
         self.reads = made.reads
         self.inputs = [(x.dtype.numpy, x.shape) for x in group.inputs]
         shapes = group.shapes
-        self.outputs = [
-            (o.into, group.steps[o.step].dtype.numpy, shapes[o.step], shapes[o.step] if o.shape is None else o.shape) for o in group.outputs
-        ]  # fmt: skip
+        self.outputs = []
+        for o in group.outputs:
+            shape = shapes[o.step]
+            self.outputs.append((o.into, group.steps[o.step].dtype.numpy, shape, shape if o.shape is None else o.shape))
         cut = len(self.shape) - self.axes
         self.outer, self.count = self.shape[:cut], prod(self.shape[cut:])
         self.total, self.per = prod(self.outer), max(1, rows.CHUNK // self.count)
