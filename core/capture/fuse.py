@@ -247,7 +247,17 @@ class _Pass:
         self.waiting.remove(group)
         places = group.places
         made = self._fused(group, places) if len(places) > 1 else None
-        self.done.extend([self.nodes[i] for i in places] if made is None else [made])
+        self.done.extend(self._apart(group, places) if made is None else [made])
+
+    def _apart(self, group: _Waiting, places: list[int]) -> list[Node]:
+        """The nodes of a group that is none: its elementwise ones may still be groups."""
+        nodes = [self.nodes[i] for i in places]
+        if len(places) == 1 or (group.start is None and not group.axes):
+            return nodes
+        used = dict.fromkeys(x for i in group.calls for x in group.calls[i].operands if x in self.literals)
+        literals = [self.literals[x] for x in used]  # which stand before the group already
+        found = _Pass([*literals, *nodes], set(self._stored(group, set(places))), elementwise=True).run()
+        return [node for node in found if node.kind is not Kind.CONSTANT]
 
     def _fused(self, group: _Waiting, places: list[int]) -> Fused | None:
         needed = self._stored(group, set(places))

@@ -170,3 +170,13 @@ def test_a_product_that_nothing_elementwise_reads_soon_does_not_wait(kept: list[
 
     results(step, *operands()[:2])
     assert not any(text.startswith("linear") for text in groups(kept))
+
+
+def test_a_group_that_the_backend_does_not_make_leaves_its_elementwise_nodes_together(kept: list[Node]) -> None:
+    def step(x: fb.Tensor, weight: fb.Tensor, turned: fb.Tensor) -> Any:
+        return F.relu(F.linear(x, weight) * 3.0 + turned.T) - 1.0
+
+    given = (*operands()[:2], numbers(11, 256, 150))
+    one, other = (results(step, *given, fusion=f) for f in (False, True))
+    assert [a.tobytes() for a in one] == [b.tobytes() for b in other]
+    assert groups(kept) == ["mul add relu sub"]
