@@ -27,7 +27,7 @@ from flambeau.backends.cpu.native.matmul import workspaces
 from flambeau.backends.cpu.storage import address
 from flambeau.backends.group import REDUCTIONS, Group, Operand, Step
 from flambeau.backends.llvm import casts
-from flambeau.backends.llvm.ir import Function, Value
+from flambeau.backends.llvm.ir import Function, Value, Variable
 from flambeau.backends.llvm.jobs import Job, JobFunction, jobs
 from flambeau.backends.llvm.module import Module
 from flambeau.backends.llvm.printer import print_steps
@@ -192,20 +192,32 @@ def _job(key: tuple[Form, Target]) -> Job:
     pointers, (total, per, count, axes, table, room, room_bytes, pitch) = f.values[:arrays], f.values[arrays:]
     writer = _Writer(f, form, count, pitch, count.convert("sitofp", F64))
     mine, start = room + f.thread * room_bytes, f.chunk * per
+    places = [f.variable(PTR, p) for p in pointers]
+    inner, left = f.load(I64, table), f.variable(I64, 0)
+    onward = [f.load(I64, table, axes * (k + 1)) for k in range(arrays)]
     for r in f.range(start, folds.least(f, start + per, total)):
-        places = [f.variable(PTR, p) for p in pointers]
-        rest = f.variable(I64, r)
-        for axis in f.range(0, axes):
-            size = f.load(I64, table, axis)
-            number = f.variable(I64, rest)
-            with f.when(axis + 1 < axes):
-                number.set(rest.now % size)
-                rest.set(rest.now // size)
-            for k, place in enumerate(places):
-                place.set(place.now + number.now * f.load(I64, table, axes * (k + 1) + axis))
+        with f.when(left.now.eq(0)):
+            _find(f, r, pointers, places, axes, table)
+            left.set(inner - r % inner)
         writer.row(_Places([p.now for p in places], mine))
+        for place, step in zip(places, onward, strict=True):
+            place.set(place.now + step)
+        left.set(left.now - 1)
     f.ret()
     return jobs(f)[0]
+
+
+def _find(f: Function, r: Value, pointers: list[Value], places: list[Variable], axes: Value, table: Value) -> None:
+    """The places of row ``r``; those of the rows behind it are a step apart, up to the end of the innermost axis."""
+    rest = f.variable(I64, r)
+    for place, p in zip(places, pointers, strict=True):
+        place.set(p)
+    for axis in f.range(0, axes):
+        size = f.load(I64, table, axis)
+        number = rest.now % size
+        rest.set(rest.now // size)
+        for k, place in enumerate(places):
+            place.set(place.now + number * f.load(I64, table, axes * (k + 1) + axis))
 
 
 _jobs: Final = Cache(_job, limit=512)
@@ -229,34 +241,57 @@ class FusedRows:
         self.total, self.per = prod(self.outer), max(1, rows.CHUNK // self.count)
         self.pitch = -(-self.count * 8 // 64) * 64
         self.kept = made.form.kept * self.pitch
-        self._tables: dict[tuple[Shape, ...], Array] = {}
+        self.chunks = -(-self.total // self.per)
+        #: By strides of what is read and written: the axes around rows, with what else a job is told.
+        self._walks: dict[tuple[Shape, ...], tuple[Array, tuple[int, ...]]] = {}
+        #: The walks of calls that copy nothing, by shapes and strides of the inputs.
+        self._plain: dict[tuple[tuple[Shape, Shape], ...], tuple[Array, tuple[int, ...]]] = {}
 
     def __call__(self, *arrays: Array) -> tuple[Array, ...]:
+        layouts = tuple([(x.shape, x.strides) for x in arrays])
+        walk = self._plain.get(layouts)
+        if walk is None or not all([x.flags.aligned for x in arrays]):  # noqa: C419  # no generator: each call asks
+            return self._call(layouts, arrays)
+        outs = [np.empty(s, d) if i is None else arrays[i] for i, d, s, _ in self.outputs]
+        self._run([*[arrays[i] for i in self.reads], *outs], walk[1])
+        return self._new(outs)
+
+    def _call(self, layouts: tuple[tuple[Shape, Shape], ...], arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """A call of arrays that may have to be copied."""
         for x, (dtype, shape) in zip(arrays, self.inputs, strict=True):
             if x.shape != shape or x.dtype != dtype:
-                raise ValueError(f"a group's inputs must be of shapes and dtypes {self.inputs}, got {shape} of {dtype}")
+                raise ValueError(f"a group's input must be of shape {shape} and {dtype}, got {x.shape} of {x.dtype}")
         read = [self._readable(arrays[i]) for i in self.reads]
         outs = [np.empty(s, d) if i is None else arrays[i] for i, d, s, _ in self.outputs]
         written = [x if self._lies(x) else np.empty(x.shape, x.dtype) for x in outs]
-        self._run([*read, *written])
+        walked = [*read, *written]
+        strides = tuple([x.strides for x in walked])
+        walk = self._walks.get(strides)
+        if walk is None:
+            table = self._table(walked)
+            walk = self._walks[strides] = table, (self.total, self.per, self.count, table.shape[1], address(table))
+        self._run(walked, walk[1])
         for x, made in zip(outs, written, strict=True):
             if x is not made:
                 np.copyto(x, made)
+        if all(x is made for x, made in zip((*[arrays[i] for i in self.reads], *outs), walked, strict=True)):
+            self._plain[layouts] = walk
+        return self._new(outs)
+
+    def _new(self, outs: list[Array]) -> tuple[Array, ...]:
         return tuple([
-            x.reshape(there) for x, (i, _, _, there) in zip(outs, self.outputs, strict=True) if i is None
+            x if x.shape == shape else x.reshape(shape)
+            for x, (i, _, _, shape) in zip(outs, self.outputs, strict=True) if i is None
         ])  # fmt: skip
 
-    def _run(self, walked: list[Array]) -> None:
-        strides = tuple([x.strides for x in walked])
-        table = self._tables.get(strides)
-        if table is None:
-            table = self._tables[strides] = self._table(walked)
-        axes = table.shape[1]
-        chunks = -(-self.total // self.per)
+    def _run(self, walked: list[Array], sizes: tuple[int, ...]) -> None:
+        chunks = self.chunks
+        if not self.kept:
+            self.job(chunks, *map(address, walked), *sizes, 0, 0, 0)
+            return
         most = 1 if chunks == 1 else threads.num_threads()
         workspace = workspaces.take(self.kept * most)
-        values = (*map(address, walked), self.total, self.per, self.count, axes, address(table))
-        self.job(chunks, *values, workspace[1], self.kept, self.pitch, most=most)
+        self.job(chunks, *map(address, walked), *sizes, workspace[1], self.kept, self.pitch, most=most)
         workspaces.give(workspace)
 
     def _lies(self, x: Array) -> bool:

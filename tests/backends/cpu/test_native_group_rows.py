@@ -163,7 +163,7 @@ def test_arrays_that_lie_in_another_way_than_the_group_says_are_copied() -> None
     assert made is not None
     turned = np.asfortranarray(rows.arrays[0])
     np.testing.assert_allclose(made(turned)[0], turned.sum(1, keepdims=True), 1e-5, 1e-5)
-    with pytest.raises(ValueError, match="inputs must be of shapes"):
+    with pytest.raises(ValueError, match="input must be of shape"):
         made(turned[:, :3])
 
 
