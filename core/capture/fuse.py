@@ -206,12 +206,18 @@ class _Pass:
             self.done.append(node)
 
     def _start(self, place: int, node: Node) -> Start | None:
-        """A node that a group may begin with, where an elementwise call is the first to read it, and soon."""
+        """A node that a group may begin with, where an elementwise call is the first to read it, and soon.
+
+        Where a kernel of rows reads what that one makes, these two are the better group.
+        """
         if self.elementwise or len(node.outs) != 1 or node.outs[0] is None:
             return None
         first = min((i for i in self.readers.get(node.outs[0], ()) if i > place), default=place)
         call = self.calls[first] if place < first <= place + _NEAR else None
-        return start_of(node) if call is not None and not call.axes and call.shape == node.outs[0].shape else None
+        if call is None or call.axes or call.shape != node.outs[0].shape:
+            return None
+        then = [self.calls[i] for i in self.readers.get(call.result, ()) if i > first]
+        return None if any(x is not None and x.axes for x in then) else start_of(node)
 
     def _stored(self, group: _Waiting, own: set[int]) -> list[Value]:
         """What calls made that others than those at some places need."""

@@ -180,3 +180,14 @@ def test_a_group_that_the_backend_does_not_make_leaves_its_elementwise_nodes_tog
     one, other = (results(step, *given, fusion=f) for f in (False, True))
     assert [a.tobytes() for a in one] == [b.tobytes() for b in other]
     assert groups(kept) == ["mul add relu sub"]
+
+
+def test_a_residual_behind_a_product_goes_with_its_norm(kept: list[Node]) -> None:
+    def step(x: fb.Tensor, weight: fb.Tensor, bias: fb.Tensor) -> Any:
+        y = F.linear(x, weight, bias) + bias
+        return y, F.layer_norm(y, (256,))
+
+    for a, b in zip(*(results(step, *operands()[:3], fusion=f) for f in (False, True)), strict=True):
+        np.testing.assert_allclose(a, b, 1e-5, 1e-5)
+    (text,) = groups(kept)
+    assert text.startswith("add mean sub")
