@@ -74,7 +74,8 @@ class Captured:
         fullgraph: raise CaptureError for what cannot be recorded, instead of running it eagerly.
         limit: how many kinds of calls are kept; the one that was used least recently goes.
         name: what messages call it.
-        fusion: whether chains of kernels run as one, where that takes less time; the bits are the same.
+        fusion: whether chains of kernels run as one, where that takes less time. The bits are the same but where rows
+            are reduced (softmax, norms, sums of the last axes): there results agree to a few units in the last place.
 
     >>> from flambeau.core.capture.captured import Captured
     >>> double = Captured(lambda x: x + x)

@@ -14,7 +14,7 @@ from flambeau.backends.group import Group
 from flambeau.backends.store import Store
 from flambeau.core import config
 from flambeau.core.cache import Cache
-from flambeau.core.capture.fuse import Fused
+from flambeau.core.capture.fuse import Fused, refused
 from flambeau.core.capture.trace import Kind, Node, Value
 from flambeau.core.device import device as Device
 from flambeau.core.keys import Key
@@ -34,13 +34,19 @@ store: Final = Store("groups", ".txt")
 
 
 def worthwhile(nodes: list[Node]) -> list[Node]:
-    """The nodes with those groups that took less time than their parts; the parts in the place of the others."""
+    """The nodes with those groups that took less time than their parts; the parts in the place of the others.
+
+    The parts of a group with a head or rows are in groups of elementwise nodes themselves, where those take less.
+    """
     found: list[Node] = []
     for node in nodes:
-        if isinstance(node, Fused) and not worth(node):
-            found += node.parts
-        else:
+        if not isinstance(node, Fused):
             found.append(node)
+            continue
+        group = node.group
+        if group is not None and (group.head is not None or group.axes):
+            node.parts = tuple(worthwhile(refused(node)))
+        found += [node] if worth(node) else node.parts
     return found
 
 
@@ -143,7 +149,8 @@ def _measure(node: Fused, key: Key, arrays: list[Array]) -> bool:
     best = [float("inf")] * 2
     for _ in range(rounds):
         best = _timed(ways, key, arrays, calls, best)
-    return best[0] < best[1]
+    headed = node.group is not None and node.group.head is not None
+    return best[0] < best[1] * (_HEADED if headed else 1.0)
 
 
 def _timed(ways: Sequence[Kernel], key: Key, arrays: list[Array], calls: int, best: list[float]) -> list[float]:
@@ -176,7 +183,8 @@ def _sequence(node: Fused) -> Kernel:
             scope[part.out.name] = part.fn(*part.args)
             continue
         given = [*[text(x) for x in part.args], *[f"{k}={text(v)}" for k, v in part.params.items()]]
-        result = f"{part.out.name} = " if part.outs else ""
+        names = ", ".join("_" if x is None else x.name for x in part.outs)
+        result = f"{names}{',' if part.several else ''} = " if part.outs else ""
         lines.append(f"    {result}{text(part.fn)}({', '.join(given)})")
     exec("\n".join(lines), scope)
     made: Kernel = scope["parts"]

@@ -109,7 +109,8 @@ def compile(
     are recorded, and from the fourth on the recording runs, without the Python of ``model``. All of a training step may
     be inside: forward, backward and the optimizer. What cannot be recorded runs eagerly, after one warning that says
     why.
-    Results are those of an eager call, to the bit. ``explain()`` of what comes back tells what it did.
+    Results are those of an eager call, to the bit; where kernels that reduce rows (softmax, norms, sums over the last
+    axes) were joined with others, to a few units in the last place. ``explain()`` of what comes back tells what it did.
 
     Args:
         model: a function, a class, whose calls are compiled, or a module, which comes back in an OptimizedModule.
