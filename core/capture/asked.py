@@ -137,6 +137,8 @@ def compiled(fn: Callable[..., Any], asked: Asked) -> Callable[..., Any]:
         fullgraph=asked.fullgraph or settings.fail_on_recompile_limit_hit,
         limit=asked.recompile_limit or settings.recompile_limit,
         name=name,
+        fusion=asked.dynamic is not True,
+        dynamic=asked.dynamic,
     )
     return _function(fn, captured, captured)
 

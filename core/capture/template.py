@@ -1,0 +1,456 @@
+"""One function for calls of many sizes: the nodes of a recording with holes where numbers depend on the sizes.
+
+A recording at another size is laid beside the first, entry by entry. Where both have the same kernels on the same
+values, and end in the same way, they differ in *entries* only: a shape in a view, the number of draws, 1/n of a mean.
+The function that is written once takes those entries as an argument, and each size has a tuple of its own.
+
+Nothing is replayed at a size that was not recorded. The Python of a program, and that of the ops below it, may branch on
+a size in ways that nobody sees: an int in C tells no one that it is read. So each new size is recorded once, without the
+search for guards and without a function of its own, and what its entries must be is foretold from those at the sizes
+before (:mod:`laws`). Where all come out as foretold, the recording counts as the second one of a kind, which shows that
+it is no state of the program's own that it has taken for constant; else another one at the same size must agree.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from flambeau.core.capture.ending import Ending, Form, Saved, owners_of
+from flambeau.core.capture.following import Following, Known
+from flambeau.core.capture.graph import Graph
+from flambeau.core.capture.laws import Number, Sizes, foretold
+from flambeau.core.capture.recorder import Recorder
+from flambeau.core.capture.replay import Writer
+from flambeau.core.capture.surroundings import Surroundings
+from flambeau.core.capture.trace import External, Node, Segment, Value, bits_equal, same_function, values_in
+from flambeau.core.graph import Node as History
+from flambeau.core.tensor import Tensor
+
+Entry: TypeAlias = Any  # a literal of a node or of an ending, or an External
+Delta: TypeAlias = dict[int, Entry]  # the entries that are not those of the template, by their places
+
+_MOST_POINTS: Final = 8  #: sizes by which laws are looked for
+_PARAMS: Final = 3  #: the place of a node's params among the parts of its form
+_written = 0
+
+
+class Hole:
+    """Stands in nodes for an entry that depends on sizes."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, place: int):
+        self.name = f"s{place}"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+# -- entries ---------------------------------------------------------------------------------------
+class _Walk:
+    """Goes through a recording in one order: what it is made of, its entries, and itself with holes in some of them."""
+
+    def __init__(self, holes: Mapping[int, Hole] | None = None):
+        self.tokens: list[Any] = []
+        self.entries: list[Entry] = []
+        self._holes = holes or {}
+
+    def _entry(self, found: Entry) -> Entry:
+        place = len(self.entries)
+        self.entries.append(found)
+        return self._holes.get(place, found)
+
+    def _value(self, v: Value | None) -> None:
+        self.tokens.append(None if v is None else (v.number, v.node, v.key, v.storage, v.wrapped, len(v.shape)))
+
+    def segment(self, s: Segment) -> Segment:
+        self.tokens.append((s.start, s.end, None if s.asked is None else s.asked.number))
+        self.tokens.append(None if s.asked is None else sorted(v.number for v in s.alive))
+        externals = [self._external(e) for e in s.externals]
+        nodes = [self._node(n) for n in s.nodes]
+        ending = None if s.ending is None else self._ending(s.ending)
+        return Segment(s.start, nodes, externals, s.asked, s.place, s.alive, s.end, ending=ending)
+
+    def _external(self, e: External) -> External:
+        self._value(e.value)
+        if e.constant is None:
+            self.tokens.append((id(e.grad_of), None if e.grad_of is not None else id(e.array)))
+            return e
+        self.tokens.append("number")
+        entry = self._entry(e)
+        return External(e.value, entry if entry.__class__ is Hole else e.array, e.constant)
+
+    def _node(self, n: Node) -> Node:
+        self.tokens.append((n.kind, n.op, n.key, n.several, n.served, len(n.args), len(n.outs), *n.params))
+        fn = n.fn if n.served else self._entry(n.fn)
+        args = tuple([self._part(a) for a in n.args])
+        params = {k: self._part(v) for k, v in n.params.items()}
+        for v in n.outs:
+            self._value(v)
+        return Node(n.kind, fn, args, params, n.outs, n.several, n.op, n.key, n.place, n.served)
+
+    def _part(self, part: Any) -> Any:
+        """A part of a node or a form: what has no values in it is one entry."""
+        kind = part.__class__
+        if kind is Value:
+            self.tokens.append(part.number)
+            return part
+        if kind is Form:
+            self.tokens.append(("form", part.index))
+            return part
+        if kind is Saved:
+            self.tokens.append(("saved", part.value.number, part.key, part.since))
+            return Saved(part.value, part.key, part.since, self._part(part.edge))
+        if kind in (tuple, list) and any(map(_has_values, part)):
+            self.tokens.append((kind, len(part)))
+            return kind([self._part(p) for p in part])
+        return self._entry(part)
+
+    def _ending(self, e: Ending) -> Ending:
+        self.tokens += [e.structure, tuple(e.written), [f.index for f in e.results]]
+        self.tokens += [(a.index, b.index) for a, b in e.gradients]
+        forms = [self._form(f) for f in e.forms]
+        return Ending(e.structure, forms, e.results, e.gradients, e.written, e.starts, e.writers)
+
+    def _form(self, f: Form) -> Form:
+        self.tokens.append((f.kind, f.index, len(f.parts), id(f.own) if f.kind == "same" else None))
+        parts = []
+        for i, p in enumerate(f.parts):
+            if i == _PARAMS and f.kind in ("node", "written"):  # these are written out, one by one
+                self.tokens.append(tuple(p))
+                parts.append({k: self._part(v) for k, v in p.items()})
+            else:
+                parts.append(self._part(p))
+        return Form(f.kind, tuple(parts), f.own, f.index)
+
+
+def _has_values(part: Any) -> bool:
+    kind = part.__class__
+    return kind in (Value, Form, Saved) or kind in (tuple, list) and any(map(_has_values, part))
+
+
+def _equal(a: Entry, b: Entry) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, External):
+        return isinstance(b, External) and a.constant == b.constant
+    if isinstance(a, (Tensor, History)) or type(a) is not type(b):
+        return False
+    return same_function(a, b) if callable(a) and not isinstance(a, type) else bits_equal(a, b)
+
+
+def _may_differ(a: Entry, b: Entry) -> bool:
+    """Whether an entry may become another one with the size: a number, what is made of numbers, one code over them."""
+    if type(a) is not type(b):
+        return {type(a), type(b)} <= {int, type(None)}  # the end of a slice, or that there is none
+    if isinstance(a, External):
+        return bool(a.constant[0] is b.constant[0])  # type: ignore[index]  # both are numbers, of one key
+    if isinstance(a, partial):
+        return same_function(a.func, b.func)
+    code = getattr(a, "__code__", None)
+    return code is b.__code__ if code is not None else isinstance(a, (int, float, tuple, list, dict, slice, np.ndarray))
+
+
+def _numbers(entry: Any, found: list[Number], rest: list[Any]) -> None:
+    """The numbers in an entry, and what else it is made of."""
+    kind = type(entry)
+    if isinstance(entry, External):
+        number = _number_of(entry)
+        (rest if number is None else found).append(entry.constant if number is None else number)
+    elif kind in (int, float):
+        found.append(entry)
+        rest.append(kind)
+    elif isinstance(entry, (tuple, list)):
+        rest.append((kind, len(entry)))
+        for part in entry:
+            _numbers(part, found, rest)
+    elif kind is slice:
+        _numbers((entry.start, entry.stop, entry.step), found, rest)
+    elif kind is dict:
+        _numbers((*entry, *entry.values()), found, rest)
+    elif kind is partial:
+        rest.append(entry.func)
+        _numbers((*entry.args, entry.keywords), found, rest)
+    elif getattr(entry, "__code__", None) is not None:
+        rest.append(entry.__code__)
+        _numbers(tuple(c.cell_contents for c in entry.__closure__ or ()) + (entry.__defaults__,), found, rest)
+    else:
+        rest.append(entry)
+
+
+def _number_of(e: External) -> Number | None:
+    """The number whose constant an external is; None for complex ones and bools."""
+    assert e.constant is not None
+    kind, bits = e.constant[1][:2]
+    return float.fromhex(bits) if kind is float else bits if kind is int else None
+
+
+def _foretold(known: Sequence[tuple[Sizes, Entry]], sizes: Sizes, entry: Entry) -> bool:
+    """Whether laws give all numbers in an entry, and the rest of it is what it was."""
+    columns: list[list[Number]] = []
+    rests: list[list[Any]] = []
+    for e in (*(e for _, e in known), entry):
+        found: list[Number] = []
+        rest: list[Any] = []
+        _numbers(e, found, rest)
+        columns.append(found)
+        rests.append(rest)
+    if any(len(c) != len(columns[-1]) for c in columns) or not all(_all_equal(r, rests[-1]) for r in rests):
+        return False
+    at = [s for s, _ in known]
+    return all(foretold(list(zip(at, ns, strict=True)), sizes, n) for *ns, n in zip(*columns, strict=True))
+
+
+def _all_equal(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    return len(a) == len(b) and all(map(_equal, a, b))
+
+
+# -- templates -------------------------------------------------------------------------------------
+class _SizedWriter(Writer):
+    """Writes a function that takes the entries in its holes."""
+
+    def _global(self, thing: Any, stem: str = "g") -> str:
+        return thing.name if thing.__class__ is Hole else super()._global(thing, stem)
+
+
+@dataclass(eq=False, slots=True)
+class _Part:
+    """A segment of a template: its function, and the places of the entries that it takes."""
+
+    segment: Segment
+    places: range  #: of all its entries
+    run: Callable[..., Any] | None = None
+    source: str = ""
+    given: list[Value] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
+
+
+class Template:
+    """A verified recording, from its start to its end, with what was learned of it at other sizes.
+
+    Args:
+        graph: it, whose guards hold for all sizes.
+        chain: its segments, with the answers that led to them.
+        sizes: those at which it was recorded.
+        surroundings: what was seen around it.
+    """
+
+    def __init__(
+        self, graph: Graph, chain: Sequence[tuple[Any, Segment]], sizes: Sizes, surroundings: Surroundings
+    ):
+        self.graph, self.answers = graph, [a for a, _ in chain]
+        self.known = Known.of(surroundings, graph.snapshots)
+        walk, self.parts = _Walk(), []
+        for _, s in chain:
+            start = len(walk.entries)
+            walk.segment(s)
+            self.parts.append(_Part(s, range(start, len(walk.entries))))
+        self.tokens, self.entries = walk.tokens, walk.entries
+        self.points: list[tuple[Sizes, Delta]] = [(sizes, {})]
+        self.holes: dict[int, Hole] = {}
+        self.version = 0
+        self._kernels = graph.kernels
+
+    def following(self, fn: Callable[..., Any]) -> Following:
+        """Follows a run at another size."""
+        return Following(fn, self.known)
+
+    # -- recordings at other sizes ---------------------------------------------------------------
+    def delta(self, recorder: Recorder, ending: Ending) -> Delta | str:
+        """The entries in which a recording differs; a text that says why it is no recording of the same."""
+        chain = recorder.segments
+        base = self.parts[-1].segment.ending
+        for p, q in zip(base.forms, ending.forms, strict=False):
+            if p.kind == "same" and p.own is q.own:
+                q.kind, q.parts = "same", ()
+        walk = _Walk()
+        for (_, s), part in zip(chain, self.parts, strict=False):
+            for e, known in zip(s.externals, part.segment.externals, strict=False):
+                e.grad_of = e.grad_of if e.grad_of is not None else _gradient_of(e, known)
+            walk.segment(s)
+        if [a for a, _ in chain] != self.answers:
+            return "a value is looked at, and is another one at another size"
+        if why := self._other(walk.tokens, [n for _, s in chain for n in s.nodes]):
+            return why
+        if dict(_ids(ending.starts)) != dict(_ids(base.starts)):
+            return "other tensors have gradients"
+        if any(not self._relies(*r) for r in recorder.relied):
+            return "it depends on more at another size"
+        delta = {}
+        for place, (a, b) in enumerate(zip(self.entries, walk.entries, strict=True)):
+            if not _equal(a, b):
+                if not _may_differ(a, b):
+                    return f"{_told(a)} is {_told(b)} at another size"
+                delta[place] = b
+        return delta
+
+    def _relies(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> bool:
+        return any(f == fn and a == args and bits_equal(v, value) for f, a, v in self.graph.relied)
+
+    def _other(self, tokens: Sequence[Any], nodes: Sequence[Node]) -> str:
+        """Why a recording is made of other things, or ""."""
+        if tokens == self.tokens:
+            return ""
+        own = [n for p in self.parts for n in p.segment.nodes]
+        for m, n in zip(own, nodes, strict=False):
+            if m.name != n.name or m.kind is not n.kind:
+                return f"{n.name} runs at {n.place}, where {m.name} runs at another size"
+        if len(own) != len(nodes):
+            longer = max(own, nodes, key=len)[min(len(own), len(nodes))]
+            return f"{longer.name} at {longer.place} runs at one size, and not at another"
+        for m, n in zip(own, nodes, strict=True):
+            if [v.number for v in m.values()] != [v.number for v in n.values()]:
+                return f"{n.name} at {n.place} takes other tensors at another size"
+        return "tensors that are no arguments, the result or its history are others at another size"
+
+    def agree(self, one: Delta, other: Delta) -> bool:
+        """Whether two recordings of one size have the same entries."""
+        return one.keys() == other.keys() and all(_equal(e, other[place]) for place, e in one.items())
+
+    def expects(self, sizes: Sizes, delta: Delta) -> bool:
+        """Whether laws that the sizes before fix foretell every entry."""
+        places = delta.keys() | self.holes.keys()
+        for place in places:
+            known = [(s, d.get(place, self.entries[place])) for s, d in self.points]
+            if not _foretold(known, sizes, delta.get(place, self.entries[place])):
+                return False
+        return True
+
+    def learn(self, sizes: Sizes, delta: Delta) -> None:
+        """Take in what the entries are at more sizes."""
+        if len(self.points) < _MOST_POINTS:
+            self.points.append((sizes, delta))
+        more = delta.keys() - self.holes.keys()
+        if more:
+            self.holes |= {place: Hole(place) for place in more}
+            self._write_anew()
+
+    # -- replays ---------------------------------------------------------------------------------
+    def _write_anew(self) -> None:
+        self.version += 1
+        for part in self.parts:
+            part.run = None
+
+    def refresh(self) -> None:
+        """Take the kernels that serve the ops now."""
+        if self._kernels != self.graph.kernels:
+            self._kernels = self.graph.kernels
+            self._write_anew()
+
+    def part(self, i: int) -> _Part:
+        """A segment with its function."""
+        part = self.parts[i]
+        if part.run is None:
+            self._write(part)
+        return part
+
+    def _write(self, part: _Part) -> None:
+        global _written
+        walk = _Walk(self.holes)
+        past = [walk.segment(p.segment) for p in self.parts[: self.parts.index(part) + 1]]
+        s = past[-1]
+        fixed = [e for p in past for e in p.externals if e.grad_of is None]
+        before = {e.array for p in past[:-1] for e in p.externals if e.array.__class__ is Hole}
+        part.taken = [n for n, hole in sorted(self.holes.items()) if n in part.places or hole in before]
+        wanted = [] if s.asked is None else list(dict.fromkeys((s.asked, *s.alive)))
+        owners = None if s.ending is None else owners_of(s.ending, self.graph.arguments, self.graph.by_storage)
+        writer = _SizedWriter(s.nodes, fixed, wanted, s.ending, owners)
+        _, _, body = writer.source().partition("\n")
+        names = "".join(f"{self.holes[place].name}, " for place in part.taken)
+        lines = ["def replay(given, arguments, sizes):", *([f"    {names}= sizes"] if names else []), body]
+        part.source, part.given = "\n".join(lines), writer.given
+        _written += 1
+        filename = f"<flambeau replay of all sizes {_written}>"
+        exec(compile(part.source, filename, "exec"), writer.scope)
+        linecache.cache[filename] = (len(part.source), None, part.source.splitlines(True), filename)
+        part.run = writer.scope["replay"]
+
+
+def _gradient_of(e: External, known: External) -> Any:
+    """The tensor whose gradient an external is, as it was found for the recording before."""
+    owner = known.grad_of
+    grad = None if owner is None else owner._grad
+    return owner if grad is not None and grad._array is e.array else None
+
+
+def _ids(starts: Iterable[tuple[Tensor, bool]]) -> list[tuple[int, bool]]:
+    return [(id(t), had) for t, had in starts]
+
+
+def _told(entry: Entry) -> str:
+    text = repr(_number_of(entry) if isinstance(entry, External) else entry)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+class Sized(Graph):
+    """A recording at other sizes than those of its template, whose function and guards it has."""
+
+    template: Template
+
+    @classmethod
+    def made(
+        cls, template: Template, graph: Graph, chain: Sequence[tuple[Any, Segment]], delta: Delta
+    ) -> Sized:
+        """The one that ``graph``, of a recording that agrees with a template, becomes."""
+        made = cls(graph.made_because, graph.arguments, graph.fusion)
+        made.template, made.kernels = template, template.graph.kernels
+        made.launches = sum(len(p.segment.nodes) for p in template.parts)
+        segments = [s for _, s in chain]
+        for i, (part, s) in enumerate(zip(template.parts, segments, strict=True)):
+            s.verified, s.recordings, s.alive = True, 1, part.segment.alive
+            made.gradients |= {e.value: e for e in s.externals if e.grad_of is not None}
+            _lend(template, i, s, delta)
+        if len(segments) == 1:  # nothing goes on from it: what it has in common with the template is kept once
+            only, base = segments[0], template.parts[0].segment
+            only.nodes, only.externals, only.ending = base.nodes, base.externals, base.ending
+        else:
+            segments[-1].ending.let_go()
+            for (_, a), (answer, b) in zip(chain, chain[1:], strict=False):
+                a.children[answer] = b
+        made.root = segments[0]
+        made.by_storage = template.graph.by_storage
+        return made
+
+    @property
+    def guards(self) -> list[str]:
+        """Those of the template."""
+        return self.template.graph.guards
+
+    def changed(self) -> str:
+        """As for any recording; the guards are those of the template."""
+        return self.template.graph.changed() or super().changed()
+
+    def _served_anew(self) -> str:
+        """Kernels were registered: the function of the template takes them."""
+        if self.root is not None and self.root.asked is None:
+            self.kernels = self.template.graph.kernels
+            return ""
+        return super()._served_anew()
+
+
+def _lend(template: Template, i: int, segment: Segment, delta: Delta) -> None:
+    """Let a segment run the function of a template, with the entries of its own sizes."""
+    part = template.part(i)
+    segment.given = part.given
+    segment.wanted = [] if segment.asked is None else list(dict.fromkeys((segment.asked, *segment.alive)))
+    segment.source = part.source
+    version, taken = -1, ()
+
+    def run(given: tuple[Any, ...], arguments: Sequence[Tensor]) -> Any:
+        nonlocal version, taken
+        if template._kernels != template.graph.kernels:
+            template.refresh()
+        if version != template.version:
+            places = template.part(i).taken
+            entries = [delta.get(place, template.entries[place]) for place in places]
+            taken = tuple([e.array if e.__class__ is External else e for e in entries])
+            version = template.version
+        return template.part(i).run(given, arguments, taken)  # type: ignore[misc]
+
+    segment.run = run
