@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from itertools import combinations, combinations_with_replacement
 from typing import TypeAlias
 
 Sizes: TypeAlias = tuple[int, ...]
 Number: TypeAlias = int | float
-Feature: TypeAlias = tuple[Fraction, ...]  # a function of the sizes, at each of the known ones and the new one
+Feature: TypeAlias = tuple[int, ...]  # a function of the sizes, at each of the known ones and the new one
 
 _MOST_SIZES = 6  #: how many sizes that change are looked at
 _DIVISORS = (2, 3, 4, 8)
@@ -41,12 +40,11 @@ def foretold(known: Sequence[tuple[Sizes, Number]], sizes: Sizes, number: Number
         return any(_float_fits(law, numbers, number) for law in _float_laws(columns, numbers))
     if type(number) is not int:
         return False
-    wanted = [Fraction(n) for n in numbers]
-    one = list(_features(columns))
-    if any(_linear([f], wanted, number) for f in one):
+    wanted = [*map(int, numbers), number]
+    if any(_line(f, wanted) for f in _features(columns)):
         return True
     plain = [*columns, *_products(columns)]
-    return any(_linear([f, g], wanted, number) for f, g in combinations(plain, 2))
+    return any(_plane(f, g, wanted) for f, g in combinations(plain, 2))
 
 
 def _same(a: Number, b: Number) -> bool:
@@ -55,7 +53,7 @@ def _same(a: Number, b: Number) -> bool:
 
 def _columns(points: Sequence[Sizes]) -> list[Feature]:
     """The sizes that change, each once."""
-    columns = dict.fromkeys(tuple(map(Fraction, column)) for column in zip(*points, strict=True))
+    columns = dict.fromkeys(zip(*points, strict=True))
     return [c for c in columns if len(set(c)) > 1][:_MOST_SIZES]
 
 
@@ -71,31 +69,27 @@ def _features(columns: Sequence[Feature]) -> Iterator[Feature]:
     for column in columns:
         for divisor in _DIVISORS:
             for more in range(divisor):
-                yield tuple(Fraction((n + more) // divisor) for n in column)
+                yield tuple((n + more) // divisor for n in column)
 
 
-def _linear(features: Sequence[Feature], numbers: Sequence[Fraction], new: int) -> bool:
-    """Whether a sum of multiples of features and a constant, which the known numbers fix, gives the new one."""
-    rows = [[*(f[i] for f in features), Fraction(1), n] for i, n in enumerate(numbers)]
-    solved = _solve(rows, len(features) + 1)
-    return solved is not None and sum(c * f[-1] for c, f in zip(solved, features, strict=False)) + solved[-1] == new
+def _line(f: Feature, numbers: Sequence[int]) -> bool:
+    """Whether a multiple of a feature and a constant, which the known numbers fix, gives all of them, the new one too."""
+    other = next((i for i in range(1, len(numbers) - 1) if f[i] != f[0]), None)
+    if other is None:
+        return False
+    run, rise = f[other] - f[0], numbers[other] - numbers[0]
+    return all((n - numbers[0]) * run == rise * (x - f[0]) for x, n in zip(f, numbers, strict=True))
 
 
-def _solve(rows: list[list[Fraction]], unknowns: int) -> list[Fraction] | None:
-    """The one solution of linear equations; None where there is none, or more than one."""
-    for column in range(unknowns):
-        pivot = next((i for i in range(column, len(rows)) if rows[i][column]), None)
-        if pivot is None:
-            return None
-        rows[column], rows[pivot] = rows[pivot], rows[column]
-        head = [v / rows[column][column] for v in rows[column]]
-        rows = [
-            head if i == column else [v - row[column] * h for v, h in zip(row, head, strict=True)]
-            for i, row in enumerate(rows)
-        ]
-    if any(row[-1] for row in rows[unknowns:]):
-        return None
-    return [row[-1] for row in rows[:unknowns]]
+def _plane(f: Feature, g: Feature, numbers: Sequence[int]) -> bool:
+    """The same of a sum of multiples of two features and a constant."""
+    steps = [(x - f[0], y - g[0], n - numbers[0]) for x, y, n in zip(f, g, numbers, strict=True)]
+    for (fi, gi, ni), (fj, gj, nj) in combinations(steps[1:-1], 2):
+        size = fi * gj - fj * gi
+        if size:
+            a, b = ni * gj - nj * gi, fi * nj - fj * ni
+            return all(n * size == x * a + y * b for x, y, n in steps)
+    return False
 
 
 # -- floats ------------------------------------------------------------------------------------------

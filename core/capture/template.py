@@ -191,11 +191,14 @@ def _number_of(e: External) -> Number | None:
     return float.fromhex(bits) if kind is float else bits if kind is int else None
 
 
-def _foretold(known: Sequence[tuple[Sizes, Entry]], sizes: Sizes, entry: Entry) -> bool:
-    """Whether laws give all numbers in an entry, and the rest of it is what it was."""
+def _foretold(at: Sequence[Sizes], sizes: Sizes, entries: Sequence[Entry], done: dict[Any, bool]) -> bool:
+    """Whether laws give all numbers in the last of some entries, and the rest of it is what it was.
+
+    ``done`` keeps what was found for the same numbers.
+    """
     columns: list[list[Number]] = []
     rests: list[list[Any]] = []
-    for e in (*(e for _, e in known), entry):
+    for e in entries:
         found: list[Number] = []
         rest: list[Any] = []
         _numbers(e, found, rest)
@@ -203,8 +206,13 @@ def _foretold(known: Sequence[tuple[Sizes, Entry]], sizes: Sizes, entry: Entry) 
         rests.append(rest)
     if any(len(c) != len(columns[-1]) for c in columns) or not all(_all_equal(r, rests[-1]) for r in rests):
         return False
-    at = [s for s, _ in known]
-    return all(foretold(list(zip(at, ns, strict=True)), sizes, n) for *ns, n in zip(*columns, strict=True))
+    for numbers in zip(*columns, strict=True):
+        key = tuple(map(repr, numbers))
+        if key not in done:
+            done[key] = foretold(list(zip(at, numbers[:-1], strict=True)), sizes, numbers[-1])
+        if not done[key]:
+            return False
+    return True
 
 
 def _all_equal(a: Sequence[Any], b: Sequence[Any]) -> bool:
@@ -315,10 +323,11 @@ class Template:
 
     def expects(self, sizes: Sizes, delta: Delta) -> bool:
         """Whether laws that the sizes before fix foretell every entry."""
-        places = delta.keys() | self.holes.keys()
-        for place in places:
-            known = [(s, d.get(place, self.entries[place])) for s, d in self.points]
-            if not _foretold(known, sizes, delta.get(place, self.entries[place])):
+        at, done = [s for s, _ in self.points], {}
+        for place in sorted(delta.keys() | self.holes.keys()):
+            own = self.entries[place]
+            entries = [d.get(place, own) for _, d in self.points] + [delta.get(place, own)]
+            if not _foretold(at, sizes, entries, done):
                 return False
         return True
 
