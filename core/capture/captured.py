@@ -23,7 +23,7 @@ from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.sizes import Families, Family, marked
 from flambeau.core.capture.surroundings import Surroundings
 from flambeau.core.capture.telling import storm
-from flambeau.core.capture.template import Template
+from flambeau.core.capture.template import Sized, Template
 from flambeau.core.capture.trace import Segment, Value, key_of
 from flambeau.core.errors import warn_user
 from flambeau.core.locks import fork_safe
@@ -34,6 +34,7 @@ from flambeau.core.tree import flatten, unflatten
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]  # Any: what the function takes
 
 MOST_ANSWERS = 16  #: how many answers to one question are recorded
+OFTEN = 256  #: replays after which a size gets recordings of its own
 MOST_TRIES = 6  #: how many recordings may disagree with each other
 _every: WeakSet[Captured] = WeakSet()
 
@@ -271,6 +272,12 @@ class Captured:
             text = f"compile: a size that is marked dynamic has recordings of its own in {self.name}: {why}"
             warn_user(text, RuntimeWarning)
 
+    def _often(self, kind: Variants, graph: Graph) -> None:
+        """A size that is called often is recorded by itself: its kernels may be fused, for which shapes must be known."""
+        if graph.fusion and isinstance(graph, Sized) and len(self._kinds) < self.limit:
+            kind.apart, kind.graphs, kind.made = "it is called often", [], 0
+            self._enter(kind)
+
     def _may_branch(self, graph: Graph, last: Segment) -> str | None:
         """Why no more answers to a question are recorded: "" for now, a reason for good; None where they are."""
         if len(last.children) < MOST_ANSWERS:
@@ -323,6 +330,8 @@ class Captured:
         segment = graph.root
         assert segment is not None
         graph.calls += 1
+        if graph.calls == OFTEN:
+            self._often(kind, graph)
         run, asked = segment.run or graph.write([segment]), segment.asked
         if asked is None:
             result = run(graph.given(segment, tensors), tensors)

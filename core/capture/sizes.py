@@ -24,6 +24,7 @@ STATIC: Final = "_dynamo_static_indices"
 
 _MOST_KINDS: Final = 1024  #: sizes of all families of a function
 _MOST_ONCE: Final = 16  #: sizes after which it shows whether they come again
+_MOST_MISFITS: Final = 4  #: sizes that may have recordings of their own before others are not tried any more
 _PARTS_OF_TENSOR: Final = 6  # of a kind of call: key, shape, strides, class, history, memory
 
 
@@ -111,6 +112,7 @@ class Family:
         self.limit = limit
         self.templates: list[Template] = []
         self._waiting: dict[KindOfCall, tuple[Template, Delta]] = {}  # recorded once, and not as foretold
+        self._misfits = 0  # sizes that have recordings of their own
         self._followed: list[Template] = []
         self._made: list[Sized] = []  # the latest ones, to see whether sizes come again
 
@@ -120,13 +122,15 @@ class Family:
 
     def follow(self) -> Template | None:
         """The recording that the next run is laid beside."""
-        self._followed = [t for t in self.templates if not t.graph.changed()]
+        hopeless = self._misfits > _MOST_MISFITS + len(self._made)
+        self._followed = [] if hopeless else [t for t in self.templates if not t.graph.changed()]
         return self._followed[0] if self._followed else None
 
     def records_at_once(self) -> bool:
         """Whether the first call of a size is recorded: not where most sizes came once."""
         once = sum(not graph.calls for graph in self._made)
-        return (len(self._made) < _MOST_ONCE or 2 * once < len(self._made)) and self.fits()
+        comes_again = len(self._made) < _MOST_ONCE or 2 * once < len(self._made)
+        return comes_again and self._misfits <= len(self._made) and self.fits()
 
     def found(self, key: KindOfCall, graph: Graph, recorder: Recorder, surroundings: Surroundings) -> None:
         """A recording was verified: calls of other sizes are laid beside it."""
@@ -145,6 +149,7 @@ class Family:
             if not isinstance(delta, str):
                 return self._settle(template, delta, kind, graph, recorder)
             first = first or delta
+        self._misfits += 1
         return first
 
     def _settle(

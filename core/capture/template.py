@@ -260,6 +260,7 @@ class Template:
             walk.segment(s)
             self.parts.append(_Part(s, range(start, len(walk.entries))))
         self.tokens, self.entries = walk.tokens, walk.entries
+        self.sizes = sizes
         self.points: list[tuple[Sizes, Delta]] = [(sizes, {})]
         self.holes: dict[int, Hole] = {}
         self.version = 0
