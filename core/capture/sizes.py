@@ -111,7 +111,7 @@ class Family:
     def __init__(self, limit: int):
         self.limit = limit
         self.templates: list[Template] = []
-        self._waiting: dict[KindOfCall, tuple[Template, Delta]] = {}  # recorded once, and not as foretold
+        self._waiting: OrderedDict[KindOfCall, tuple[Template, Delta]] = OrderedDict()  # recorded once, and not as foretold
         self._misfits = 0  # sizes that have recordings of their own
         self._followed: list[Template] = []
         self._made: list[Sized] = []  # the latest ones, to see whether sizes come again
@@ -127,10 +127,10 @@ class Family:
         return self._followed[0] if self._followed else None
 
     def records_at_once(self) -> bool:
-        """Whether the first call of a size is recorded: not where most sizes came once."""
-        once = sum(not graph.calls for graph in self._made)
-        comes_again = len(self._made) < _MOST_ONCE or 2 * once < len(self._made)
-        return comes_again and self._misfits <= len(self._made) and self.fits()
+        """Whether the first call of a size is recorded: not where most sizes came once, or go their own ways."""
+        once = sum(not graph.calls for graph in self._made) + len(self._waiting)
+        sizes = len(self._made) + len(self._waiting)
+        return (sizes < _MOST_ONCE or 2 * once < sizes) and self._misfits <= sizes and self.fits()
 
     def found(self, key: KindOfCall, graph: Graph, recorder: Recorder, surroundings: Surroundings) -> None:
         """A recording was verified: calls of other sizes are laid beside it."""
@@ -162,6 +162,8 @@ class Family:
             if waiting is not None:
                 return "two recordings of one size in a row differ"
             self._waiting[key] = template, delta
+            if len(self._waiting) > _MOST_ONCE:
+                self._waiting.popitem(last=False)
             return None
         template.learn(sizes, delta)
         made = Sized.made(template, graph, recorder.segments, delta)

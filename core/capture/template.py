@@ -14,13 +14,14 @@ it is no state of the program's own that it has taken for constant; else another
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from flambeau.backends.base import Array
 from flambeau.core.capture.ending import Ending, Form, Saved, owners_of
 from flambeau.core.capture.following import Following, Known
 from flambeau.core.capture.graph import Graph
@@ -30,6 +31,7 @@ from flambeau.core.capture.replay import Writer
 from flambeau.core.capture.surroundings import Surroundings
 from flambeau.core.capture.trace import External, Node, Segment, Value, bits_equal, same_function, values_in
 from flambeau.core.graph import Node as History
+from flambeau.core.keys import Key
 from flambeau.core.tensor import Tensor
 
 Entry: TypeAlias = Any  # a literal of a node or of an ending, or an External
@@ -56,10 +58,11 @@ class Hole:
 class _Walk:
     """Goes through a recording in one order: what it is made of, its entries, and itself with holes in some of them."""
 
-    def __init__(self, holes: Mapping[int, Hole] | None = None):
+    def __init__(self, holes: Mapping[int, Hole] | None = None, wrapped: Container[int] = ()):
         self.tokens: list[Any] = []
         self.entries: list[Entry] = []
-        self._holes = holes or {}
+        self.wrapped: set[int] = set()  # values that a kernel gives as a number of the array library
+        self._holes, self._wraps = holes or {}, wrapped
 
     def _entry(self, found: Entry) -> Entry:
         place = len(self.entries)
@@ -67,7 +70,7 @@ class _Walk:
         return self._holes.get(place, found)
 
     def _value(self, v: Value | None) -> None:
-        self.tokens.append(None if v is None else (v.number, v.node, v.key, v.storage, v.wrapped, len(v.shape)))
+        self.tokens.append(None if v is None else (v.number, v.node, v.key, v.storage, len(v.shape)))
 
     def segment(self, s: Segment) -> Segment:
         self.tokens.append((s.start, s.end, None if s.asked is None else s.asked.number))
@@ -91,9 +94,16 @@ class _Walk:
         fn = n.fn if n.served else self._entry(n.fn)
         args = tuple([self._part(a) for a in n.args])
         params = {k: self._part(v) for k, v in n.params.items()}
-        for v in n.outs:
-            self._value(v)
-        return Node(n.kind, fn, args, params, n.outs, n.several, n.op, n.key, n.place, n.served)
+        outs = tuple(map(self._made, n.outs))
+        return Node(n.kind, fn, args, params, outs, n.several, n.op, n.key, n.place, n.served)
+
+    def _made(self, v: Value | None) -> Value | None:
+        self._value(v)
+        if v is not None and v.wrapped:
+            self.wrapped.add(v.number)
+        if v is None or v.wrapped or v.number not in self._wraps:
+            return v
+        return Value(v.number, v.node, v.key, v.shape, v.strides, v.storage, v.number_then, True)
 
     def _part(self, part: Any) -> Any:
         """A part of a node or a form: what has no values in it is one entry."""
@@ -224,7 +234,14 @@ class _SizedWriter(Writer):
     """Writes a function that takes the entries in its holes."""
 
     def _global(self, thing: Any, stem: str = "g") -> str:
-        return thing.name if thing.__class__ is Hole else super()._global(thing, stem)
+        if thing.__class__ is Hole:
+            return str(thing.name)
+        return super()._global(partial(_as_array, thing.__self__) if stem == "wrap" else thing, stem)
+
+
+def _as_array(key: Key, result: Any) -> Array:
+    """A kernel's result: it may be a number of the array library at one size, and an array at another."""
+    return result if result.__class__ is key.array else key.wrap(result)
 
 
 @dataclass(eq=False, slots=True)
@@ -263,6 +280,7 @@ class Template:
         self.sizes = sizes
         self.points: list[tuple[Sizes, Delta]] = [(sizes, {})]
         self.holes: dict[int, Hole] = {}
+        self._wrapped = walk.wrapped
         self.version = 0
         self._kernels = graph.kernels
 
@@ -297,6 +315,9 @@ class Template:
                 if not _may_differ(a, b):
                     return f"{_told(a)} is {_told(b)} at another size"
                 delta[place] = b
+        if walk.wrapped - self._wrapped:
+            self._wrapped |= walk.wrapped
+            self._write_anew()
         return delta
 
     def _relies(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> bool:
@@ -362,7 +383,7 @@ class Template:
 
     def _write(self, part: _Part) -> None:
         global _written
-        walk = _Walk(self.holes)
+        walk = _Walk(self.holes, self._wrapped)
         past = [walk.segment(p.segment) for p in self.parts[: self.parts.index(part) + 1]]
         s = past[-1]
         fixed = [e for p in past for e in p.externals if e.grad_of is None]

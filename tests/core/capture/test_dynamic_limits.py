@@ -75,7 +75,7 @@ def test_what_depends_on_the_size(step: Callable[..., Any], dynamic: bool | None
     assert not report.differences and not report.refused, str(report)
     if dynamic is False:
         assert shared(report.captured) == 0
-    elif step is not loop:
+    elif step not in (loop, text_of_the_size):
         assert shared(report.captured) >= 3, str(report)
 
 
@@ -243,7 +243,7 @@ def item(x: fb.Tensor) -> Any:
 def test_looks_at_values(step: Callable[..., Any]) -> None:
     report = of_sizes(lambda: step, rows, [*MANY, *MANY, *MANY])
     assert not report.differences, str(report)
-    assert report.counts.replayed > 10, str(report)
+    assert report.counts.replayed + report.counts.resumed > 10, str(report)
 
 
 # -- sizes -------------------------------------------------------------------------------------------
