@@ -262,6 +262,8 @@ class Captured:
         if made is not None:
             kind.graphs = [made, *kind.graphs[: self.limit - 1]]
             kind.made += 1
+            self._kinds.pop(kind.key, None)
+            self._families.add(kind.key, kind)
         return None
 
     def _part(self, kind: Variants, why: str, arguments: Arguments) -> None:
@@ -273,7 +275,7 @@ class Captured:
             warn_user(text, RuntimeWarning)
 
     def _often(self, kind: Variants, graph: Graph) -> None:
-        """A size that is called often is recorded by itself: its kernels may be fused, for which shapes must be known."""
+        """A size that is called often is recorded by itself: kernels are fused for shapes that are known."""
         if graph.fusion and isinstance(graph, Sized) and len(self._kinds) < self.limit:
             kind.apart, kind.graphs, kind.made = "it is called often", [], 0
             self._enter(kind)

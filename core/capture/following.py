@@ -38,8 +38,7 @@ class Known:
     def __eq__(self, other: object) -> bool:
         """Whether a run that stays within one stays within the other."""
         mine, others = [
-            (k.codes.keys(), {i for i in k.modules}, k.draws.keys()) if isinstance(k, Known) else None
-            for k in (self, other)
+            (k.codes.keys(), k.modules.keys(), k.draws.keys()) if isinstance(k, Known) else None for k in (self, other)
         ]
         return mine == others
 

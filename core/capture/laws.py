@@ -73,7 +73,7 @@ def _features(columns: Sequence[Feature]) -> Iterator[Feature]:
 
 
 def _line(f: Feature, numbers: Sequence[int]) -> bool:
-    """Whether a multiple of a feature and a constant, which the known numbers fix, gives all of them, the new one too."""
+    """Whether a multiple of a feature and a constant, which the known numbers fix, give the new one too."""
     other = next((i for i in range(1, len(numbers) - 1) if f[i] != f[0]), None)
     if other is None:
         return False

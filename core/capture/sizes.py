@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from flambeau.core.capture.calls import KindOfCall
 from flambeau.core.capture.ending import Ending
 from flambeau.core.capture.graph import Graph
 from flambeau.core.capture.recorder import Recorder
 from flambeau.core.capture.surroundings import Surroundings
-from flambeau.core.capture.template import Delta, Sized, Template
+from flambeau.core.capture.template import ANOTHER_ANSWER, Delta, Sized, Template
 from flambeau.core.tensor import Tensor
 
 #: The attributes of tensors in which marks stand: sets of dimensions, under PyTorch's names.
@@ -24,6 +24,7 @@ STATIC: Final = "_dynamo_static_indices"
 
 _MOST_KINDS: Final = 1024  #: sizes of all families of a function
 _MOST_ONCE: Final = 16  #: sizes after which it shows whether they come again
+_MOST_ANSWERS: Final = 4  #: recordings of one size that may come to another answer
 _MOST_MISFITS: Final = 4  #: sizes that may have recordings of their own before others are not tried any more
 _PARTS_OF_TENSOR: Final = 6  # of a kind of call: key, shape, strides, class, history, memory
 
@@ -105,13 +106,18 @@ class Kind(Protocol):
     graphs: list[Graph]
 
 
+#: What was recorded once at a size, and not as foretold.
+Waiting: TypeAlias = OrderedDict[KindOfCall, tuple[Template, Delta]]
+
+
 class Family:
     """Kinds of calls that differ in sizes alone, with the recordings that hold for all of them."""
 
     def __init__(self, limit: int):
         self.limit = limit
         self.templates: list[Template] = []
-        self._waiting: OrderedDict[KindOfCall, tuple[Template, Delta]] = OrderedDict()  # recorded once, and not as foretold
+        self._waiting: Waiting = OrderedDict()
+        self._tries: dict[KindOfCall, int] = {}  # recordings that were none of the same
         self._misfits = 0  # sizes that have recordings of their own
         self._followed: list[Template] = []
         self._made: list[Sized] = []  # the latest ones, to see whether sizes come again
@@ -137,7 +143,7 @@ class Family:
         self.templates.insert(0, Template(graph, recorder.segments, sizes_of(key), surroundings))
         del self.templates[self.limit :]
 
-    def take(self, kind: Kind, graph: Graph, recorder: Recorder, ending: Ending) -> Sized | None | str:
+    def take(self, kind: Kind, graph: Graph, recorder: Recorder, ending: Ending) -> Sized | str | None:
         """What a recording at another size becomes: a graph, or nothing yet; a text that says why it cannot.
 
         It followed the first of the templates that fit; others that know the same surroundings serve as well.
@@ -149,12 +155,16 @@ class Family:
             if not isinstance(delta, str):
                 return self._settle(template, delta, kind, graph, recorder)
             first = first or delta
+        tries = self._tries[kind.key] = self._tries.get(kind.key, 0) + 1
+        if first == ANOTHER_ANSWER and tries < _MOST_ANSWERS:
+            return None  # of data: the next call may go the other way
+        self._tries.pop(kind.key)
         self._misfits += 1
         return first
 
     def _settle(
         self, template: Template, delta: Delta, kind: Kind, graph: Graph, recorder: Recorder
-    ) -> Sized | None | str:
+    ) -> Sized | str | None:
         sizes, key = sizes_of(kind.key), kind.key
         waiting = self._waiting.pop(key, None)
         agrees = waiting is not None and waiting[0] is template and template.agree(waiting[1], delta)

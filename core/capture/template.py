@@ -4,19 +4,21 @@ A recording at another size is laid beside the first, entry by entry. Where both
 values, and end in the same way, they differ in *entries* only: a shape in a view, the number of draws, 1/n of a mean.
 The function that is written once takes those entries as an argument, and each size has a tuple of its own.
 
-Nothing is replayed at a size that was not recorded. The Python of a program, and that of the ops below it, may branch on
-a size in ways that nobody sees: an int in C tells no one that it is read. So each new size is recorded once, without the
-search for guards and without a function of its own, and what its entries must be is foretold from those at the sizes
-before (:mod:`laws`). Where all come out as foretold, the recording counts as the second one of a kind, which shows that
-it is no state of the program's own that it has taken for constant; else another one at the same size must agree.
+Nothing is replayed at a size that was not recorded. The Python of a program may branch on a size, and so may that of
+the ops below it: cross_entropy of few numbers is two kernels, of many another one. Nobody sees that happen, for an int
+tells no one that it is read, in C least of all. So each new size is recorded once, without a search for guards and
+without a function of its own, and what its entries must be is foretold from those at the sizes before (:mod:`laws`).
+Where all come out as foretold, the recording counts as the second one of a kind, which shows that no state of the
+program's own was taken for constant; else another one at the same size must agree.
 """
 
 from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -29,7 +31,7 @@ from flambeau.core.capture.laws import Number, Sizes, foretold
 from flambeau.core.capture.recorder import Recorder
 from flambeau.core.capture.replay import Writer
 from flambeau.core.capture.surroundings import Surroundings
-from flambeau.core.capture.trace import External, Node, Segment, Value, bits_equal, same_function, values_in
+from flambeau.core.capture.trace import External, Node, Segment, Value, bits_equal, same_function
 from flambeau.core.graph import Node as History
 from flambeau.core.keys import Key
 from flambeau.core.tensor import Tensor
@@ -39,6 +41,7 @@ Delta: TypeAlias = dict[int, Entry]  # the entries that are not those of the tem
 
 _MOST_POINTS: Final = 8  #: sizes by which laws are looked for
 _PARAMS: Final = 3  #: the place of a node's params among the parts of its form
+ANOTHER_ANSWER: Final = "a value is looked at, and is another one at another size"
 _written = 0
 
 
@@ -172,7 +175,10 @@ def _numbers(entry: Any, found: list[Number], rest: list[Any]) -> None:
     kind = type(entry)
     if isinstance(entry, External):
         number = _number_of(entry)
-        (rest if number is None else found).append(entry.constant if number is None else number)
+        if number is None:
+            rest.append(entry.constant)
+        else:
+            found.append(number)
     elif kind in (int, float):
         found.append(entry)
         rest.append(kind)
@@ -189,7 +195,7 @@ def _numbers(entry: Any, found: list[Number], rest: list[Any]) -> None:
         _numbers((*entry.args, entry.keywords), found, rest)
     elif getattr(entry, "__code__", None) is not None:
         rest.append(entry.__code__)
-        _numbers(tuple(c.cell_contents for c in entry.__closure__ or ()) + (entry.__defaults__,), found, rest)
+        _numbers((*(c.cell_contents for c in entry.__closure__ or ()), entry.__defaults__), found, rest)
     else:
         rest.append(entry)
 
@@ -244,16 +250,23 @@ def _as_array(key: Key, result: Any) -> Array:
     return result if result.__class__ is key.array else key.wrap(result)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Function:
+    """What a segment runs at all sizes."""
+
+    run: Callable[[tuple[Any, ...], Sequence[Tensor], tuple[Any, ...]], Any]
+    source: str
+    given: list[Value]
+    taken: list[int]  #: the places of the entries that it takes
+
+
 @dataclass(eq=False, slots=True)
 class _Part:
-    """A segment of a template: its function, and the places of the entries that it takes."""
+    """A segment of a template."""
 
     segment: Segment
     places: range  #: of all its entries
-    run: Callable[..., Any] | None = None
-    source: str = ""
-    given: list[Value] = field(default_factory=list)
-    taken: list[int] = field(default_factory=list)
+    function: _Function | None = None
 
 
 class Template:
@@ -266,9 +279,7 @@ class Template:
         surroundings: what was seen around it.
     """
 
-    def __init__(
-        self, graph: Graph, chain: Sequence[tuple[Any, Segment]], sizes: Sizes, surroundings: Surroundings
-    ):
+    def __init__(self, graph: Graph, chain: Sequence[tuple[Any, Segment]], sizes: Sizes, surroundings: Surroundings):
         self.graph, self.answers = graph, [a for a, _ in chain]
         self.known = Known.of(surroundings, graph.snapshots)
         walk, self.parts = _Walk(), []
@@ -276,12 +287,11 @@ class Template:
             start = len(walk.entries)
             walk.segment(s)
             self.parts.append(_Part(s, range(start, len(walk.entries))))
-        self.tokens, self.entries = walk.tokens, walk.entries
+        self.tokens, self.entries = walk.tokens, tuple(walk.entries)
         self.sizes = sizes
         self.points: list[tuple[Sizes, Delta]] = [(sizes, {})]
         self.holes: dict[int, Hole] = {}
         self._wrapped = walk.wrapped
-        self.version = 0
         self._kernels = graph.kernels
 
     def following(self, fn: Callable[..., Any]) -> Following:
@@ -302,7 +312,7 @@ class Template:
                 e.grad_of = e.grad_of if e.grad_of is not None else _gradient_of(e, known)
             walk.segment(s)
         if [a for a, _ in chain] != self.answers:
-            return "a value is looked at, and is another one at another size"
+            return ANOTHER_ANSWER
         if why := self._other(walk.tokens, [n for _, s in chain for n in s.nodes]):
             return why
         if dict(_ids(ending.starts)) != dict(_ids(base.starts)):
@@ -345,7 +355,8 @@ class Template:
 
     def expects(self, sizes: Sizes, delta: Delta) -> bool:
         """Whether laws that the sizes before fix foretell every entry."""
-        at, done = [s for s, _ in self.points], {}
+        at = [s for s, _ in self.points]
+        done: dict[Any, bool] = {}
         for place in sorted(delta.keys() | self.holes.keys()):
             own = self.entries[place]
             entries = [d.get(place, own) for _, d in self.points] + [delta.get(place, own)]
@@ -364,43 +375,39 @@ class Template:
 
     # -- replays ---------------------------------------------------------------------------------
     def _write_anew(self) -> None:
-        self.version += 1
         for part in self.parts:
-            part.run = None
+            part.function = None
 
-    def refresh(self) -> None:
-        """Take the kernels that serve the ops now."""
+    def function(self, i: int) -> _Function:
+        """The function of a segment, with the kernels that serve the ops now."""
         if self._kernels != self.graph.kernels:
             self._kernels = self.graph.kernels
             self._write_anew()
+        found = self.parts[i].function
+        if found is None:
+            found = self.parts[i].function = self._written(self.parts[i])
+        return found
 
-    def part(self, i: int) -> _Part:
-        """A segment with its function."""
-        part = self.parts[i]
-        if part.run is None:
-            self._write(part)
-        return part
-
-    def _write(self, part: _Part) -> None:
+    def _written(self, part: _Part) -> _Function:
         global _written
         walk = _Walk(self.holes, self._wrapped)
         past = [walk.segment(p.segment) for p in self.parts[: self.parts.index(part) + 1]]
         s = past[-1]
         fixed = [e for p in past for e in p.externals if e.grad_of is None]
         before = {e.array for p in past[:-1] for e in p.externals if e.array.__class__ is Hole}
-        part.taken = [n for n, hole in sorted(self.holes.items()) if n in part.places or hole in before]
+        taken = [n for n, hole in sorted(self.holes.items()) if n in part.places or hole in before]
         wanted = [] if s.asked is None else list(dict.fromkeys((s.asked, *s.alive)))
         owners = None if s.ending is None else owners_of(s.ending, self.graph.arguments, self.graph.by_storage)
         writer = _SizedWriter(s.nodes, fixed, wanted, s.ending, owners)
         _, _, body = writer.source().partition("\n")
-        names = "".join(f"{self.holes[place].name}, " for place in part.taken)
+        names = "".join(f"{self.holes[place].name}, " for place in taken)
         lines = ["def replay(given, arguments, sizes):", *([f"    {names}= sizes"] if names else []), body]
-        part.source, part.given = "\n".join(lines), writer.given
+        source = "\n".join(lines)
         _written += 1
         filename = f"<flambeau replay of all sizes {_written}>"
-        exec(compile(part.source, filename, "exec"), writer.scope)
-        linecache.cache[filename] = (len(part.source), None, part.source.splitlines(True), filename)
-        part.run = writer.scope["replay"]
+        exec(compile(source, filename, "exec"), writer.scope)
+        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+        return _Function(writer.scope["replay"], source, writer.given, taken)
 
 
 def _gradient_of(e: External, known: External) -> Any:
@@ -425,16 +432,16 @@ class Sized(Graph):
     template: Template
 
     @classmethod
-    def made(
-        cls, template: Template, graph: Graph, chain: Sequence[tuple[Any, Segment]], delta: Delta
-    ) -> Sized:
+    def made(cls, template: Template, graph: Graph, chain: Sequence[tuple[Any, Segment]], delta: Delta) -> Sized:
         """The one that ``graph``, of a recording that agrees with a template, becomes."""
         made = cls(graph.made_because, graph.arguments, graph.fusion)
         made.template, made.kernels = template, template.graph.kernels
         made.launches = sum(len(p.segment.nodes) for p in template.parts)
         segments = [s for _, s in chain]
         for i, (part, s) in enumerate(zip(template.parts, segments, strict=True)):
-            s.verified, s.recordings, s.alive = True, 1, part.segment.alive
+            own = {v.number: v for v in s.alive}
+            s.verified, s.recordings = True, 1
+            s.alive = tuple([own[v.number] for v in part.segment.alive])  # in the order that the function has
             made.gradients |= {e.value: e for e in s.externals if e.grad_of is not None}
             _lend(template, i, s, delta)
         if len(segments) == 1:  # nothing goes on from it: what it has in common with the template is kept once
@@ -442,10 +449,10 @@ class Sized(Graph):
             only.nodes, only.externals, only.ending = base.nodes, base.externals, base.ending
         else:
             segments[-1].ending.let_go()
-            for (_, a), (answer, b) in zip(chain, chain[1:], strict=False):
+            for (_, a), (answer, b) in pairwise(chain):
                 a.children[answer] = b
         made.root = segments[0]
-        made.by_storage = template.graph.by_storage
+        made.by_storage = dict(template.graph.by_storage)
         return made
 
     @property
@@ -467,21 +474,19 @@ class Sized(Graph):
 
 def _lend(template: Template, i: int, segment: Segment, delta: Delta) -> None:
     """Let a segment run the function of a template, with the entries of its own sizes."""
-    part = template.part(i)
-    segment.given = part.given
+    function = template.function(i)
+    segment.given, segment.source = function.given, function.source
     segment.wanted = [] if segment.asked is None else list(dict.fromkeys((segment.asked, *segment.alive)))
-    segment.source = part.source
-    version, taken = -1, ()
+    held: tuple[_Function | None, tuple[Any, ...]] = (None, ())  # one tuple: another thread may run it meanwhile
 
     def run(given: tuple[Any, ...], arguments: Sequence[Tensor]) -> Any:
-        nonlocal version, taken
-        if template._kernels != template.graph.kernels:
-            template.refresh()
-        if version != template.version:
-            places = template.part(i).taken
-            entries = [delta.get(place, template.entries[place]) for place in places]
+        nonlocal held
+        function = template.function(i)
+        mine, taken = held
+        if mine is not function:
+            entries = [delta.get(place, template.entries[place]) for place in function.taken]
             taken = tuple([e.array if e.__class__ is External else e for e in entries])
-            version = template.version
-        return template.part(i).run(given, arguments, taken)  # type: ignore[misc]
+            held = function, taken
+        return function.run(given, arguments, taken)
 
     segment.run = run

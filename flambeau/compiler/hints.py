@@ -111,10 +111,10 @@ def mark_dynamic(
     t: Tensor, index: int | Iterable[int], *, hint_override: int | None = None, min: int | None = None,
     max: int | None = None, specialize_on: Any = None,
 ) -> None:  # fmt: skip
-    """Let calls that differ in the size of dimension ``index`` of ``t`` share a recording, also under ``dynamic=False``.
+    """Let calls that differ in the size of dimension ``index`` share a recording, also under ``dynamic=False``.
 
-    Where they cannot share one, a warning says why, and each size has recordings of its own: PyTorch raises an error.
-    The other arguments are not looked at. The mark belongs to this tensor, so mark the arguments of each call.
+    Where they cannot share one, a warning says why, and each size has recordings of its own, where PyTorch raises an
+    error. The other arguments are not looked at. The mark belongs to this tensor, so mark the arguments of each call.
 
     TypeError for what is no tensor, or for dimensions that are no ints; IndexError for a dimension that it has not.
 

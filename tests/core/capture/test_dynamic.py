@@ -20,8 +20,9 @@ from tests.core.capture.test_workloads import GPT, LSTM, labels, lenet, mlp
 SIZES = [4, 4, 4, 4, 6, 6, 6, 7, 7, 9, 9, 5, 5, 12, 7, 12, 5, 4]
 
 
-def of_sizes(make: Callable[[], Any], inputs: Callable[[int, int], Any], sizes: list[Any] = SIZES, **how: Any) -> Report:
-    return twins(make, lambda i: inputs(i, sizes[i]), len(sizes), **how)
+def of_sizes(make: Callable[[], Any], inputs: Callable[..., Any], sizes: list[Any] = SIZES, **how: Any) -> Report:
+    """Twins over calls of these sizes; groups of kernels are made at one size only, and take long to make."""
+    return twins(make, lambda i: inputs(i, sizes[i]), len(sizes), **{"fusion": False, **how})
 
 
 def apart(captured: Captured) -> list[str]:
@@ -102,6 +103,13 @@ def views(x: fb.Tensor) -> Any:
 
 
 @program
+def writes_to_arguments(x: fb.Tensor) -> Any:
+    x[0].mul_(2)
+    x.add_(x.shape[0])
+    return x, x[1:], x.sum()
+
+
+@program
 def sorting(x: fb.Tensor) -> Any:
     v, i = x.sort(0)
     return v, i, x.topk(2, 0), x.argmax(), x.cumsum(0), x.flatten().median(), x[x.shape[0] - 1 :], x.gather(0, i)
@@ -117,7 +125,8 @@ def kept_by_the_autograd(x: fb.Tensor) -> Any:
 def windows(x: fb.Tensor) -> Any:
     y = x.view(1, 1, -1)
     w = fb.ones(1, 1, 3)
-    return F.conv1d(y, w, stride=2, padding=1), F.max_pool1d(y, 2), F.avg_pool1d(y, 3, 2), F.interpolate(y, scale_factor=2)
+    pooled = F.max_pool1d(y, 2), F.avg_pool1d(y, 3, 2)
+    return F.conv1d(y, w, stride=2, padding=1), pooled, F.interpolate(y, scale_factor=2)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -164,10 +173,10 @@ def texts(i: int, size: tuple[int, int]) -> Any:
 
 
 def test_gpt_of_many_batches_and_lengths() -> None:
-    sizes = [(2, 6)] * 4 + [(3, 6)] * 3 + [(3, 4)] * 3 + [(5, 4), (5, 4), (4, 3), (4, 3), (2, 4), (2, 4), (6, 2), (6, 2)]
+    sizes = [(2, 6)] * 4 + [(3, 6)] * 3 + [(3, 4)] * 3 + [(5, 4), (5, 4), (4, 3), (4, 3), (6, 2), (6, 2)]
     report = of_sizes(gpt, texts, sizes)
     check(report, sizes)
-    assert report.counts.replayed >= 7, str(report)
+    assert report.counts.replayed >= 6, str(report)
 
 
 def test_other_kernels_at_other_sizes_are_other_recordings() -> None:
@@ -183,6 +192,12 @@ def test_other_kernels_at_other_sizes_are_other_recordings() -> None:
 def test_lstm_over_batches_and_lengths() -> None:
     sizes = [(4, 5)] * 4 + [(3, 5)] * 3 + [(3, 7)] * 3 + [(6, 4), (6, 4), (2, 9), (2, 9)]
     check(of_sizes(lambda: train(LSTM()), lambda i, n: numbers(i, *n, 4), sizes), sizes)
+
+
+@pytest.mark.parametrize("device", ["strict", pytest.param("opencl:0", marks=pytest.mark.device("opencl"))])
+def test_training_on_devices(device: str) -> None:
+    sizes = [4, 4, 4, 4, 6, 6, 6, 7, 7, 5, 5, 4]
+    check(of_sizes(lambda: train(nn.Linear(6, 3).to(device)), lambda i, n: numbers(i, n, 6).to(device), sizes), sizes)
 
 
 def test_replays_of_a_size_begin_with_its_second_call() -> None:
