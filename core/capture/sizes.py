@@ -24,6 +24,7 @@ STATIC: Final = "_dynamo_static_indices"
 
 _MOST_KINDS: Final = 1024  #: sizes of all families of a function
 _MOST_ONCE: Final = 16  #: sizes after which it shows whether they come again
+_MOST_TRIES: Final = 2  #: recordings of one size that may be of something else
 _MOST_ANSWERS: Final = 4  #: recordings of one size that may come to another answer
 _MOST_MISFITS: Final = 4  #: sizes that may have recordings of their own before others are not tried any more
 _PARTS_OF_TENSOR: Final = 6  # of a kind of call: key, shape, strides, class, history, memory
@@ -156,8 +157,8 @@ class Family:
                 return self._settle(template, delta, kind, graph, recorder)
             first = first or delta
         tries = self._tries[kind.key] = self._tries.get(kind.key, 0) + 1
-        if first == ANOTHER_ANSWER and tries < _MOST_ANSWERS:
-            return None  # of data: the next call may go the other way
+        if tries < (_MOST_ANSWERS if first == ANOTHER_ANSWER else _MOST_TRIES):
+            return None  # a look at data goes another way next, and a kernel or a cache is made once
         self._tries.pop(kind.key)
         self._misfits += 1
         return first

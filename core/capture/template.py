@@ -385,10 +385,10 @@ class Template:
             self._write_anew()
         found = self.parts[i].function
         if found is None:
-            found = self.parts[i].function = self._written(self.parts[i])
+            found = self.parts[i].function = self._compiled(self.parts[i])
         return found
 
-    def _written(self, part: _Part) -> _Function:
+    def _compiled(self, part: _Part) -> _Function:
         global _written
         walk = _Walk(self.holes, self._wrapped)
         past = [walk.segment(p.segment) for p in self.parts[: self.parts.index(part) + 1]]
