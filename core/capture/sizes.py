@@ -42,7 +42,7 @@ def mark(t: Tensor, index: int | Iterable[int] | None, attribute: str, what: str
         if not isinstance(d, int) or isinstance(d, bool):
             raise TypeError(f"{what}: index must be an int or ints, got {d!r}")
         if not -t.dim() <= d < t.dim():
-            raise IndexError(f"{what}: dimension {d} of a tensor of {t.dim()} dimensions")
+            raise IndexError(f"{what}: dimension {d} of a tensor of {t.dim()} dimension{'s' * (t.dim() != 1)}")
     own = {d % t.dim() for d in dims}
     for name in (DYNAMIC, MAYBE, STATIC):
         left: set[int] = getattr(t, name, set()) - own

@@ -194,7 +194,9 @@ def _of_sizes(graph: Any) -> str:
     """For which sizes a recording is, where that is to be told."""
     template = getattr(graph, "template", None)
     if template is not None:
-        return f"sizes: the function of the graph for {template.sizes}, with {len(template.holes)} other entries"
+        count = len(template.holes)
+        others = "1 other entry" if count == 1 else f"{count} other entries"
+        return f"sizes: the function of the graph for {template.sizes}, with {others}"
     apart = getattr(graph, "apart", "")
     return f"sizes: these alone, since {apart}" if apart else ""
 
