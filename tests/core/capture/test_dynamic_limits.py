@@ -87,7 +87,7 @@ def test_both_sides_of_a_branch_share_recordings() -> None:
 
 
 def test_loops_are_not_tried_for_ever() -> None:
-    sizes = [n for n in range(2, 14) for _ in range(4)]
+    sizes = [n for n in range(2, 14) for _ in range(5)]
     report = of_sizes(lambda: loop, rows, sizes)
     assert not report.differences
     assert report.counts.replayed >= 8, str(report)
@@ -264,7 +264,7 @@ def test_sizes_zero_and_one_have_recordings_of_their_own() -> None:
 
 
 def test_equal_sizes_and_others() -> None:
-    pairs = [(4, 4)] * 4 + [(5, 5)] * 3 + [(4, 7)] * 3 + [(7, 4), (7, 4), (6, 6), (6, 6), (8, 3), (8, 3), (5, 6)]
+    pairs = [(4, 4)] * 4 + [(5, 5)] * 3 + [(4, 7)] * 5 + [(7, 4), (7, 4), (6, 6), (6, 6), (8, 3), (8, 3), (5, 6)]
 
     def step(x: fb.Tensor, y: fb.Tensor) -> Any:
         return x @ y.T, x.sum(0) + y.sum(0), fb.cat([x, y]), (x + y if x.shape == y.shape else x[:1] + y)
