@@ -91,12 +91,12 @@ def sizes_of(key: KindOfCall) -> tuple[int, ...]:
 def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
     """How the elements lie: the order of the dimensions where they lie side by side, else the strides."""
     order = sorted((i for i, n in enumerate(shape) if n > 1), key=lambda i: (-strides[i], i))
-    reach = 1
+    unit = reach = strides[order[-1]] if order else 1
     for i in reversed(order):
         if strides[i] != reach:
             return strides
         reach *= shape[i]
-    return ("packed", *order)
+    return ("packed", unit, *order)
 
 
 # -- families ----------------------------------------------------------------------------------------
