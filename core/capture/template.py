@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
@@ -40,6 +40,14 @@ Entry: TypeAlias = Any  # a literal of a node or of an ending, or an External
 Delta: TypeAlias = dict[int, Entry]  # the entries that are not those of the template, by their places
 
 _MOST_POINTS: Final = 8  #: sizes by which laws are looked for
+#: Forms that are compared entry by entry, and what else endings have: a recording with more is for its sizes alone.
+_KINDS: Final = frozenset(
+    {"argument", "base", "leaf", "link", "literal", "node", "number", "same", "slot", "tensor", "view", "written"}
+)
+_MORE: Final = [
+    f.name for f in fields(Ending)
+    if f.name not in ("structure", "forms", "results", "gradients", "written", "starts", "writers")
+]  # fmt: skip
 _PARAMS: Final = 3  #: the place of a node's params among the parts of its form
 ANOTHER_ANSWER: Final = "a value is looked at, and is another one at another size"
 _written = 0
@@ -128,11 +136,12 @@ class _Walk:
     def _ending(self, e: Ending) -> Ending:
         self.tokens += [e.structure, tuple(e.written), [f.index for f in e.results]]
         self.tokens += [(a.index, b.index) for a, b in e.gradients]
-        forms = [self._form(f) for f in e.forms]
-        return Ending(e.structure, forms, e.results, e.gradients, e.written, e.starts, e.writers)
+        self.tokens += [object() for name in _MORE if getattr(e, name)]  # which is equal to nothing
+        return replace(e, forms=[self._form(f) for f in e.forms])
 
     def _form(self, f: Form) -> Form:
-        self.tokens.append((f.kind, f.index, len(f.parts), id(f.own) if f.kind == "same" else None))
+        own = id(f.own) if f.kind == "same" else None if f.kind in _KINDS else object()
+        self.tokens.append((f.kind, f.index, len(f.parts), own))
         parts = []
         for i, p in enumerate(f.parts):
             if i == _PARAMS and f.kind in ("node", "written"):  # these are written out, one by one

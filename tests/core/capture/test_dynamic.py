@@ -203,5 +203,5 @@ def test_training_on_devices(device: str) -> None:
 def test_replays_of_a_size_begin_with_its_second_call() -> None:
     report = of_sizes(lambda: lambda x: x.view(-1) * len(x), lambda i, n: numbers(i, n, 6))
     assert report.counts.eager == 1
-    assert report.counts.recorded == 2 + 2 + 4
-    assert report.counts.replayed == len(SIZES) - 9
+    assert report.counts.recorded in (8, 9), str(report)  # two, two, one of each more, and one where a kernel is made
+    assert report.counts.replayed == len(SIZES) - 1 - report.counts.recorded
