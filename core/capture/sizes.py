@@ -24,6 +24,7 @@ STATIC: Final = "_dynamo_static_indices"
 
 _MOST_KINDS: Final = 1024  #: sizes of all families of a function
 _MOST_ONCE: Final = 16  #: sizes after which it shows whether they come again
+_MOST_WAITING: Final = 256  #: recordings of a family for which another one at their size must come
 _MOST_TRIES: Final = 2  #: recordings of one size that may be of something else
 _MOST_ANSWERS: Final = 4  #: recordings of one size that may come to another answer
 _MOST_MISFITS: Final = 4  #: sizes that may have recordings of their own before others are not tried any more
@@ -173,7 +174,7 @@ class Family:
             if waiting is not None:
                 return "two recordings of one size in a row differ"
             self._waiting[key] = template, delta
-            if len(self._waiting) > _MOST_ONCE:
+            if len(self._waiting) > _MOST_WAITING:
                 self._waiting.popitem(last=False)
             return None
         template.learn(sizes, delta)
