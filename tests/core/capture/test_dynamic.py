@@ -134,7 +134,7 @@ def test_programs_of_many_sizes_equal_eager(name: str) -> None:
     check(of_sizes(lambda: PROGRAMS[name], lambda i, n: numbers(i, n, 6)))
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("lenet", marks=pytest.mark.slow)])
 def test_training_with_batches_of_many_sizes(name: str) -> None:
     make, shape = {"mlp": (mlp, (12,)), "lenet": (lenet, (1, 10, 10))}[name]
 
@@ -179,6 +179,7 @@ def test_gpt_of_many_batches_and_lengths() -> None:
     assert report.counts.replayed >= 6, str(report)
 
 
+@pytest.mark.slow
 def test_other_kernels_at_other_sizes_are_other_recordings() -> None:
     """From 256 numbers on cross_entropy is one kernel of its own, and two below."""
     sizes = [(2, 6)] * 4 + [(3, 6)] * 3 + [(5, 5)] * 4 + [(6, 6)] * 3 + [(4, 5), (4, 5), (7, 6), (7, 6), (8, 9), (8, 9)]
@@ -189,12 +190,15 @@ def test_other_kernels_at_other_sizes_are_other_recordings() -> None:
     assert shared(report.captured) == 5
 
 
+@pytest.mark.slow
 def test_lstm_over_batches_and_lengths() -> None:
     sizes = [(4, 5)] * 4 + [(3, 5)] * 3 + [(3, 7)] * 3 + [(6, 4), (6, 4), (2, 9), (2, 9)]
     check(of_sizes(lambda: train(LSTM()), lambda i, n: numbers(i, *n, 4), sizes), sizes)
 
 
-@pytest.mark.parametrize("device", ["strict", pytest.param("opencl:0", marks=pytest.mark.device("opencl"))])
+@pytest.mark.parametrize(
+    "device", ["strict", pytest.param("opencl:0", marks=[pytest.mark.device("opencl"), pytest.mark.slow])]
+)
 def test_training_on_devices(device: str) -> None:
     sizes = [4, 4, 4, 4, 6, 6, 6, 7, 7, 5, 5, 4]
     check(of_sizes(lambda: train(nn.Linear(6, 3).to(device)), lambda i, n: numbers(i, n, 6).to(device), sizes), sizes)

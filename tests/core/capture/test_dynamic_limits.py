@@ -68,7 +68,9 @@ SIZED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dynamic", [None, True, False])
+@pytest.mark.parametrize(
+    "dynamic", [None, pytest.param(True, marks=pytest.mark.slow), pytest.param(False, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("step", SIZED, ids=lambda f: f.__name__)
 def test_what_depends_on_the_size(step: Callable[..., Any], dynamic: bool | None) -> None:
     report = of_sizes(lambda: step, rows, MANY, dynamic=dynamic)
@@ -86,6 +88,7 @@ def test_both_sides_of_a_branch_share_recordings() -> None:
     assert shared(report.captured) == len(set(MANY)) - 2
 
 
+@pytest.mark.slow
 def test_loops_are_not_tried_for_ever() -> None:
     sizes = [n for n in range(2, 14) for _ in range(5)]
     report = of_sizes(lambda: loop, rows, sizes)
@@ -248,7 +251,9 @@ def item(x: fb.Tensor) -> Any:
     return x.sum().item() / x.shape[0], x.max().item() * x
 
 
-@pytest.mark.parametrize("step", [looks, looks_once, indices, item], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "step", [looks, *(pytest.param(f, marks=pytest.mark.slow) for f in (looks_once, indices, item))]
+)
 def test_looks_at_values(step: Callable[..., Any]) -> None:
     report = of_sizes(lambda: step, rows, [*MANY, *MANY, *MANY])
     assert not report.differences, str(report)
@@ -274,6 +279,7 @@ def test_equal_sizes_and_others() -> None:
     assert shared(report.captured) >= 4, str(report)
 
 
+@pytest.mark.slow
 def test_many_sizes_at_once() -> None:
     sizes = [(2, 3, 4)] * 4 + [(3, 3, 4)] * 3 + [(3, 5, 4)] * 3 + [(3, 5, 6)] * 3 + [(4, 6, 7)] * 3 + [(5, 2, 3)] * 2
 
@@ -308,6 +314,7 @@ def test_sizes_in_lists_and_keywords() -> None:
 
 
 # -- the program changes meanwhile -------------------------------------------------------------------
+@pytest.mark.slow
 def test_modes_parameters_and_rates_that_change() -> None:
     def make() -> Program:
         model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 3))
