@@ -21,8 +21,10 @@ from flambeau.core.capture.cells import Cell, let_go
 from flambeau.core.capture.ending import Ending, Pictures, Unpicturable
 from flambeau.core.capture.graph import Graph, settle
 from flambeau.core.capture.recorder import CaptureError, Past, Recorder
+from flambeau.core.capture.sizes import Families, Family, marked
 from flambeau.core.capture.surroundings import Surroundings
 from flambeau.core.capture.telling import storm
+from flambeau.core.capture.template import Sized, Template
 from flambeau.core.capture.trace import Gradient, Segment, Value, key_of
 from flambeau.core.errors import warn_user
 from flambeau.core.locks import fork_safe
@@ -33,6 +35,7 @@ from flambeau.core.tree import flatten, unflatten
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]  # Any: what the function takes
 
 MOST_ANSWERS = 16  #: how many answers to one question are recorded
+OFTEN = 256  #: replays after which a size gets recordings of its own
 MOST_TRIES = 6  #: how many recordings may disagree with each other
 _every: WeakSet[Captured] = WeakSet()
 
@@ -64,6 +67,8 @@ class Variants:
     pending: list[Graph] = field(default_factory=list)  #: recordings that none has agreed with yet
     made: int = 0  #: how many graphs there were
     tries: int = 0  #: how many recordings in a row agreed with none before
+    family: Family | None = None  #: the kinds that differ from it in sizes alone
+    apart: str = ""  #: why its recordings are for its sizes alone
 
 
 class Captured:
@@ -76,6 +81,8 @@ class Captured:
         name: what messages call it.
         fusion: whether chains of kernels run as one, where that takes less time. The bits are the same but where rows
             are reduced (softmax, norms, sums of the last axes): there results agree to a few units in the last place.
+        dynamic: whether recordings are for all sizes: those that are marked (False), or all but those that are marked
+            as static, from the second size on (None), or without recordings for one size alone besides (True).
 
     >>> from flambeau.core.capture.captured import Captured
     >>> double = Captured(lambda x: x + x)
@@ -86,13 +93,15 @@ class Captured:
     """
 
     def __init__(
-        self, fn: Callable[..., Any], *, fullgraph: bool = False, limit: int = 8, name: str = "", fusion: bool = True
-    ):
+        self, fn: Callable[..., Any], *, fullgraph: bool = False, limit: int = 8, name: str = "", fusion: bool = True,
+        dynamic: bool | None = None,
+    ):  # fmt: skip
         self.fn, self.fullgraph, self.limit, self.fusion = fn, fullgraph, limit, fusion
         self.name = name or getattr(fn, "__name__", type(fn).__name__)
         self.counts = Counts()
         self.reasons: list[str] = []
         self._kinds: OrderedDict[calls.KindOfCall, Variants] = OrderedDict()
+        self._families = Families(dynamic, limit)
         self._last: calls.KindOfCall | None = None
         self._dropped = 0
         self._lock = fork_safe(threading.RLock())
@@ -101,12 +110,13 @@ class Captured:
     @property
     def graphs(self) -> list[Graph]:
         """What is replayed or was recorded once; an empty graph for a kind of call that was not recorded."""
-        kinds = self._kinds.values()
+        kinds = (*self._kinds.values(), *self._families.kinds.values())
         return [g for k in kinds for g in (k.graphs or k.pending[-1:] or [Graph(k.made_because, [])])]
 
     def reset(self) -> None:
         """Forget all recordings; the next call is a first one."""
         self._kinds.clear()
+        self._families.clear()
         self.reasons.clear()
         self._last, self._dropped = None, 0
         self.counts = Counts()
@@ -120,11 +130,11 @@ class Captured:
             return self.eagerly(args, kwargs)  # somebody looks at each op
         leaves, structure = calls.flattened(args, kwargs)
         key = calls.kind_of(leaves, structure, state)
-        kind = self._kinds.get(key) or self._new(key)
+        kind = self._kinds.get(key) or self._families.kinds.get(key) or self._new(key, leaves)
         if kind.refused:
             return self.eagerly(args, kwargs)
         kind.calls += 1
-        if kind.calls == 1:
+        if kind.calls == 1 and (kind.family is None or not kind.family.records_at_once()):
             return self.eagerly(args, kwargs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         graph = self._fitting(kind)
@@ -140,19 +150,29 @@ class Captured:
 
     def fits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether a call would be replayed."""
-        kind = self._kinds.get(calls.kind_of(*calls.flattened(args, kwargs), current()))
+        key = calls.kind_of(*calls.flattened(args, kwargs), current())
+        kind = self._kinds.get(key) or self._families.kinds.get(key)
         return kind is not None and self._fitting(kind) is not None
 
-    def _new(self, key: calls.KindOfCall) -> Variants:
+    def _new(self, key: calls.KindOfCall, leaves: Sequence[Any]) -> Variants:
         why = "first call" if self._last is None else calls.difference(self._last, key)
         self._last = key
-        kind = self._kinds[key] = Variants(key, why)
+        kind = Variants(key, why, family=self._families.of(key, leaves))
+        if kind.family is not None and kind.family.templates:
+            self._families.add(key, kind)
+        else:
+            self._enter(kind)
+        return kind
+
+    def _enter(self, kind: Variants) -> None:
+        """Keep a kind that has recordings of its own."""
+        self._families.kinds.pop(kind.key, None)
+        self._kinds[kind.key] = kind
         while len(self._kinds) > self.limit:
             self._kinds.popitem(last=False)
             self._dropped += 1
             if self._dropped == MOST_ANSWERS:
                 warn_user(storm(list(self._kinds.values()), self.name), RuntimeWarning)
-        return kind
 
     def _fitting(self, kind: Variants) -> Graph | None:
         """The graph that is for a call as things are."""
@@ -179,8 +199,9 @@ class Captured:
         past: Past | None = None, answer: Any = None,
     ) -> Any:  # fmt: skip
         """Run the program with a recorder: from the start or, in a graph, from where a replay came to."""
+        template = None if graph is not None or kind.apart or kind.family is None else kind.family.follow()
         made = graph or Graph.of(tensors, kind.made_because if not kind.made else kind.graphs[0].changed())
-        made.fusion = self.fusion
+        made.fusion, made.apart = self.fusion, kind.apart
         start = len(tensors) if past is None else past.segments[-1].end
         recorder = Recorder(made.known(tensors, past), Segment(start), past)
         links = [t._node for t in tensors]
@@ -191,14 +212,18 @@ class Captured:
         shown = [] if past is None else _with_gradients(made.freed(past.segments))
         try:
             agrees = kind.pending if past is None else past.segments[-1].children.get(answer)
-            result, surroundings, why = self._watched(recorder, arguments, bool(agrees))
+            result, surroundings, why = self._watched(recorder, arguments, bool(agrees), template)
             self.counts.recorded += past is None
             self.counts.resumed += past is not None
             if not why and past is not None:
                 why = self._may_branch(made, past.segments[-1])
             if why is None:
                 ending = Pictures(recorder, tensors, links).ending(result)
-                why = self._keep(kind, made, recorder, ending, surroundings, tensors, past, answer)
+                recorder.close(ending)
+                if template is not None:
+                    why = self._lay_beside(kind, made, recorder, ending)
+                else:
+                    why = self._keep(kind, made, recorder, ending, surroundings, tensors, past, answer)
         except Unpicturable as error:
             why = str(error)
         finally:
@@ -207,22 +232,28 @@ class Captured:
             for t, grad in shown:
                 if t._grad is grad:  # the program raised before it let the gradient go
                     t._grad = None
-        if why:
+        if why and template is not None:
+            self._part(kind, why, arguments)
+        elif why:
             self._refuse(kind, why)
         return _plainly(result)
 
     def _watched(
-        self, recorder: Recorder, arguments: Arguments, follow: bool
+        self, recorder: Recorder, arguments: Arguments, follow: bool, template: Template | None
     ) -> tuple[Any, Surroundings | None, str | None]:
         """Run the program; its result, what it depends on, and why it cannot be recorded, or None.
 
         What it depends on is found where ``follow`` says so: the recording may agree with one before, and be replayed.
+        A run beside a ``template`` depends on what that does, or cannot be recorded.
         """
         state = current()
         inside = after = state.replace(watchers=(recorder,), recorder=recorder)
         args, kwargs = arguments
         before = flatten(arguments)
-        surroundings = Surroundings(self.fn, args, kwargs) if follow else None
+        if template is not None:
+            surroundings: Surroundings | None = template.following(self.fn)
+        else:
+            surroundings = Surroundings(self.fn, args, kwargs) if follow else None
         try:
             put(inside)
             with surroundings or nullcontext():
@@ -239,6 +270,33 @@ class Captured:
             why = "an argument, a list or a dict, is changed in the call"
         return result, surroundings, why or None
 
+    def _lay_beside(self, kind: Variants, graph: Graph, recorder: Recorder, ending: Ending) -> str | None:
+        """Take in a recording that has the nodes of another size; why it has not, or None."""
+        assert kind.family is not None
+        made = kind.family.take(kind, graph, recorder, ending)
+        if isinstance(made, str):
+            return made
+        if made is not None:
+            kind.graphs = [made, *kind.graphs[: self.limit - 1]]
+            kind.made += 1
+            self._kinds.pop(kind.key, None)
+            self._families.add(kind.key, kind)
+        return None
+
+    def _part(self, kind: Variants, why: str, arguments: Arguments) -> None:
+        """Recordings of a kind are for its sizes alone from now on."""
+        kind.apart = why
+        self._enter(kind)
+        if marked(flatten(arguments)[0]):
+            text = f"compile: a size that is marked dynamic has recordings of its own in {self.name}: {why}"
+            warn_user(text, RuntimeWarning)
+
+    def _often(self, kind: Variants, graph: Graph) -> None:
+        """A size that is called often is recorded by itself: kernels are fused for shapes that are known."""
+        if graph.fusion and isinstance(graph, Sized) and len(self._kinds) < self.limit:
+            kind.apart, kind.graphs, kind.made = "it is called often", [], 0
+            self._enter(kind)
+
     def _may_branch(self, graph: Graph, last: Segment) -> str | None:
         """None where one more answer is recorded, "" where this one is not, and a reason where none is any more."""
         if len(last.children) < MOST_ANSWERS:
@@ -253,10 +311,6 @@ class Captured:
         tensors: Sequence[Tensor], past: Past | None, answer: Any,
     ) -> str | None:  # fmt: skip
         """Take a recording in; why it cannot be, or None."""
-        for _, segment in recorder.segments:
-            for e in segment.externals:
-                e.grad_of = recorder.owner_of_gradient(e.array)
-        recorder.segments[-1][1].ending = ending
         if past is not None:
             last = past.segments[-1]
             settled = settle(last.children, answer, recorder.segments, MOST_TRIES)
@@ -277,6 +331,8 @@ class Captured:
                 kind.made, kind.tries = kind.made + 1, 0
                 assert surroundings is not None
                 hidden = graph.complete(recorder, ending, surroundings, tensors)
+                if not hidden and kind.family is not None:
+                    kind.family.found(kind.key, graph, recorder, surroundings)
                 return hidden or self._too_many(kind)
             reasons.append(settled.differs)
         graph.root = recorder.segments[0][1]
@@ -299,6 +355,8 @@ class Captured:
         segment = graph.root
         assert segment is not None
         graph.calls += 1
+        if graph.calls == OFTEN:
+            self._often(kind, graph)
         run, asked = segment.run or graph.write([segment]), segment.asked
         if asked is None:
             result = run(graph.given(segment, tensors), tensors)

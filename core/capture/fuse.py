@@ -329,4 +329,4 @@ def refused(node: Fused) -> list[Node]:
     """The parts of a group that is not worth it; of one with a head or rows in groups of elementwise nodes again."""
     if node.group is None or (node.group.head is None and not node.group.axes):
         return list(node.parts)
-    return _Pass(list(node.parts), set(node.outs), elementwise=True).run()
+    return _Pass(list(node.parts), set(node.made), elementwise=True).run()

@@ -78,6 +78,7 @@ class Graph:
 
     made_because: str
     arguments: list[Value]  #: the arrays of the arguments
+    apart: str = field(default="", kw_only=True)  #: why it is for its sizes alone, where those of others were tried
     fusion: bool = True  #: whether nodes are left out, and chains of kernels become one
     root: Segment | None = None
     launches: int = 0

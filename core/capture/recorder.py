@@ -438,6 +438,13 @@ class Recorder:
         for (_, a), (answer, b) in zip(self.segments, self.segments[1:], strict=False):
             a.children[answer] = b
 
+    def close(self, ending: Any) -> None:  # Any: an Ending, whose class stands above
+        """Let the last segment end so, and note whose gradients were there before."""
+        for _, segment in self.segments:
+            for e in segment.externals:
+                e.grad_of = self.owner_of_gradient(e.array)
+        self.segments[-1][1].ending = ending
+
     def rely(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> None:
         """The recording holds while ``fn(*args)`` gives this value."""
         if not any(f == fn and a == args for f, a, _ in self.relied):
