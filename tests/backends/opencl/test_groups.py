@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import flambeau as fb
-from flambeau.core.capture import fuse
+from flambeau.core.capture import verdicts
 
 pytestmark = pytest.mark.device("opencl")
 
@@ -20,7 +20,7 @@ def chain(x: Any, y: Any) -> Any:
 
 
 def test_threads_replay_groups_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuse, "worth", lambda node, arrays: True)
+    monkeypatch.setattr(verdicts, "worth", lambda node: True)
     made = [np.random.default_rng(i).normal(size=(60, 100)).astype("f") for i in range(6)]
     tensors = [fb.tensor(x).to("opencl:0") for x in made]
     compiled = fb.compile(chain)
@@ -46,7 +46,7 @@ def test_threads_replay_groups_beside_each_other(monkeypatch: pytest.MonkeyPatch
 
 
 def test_chains_are_launched_as_one(opencl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuse, "worth", lambda node, arrays: True)
+    monkeypatch.setattr(verdicts, "worth", lambda node: True)
     x, y = (fb.tensor(np.full(100, v, "f")).to("opencl:0") for v in (0.5, 2.0))
     compiled = fb.compile(chain)
     for _ in range(4):
