@@ -6,43 +6,34 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
 from itertools import count
+from math import prod
 from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
 
-from flambeau.backends import layout as lay
-from flambeau.backends.base import (
-    Backend,
-    Declined,
-    DeviceLostError,
-    DeviceProperties,
-    HostArray,
-    Kernel,
-    KernelTable,
-    Layout,
-    Shape,
-)
+from flambeau.backends import base
 from flambeau.backends.generic import generic_table
 from flambeau.backends.group import Group, Operand, Step
+from flambeau.backends.layout import LayoutError
 from flambeau.backends.strided import StridedArray, StridedBackend
-from flambeau.core import dtype as dt
 from flambeau.core import registry
 from flambeau.core.dtype import DType, host_scalar
 from flambeau.core.expr import Expr, applies, lower
 from flambeau_mlx import kernels
 from flambeau_mlx.cells import DTYPES, EVERY, FLOATS, MX, Cell, convert, recast, to_mlx, to_numpy, written
-from flambeau_mlx.elementwise import Pure, body_of, native
-from flambeau_mlx.fusion import compiled_group, is_exact
+from flambeau_mlx.elementwise import Pure, body_of, compiled_group, fuses_exactly, native
 
 _ON_GPU: Final = mx.default_device().type == mx.DeviceType.gpu
 #: MLX's wheels for Linux multiply by the reference BLAS, and its functions there are loops over single numbers: what
 #: takes long is borrowed from flambeau's CPU, in the memory where it lies. FLAMBEAU_MLX_KERNELS=mlx leaves that.
 _BORROWS: Final = not _ON_GPU and sys.platform == "linux" and os.environ.get("FLAMBEAU_MLX_KERNELS") != "mlx"
 _BORROWED: Final = frozenset({
-    "matmul", "conv", "conv_grad_input", "conv_grad_weight", "attention", "attention_grad", "softmax", "log_softmax",
-    "max_pool", "max_pool_grad", "lstm_sequence", "lstm_sequence_grad", "lstm_layer", "lstm_layer_grad", "gru_layer",
+    "matmul", "linear", "conv", "conv_grad_input", "conv_grad_weight", "attention", "attention_grad", "softmax",
+    "softmax_grad", "log_softmax", "log_softmax_grad", "nll_loss", "nll_loss_grad", "layer_norm_grad", "max_pool",
+    "max_pool_grad", "lstm_sequence", "lstm_sequence_grad", "lstm_layer", "lstm_layer_grad", "gru_layer",
     "gru_layer_grad", "rnn_layer", "rnn_layer_grad",
 })  # fmt: skip
 #: Steps of expressions that take MLX's processor code longer than the way to the host.
@@ -50,10 +41,15 @@ _SLOW: Final = frozenset({"exp", "log", "sin", "cos", "pow", "tanh", "erf", "exp
 _WORTH: Final = 1 << 14  # elements, or multiplications, that repay the wait for operands
 _SUPPORTED: Final = frozenset(EVERY)
 _WAITING: Final = 128  # writes that may wait before they are begun
+_LONGEST: Final = 2**31 - 1  # what MLX counts sizes with
 _LATE: Final = 512  # checks of indices that may wait
 #: MLX binds a stream to the thread that made it, and an array to its stream; this kind serves every thread.
 _STREAM: Final = mx.new_thread_unsafe_stream(mx.default_device())
 _thread = threading.local()
+
+
+def _total(*values: mx.array | None) -> int:
+    return sum([v.size for v in values if v is not None])
 
 
 class MlxBackend(StridedBackend):
@@ -71,17 +67,17 @@ class MlxBackend(StridedBackend):
         self._running = threading.RLock()  # one thread at a time may let MLX compute: a collection may be inside
         self._checks: list[tuple[mx.array, str, int, int]] = []
         self._failed: list[Exception] = []
-        self.kernels = KernelTable("flambeau-mlx", generic_table(self))
+        self.kernels = base.KernelTable("flambeau-mlx", generic_table(self))
         kernels.bind(self)
         if _BORROWS:
             for name in _BORROWED - set(self.kernels._entries):
                 self.function(name, None, FLOATS)
 
     # -- what is there -----------------------------------------------------------------------------
-    def properties(self, index: int = 0) -> DeviceProperties:
+    def properties(self, index: int = 0) -> base.DeviceProperties:
         details = mx.device_info()
-        name = f"{details.get('device_name', mx.default_device().type.name)} by MLX {mx.__version__}"
-        return DeviceProperties(name, int(details.get("memory_size", 0)), dict(details))
+        name = f"{details.get('device_name', mx.default_device().type.name)} by MLX {version('mlx')}"
+        return base.DeviceProperties(name, int(details.get("memory_size", 0)), dict(details))
 
     def accelerators(self) -> tuple[int, ...]:
         return (0,) if _ON_GPU else ()
@@ -110,7 +106,7 @@ class MlxBackend(StridedBackend):
         with self._running:
             values = list(self.pending.values())
             self.pending.clear()
-            mx.async_eval(values)
+            mx.async_eval(values)  # type: ignore[no-untyped-call]
 
     def force(self, *values: mx.array) -> None:
         """Compute values now."""
@@ -155,7 +151,14 @@ class MlxBackend(StridedBackend):
             return
         with self._writing:  # read, changed and put back: two threads at two ends of a memory must not meet
             whole = self.load(x.viewed((-(-cell.nbytes // size),), (1,), 0))
-            self.hold(cell, written(whole, value, Layout(x.shape, x.strides, x.offset)))
+            self.hold(cell, written(whole, value, base.Layout(x.shape, x.strides, x.offset)))
+
+    def empty(self, shape: base.Shape, dtype: DType, index: int = 0) -> StridedArray:
+        if prod(shape) > _LONGEST:
+            raise base.OutOfMemoryError(
+                f"mlx: {prod(shape)} elements asked for; MLX counts {_LONGEST} along an axis at most"
+            )
+        return super().empty(shape, dtype, index)
 
     def new(self, value: mx.array) -> StridedArray:
         """A new array with a value."""
@@ -176,16 +179,15 @@ class MlxBackend(StridedBackend):
 
         def kernel(*ins: StridedArray | None, **params: Any) -> Any:
             values = [None if x is None else load(x) for x in ins]
-            large = host and (work(*values) if work else sum([v.size for v in values if v is not None])) >= _WORTH
-            use = host if large else fn
-            if use is None:
-                raise Declined
+            use: Any = fn
+            if host and (fn is None or (work or _total)(*values) >= _WORTH):
+                use = host
             result = use(*values, **params)
             return tuple(map(new, result)) if isinstance(result, tuple) else new(result)
 
         self.kernels.register(name, kernel, dtypes)
 
-    def on_host(self, name: str, find: Callable[[Backend, DType], Kernel | None] | None = None) -> Pure:
+    def on_host(self, name: str, find: Callable[[base.Backend, DType], base.Kernel | None] | None = None) -> Pure:
         """What flambeau's CPU has for an op, as a function of values."""
 
         def run(*values: mx.array | None, **params: Any) -> Any:
@@ -195,7 +197,7 @@ class MlxBackend(StridedBackend):
             dtype = DTYPES[next(v for v in values if v is not None).dtype]
             kernel = find(cpu, dtype) if find else cpu.kernels.find(name, dtype)
             if kernel is None:
-                raise Declined
+                raise base.Declined
             result = kernel(*arrays, **params)
             found = [to_mlx(r, cpu.dtype_of(r)) for r in (result if isinstance(result, (tuple, list)) else (result,))]
             return tuple(found) if isinstance(result, (tuple, list)) else found[0]
@@ -203,7 +205,7 @@ class MlxBackend(StridedBackend):
         return run
 
     # -- elementwise -------------------------------------------------------------------------------
-    def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel | None:
+    def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> base.Kernel | None:
         """A kernel from the expression, over MLX's functions."""
         if not _SUPPORTED.issuperset((*dtypes, out)) or not applies(expr, dtypes, out):
             return None
@@ -218,31 +220,32 @@ class MlxBackend(StridedBackend):
             if out is None:
                 return self.new(value)
             if out.shape != value.shape:
-                raise lay.LayoutError(f"{name}: out has shape {out.shape}, the result {value.shape}")
+                raise LayoutError(f"{name}: out has shape {out.shape}, the result {value.shape}")
             self.store(out, convert(value, MX[out.dtype]))
             return out
 
         return kernel
 
-    def fuses(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
+    def fuses(self, step: Step, operands: Sequence[Operand], shape: base.Shape) -> bool:
         dtypes = tuple([x.dtype for x in operands])
-        return is_exact() and _SUPPORTED.issuperset((*dtypes, step.dtype)) and applies(step.expr, dtypes, step.dtype)
+        return (
+            fuses_exactly() and _SUPPORTED.issuperset((*dtypes, step.dtype)) and applies(step.expr, dtypes, step.dtype)
+        )
 
-    def compile(self, group: Group) -> Kernel | None:
-        """All steps of a group in one kernel, by ``mx.compile``."""
+    def compile(self, group: Group) -> base.Kernel | None:
+        """All steps of a group in one kernel of ``mx.compile``."""
         fn = compiled_group(group)
 
         def kernel(*ins: StridedArray) -> tuple[StridedArray, ...]:
-            made = []
+            results = []
             for output, value in zip(group.outputs, fn(*map(self.load, ins)), strict=True):
                 if output.into is not None:
-                    target = ins[output.into]
-                else:
-                    target = self.empty(group.shape, DTYPES[value.dtype])
-                    target = target.viewed(group.shape, output.strides or (), 0)
-                    made.append(target)
-                self.store(target, value)
-            return tuple(made)
+                    self.store(ins[output.into], value)
+                    continue
+                made = self.empty(group.shape, DTYPES[value.dtype]).viewed(group.shape, output.strides or (), 0)
+                self.store(made, value)
+                results.append(made)
+            return tuple(results)
 
         return kernel
 
@@ -252,17 +255,7 @@ class MlxBackend(StridedBackend):
             raise self._gone()
         return Cell(nbytes, self.pending.pop)
 
-    def read(self, memory: Cell, start: int, nbytes: int) -> HostArray:
-        return self._host(self.load(self._bytes(memory, start, nbytes)))
-
-    def write(self, memory: Cell, start: int, data: memoryview) -> None:
-        self.enter()
-        self.store(self._bytes(memory, start, len(data)), mx.array(np.frombuffer(data, np.uint8)))
-
-    def _bytes(self, memory: Cell, start: int, nbytes: int) -> StridedArray:
-        return StridedArray(_Holder(memory), start, (nbytes,), (1,), dt.uint8)
-
-    def from_host(self, host: HostArray, dtype: DType, index: int = 0) -> StridedArray:
+    def from_host(self, host: base.HostArray, dtype: DType, index: int = 0) -> StridedArray:
         self.enter()
         made = self.empty(host.shape, dtype)
         made.buffer.memory.value = to_mlx(np.asarray(host, dtype.numpy), dtype)
@@ -271,10 +264,10 @@ class MlxBackend(StridedBackend):
     def constant(self, value: bool | int | float | complex, dtype: DType, index: int = 0) -> StridedArray:
         return self.from_host(host_scalar(value, dtype), dtype)
 
-    def to_host(self, array: StridedArray) -> HostArray:
+    def to_host(self, array: StridedArray) -> base.HostArray:
         return self._host(self.load(array))
 
-    def _host(self, value: mx.array) -> HostArray:
+    def _host(self, value: mx.array) -> base.HostArray:
         self.force(value)
         return np.array(to_numpy(value))
 
@@ -320,18 +313,9 @@ class MlxBackend(StridedBackend):
     def empty_cache(self) -> None:
         mx.clear_cache()
 
-    def _gone(self) -> DeviceLostError:
-        return DeviceLostError(f"{self.device_type}: MLX's devices belong to the process before the fork")
+    def _gone(self) -> base.DeviceLostError:
+        return base.DeviceLostError(f"{self.device_type}: MLX's devices belong to the process before the fork")
 
     def after_fork(self) -> None:
         self.lost = True
         self._running = threading.RLock()  # a thread that the child has not may hold the other
-
-
-class _Holder:
-    """A cell as a buffer that has ``memory``."""
-
-    __slots__ = ("memory",)
-
-    def __init__(self, memory: Cell):
-        self.memory = memory

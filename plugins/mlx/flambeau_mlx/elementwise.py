@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 import mlx.core as mx
 
+from flambeau.backends.group import Group
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType, host_scalar
 from flambeau.core.expr import Expr, lower
@@ -62,7 +64,7 @@ def _function(op: str, to: mx.Dtype) -> Pure:
         return lambda x: convert(x, to)
     if op in ("bitcast_int", "bitcast_float"):
         return lambda x: x.view(to)
-    return FUNCTIONS.get(op) or getattr(mx, op)  # type: ignore[no-any-return]
+    return FUNCTIONS.get(op) or getattr(mx, op)
 
 
 def _real(x: mx.array) -> bool:
@@ -72,7 +74,9 @@ def _real(x: mx.array) -> bool:
 def _idiv(x: mx.array, y: mx.array) -> mx.array:
     """Floor division as Python's; of integers by 0 it is 0."""
     if not _real(x):
-        return mx.where(y == 0, mx.zeros_like(x), mx.floor_divide(x, mx.where(y == 0, mx.ones_like(y), y)))
+        found = mx.floor_divide(x, _divisor(y))
+        found = mx.where(y == -1, -x, found) if mx.issubdtype(y.dtype, mx.signedinteger) else found
+        return mx.where(y == 0, mx.zeros_like(x), found)
     rest = _fmod(x, y)
     quotient = (x - rest) / y
     quotient = mx.where((rest != 0) & ((y < 0) != (rest < 0)), quotient - 1, quotient)
@@ -87,9 +91,15 @@ def _fmod(x: mx.array, y: mx.array) -> mx.array:
     if _real(x):
         rest = mx.remainder(mx.abs(x), mx.abs(y))
         return mx.where(x < 0, -rest, rest)
-    rest = mx.remainder(x, mx.where(y == 0, mx.ones_like(y), y))
+    rest = mx.remainder(x, _divisor(y))
     rest = mx.where((rest != 0) & ((x < 0) != (y < 0)), rest - y, rest)
     return mx.where(y == 0, mx.zeros_like(x), rest)
+
+
+def _divisor(y: mx.array) -> mx.array:
+    """Integers that divide any other: 0, and of the least number -1, are traps of processors."""
+    bad = (y == 0) | (y == -1) if mx.issubdtype(y.dtype, mx.signedinteger) else y == 0
+    return mx.where(bad, mx.ones_like(y), y)
 
 
 def _pow(x: mx.array, y: mx.array) -> mx.array:
@@ -123,3 +133,38 @@ FUNCTIONS: Final[Mapping[str, Pure]] = {
     "idiv": _idiv, "fmod": _fmod, "pow": _pow, "shl": _shl, "shr": _shr, "shl_const": mx.left_shift,
     "shr_const": mx.right_shift,
 }  # fmt: skip
+
+
+# -- groups of steps ------------------------------------------------------------------------------------
+@lru_cache(None)
+def fuses_exactly() -> bool:
+    """Whether compiled steps have the bits of single ones here: no product and sum are made one rounding.
+
+    On processors MLX calls a C++ compiler, which may be missing.
+    """
+    if mx.default_device().type == mx.DeviceType.cpu and not any(map(shutil.which, ("g++", "c++", "clang++"))):
+        return False
+
+    def steps(x: mx.array, y: mx.array) -> mx.array:
+        return mx.exp(x * y + x) / y - x * y
+
+    x, y = (mx.arange(1, 4097, dtype=mx.float32) / n for n in (4099, 4111))
+    try:
+        return bool(mx.array_equal(mx.compile(steps)(x, y), steps(x, y)).item())
+    except RuntimeError:
+        return False
+
+
+def compiled_group(group: Group) -> Pure:
+    """A function of the inputs' values that gives those of the outputs, each step rounded to its own dtype."""
+    dtypes = [x.dtype for x in group.inputs] + [s.dtype for s in group.steps]
+    bodies = [body_of(s.expr, tuple([dtypes[i] for i in s.operands]), s.dtype, False) for s in group.steps]
+
+    def run(*ins: mx.array) -> list[mx.array]:
+        values = list(ins)
+        for step, body in zip(group.steps, bodies, strict=True):
+            values.append(body(*[values[i] for i in step.operands]))
+        first = len(group.inputs)
+        return [mx.broadcast_to(values[first + o.step], group.shape) for o in group.outputs]
+
+    return mx.compile(run)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import mlx.core as mx
-import numpy as np
 
 from flambeau.backends.base import Declined, Shape
 from flambeau.backends.layout import reduced_shape
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
+from flambeau.core import registry
 from flambeau.core.dtype import DType
-from flambeau.core.random import KEY_STEPS, MULTIPLIERS, ROUNDS, WORDS_PER_BLOCK
 from flambeau_mlx.cells import FLOATS, MX, convert, wide
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 Axes = int | tuple[int, ...] | None
 Ints = tuple[int, ...]
 
-_MASK32: Final = 0xFFFFFFFF
-_MASK64: Final = 0xFFFFFFFFFFFFFFFF
+#: The methods of ``x.at[...]``; of bools those that there are.
+_AT: Final = {"add": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"}
+_AT_BOOLS: Final = {**_AT, "add": "maximum", "prod": "minimum"}
 
 
 def bind(backend: MlxBackend) -> None:
@@ -35,40 +36,24 @@ def bind(backend: MlxBackend) -> None:
 
 # -- arrays from nothing, and elements moved -----------------------------------------------------------
 def _makers(backend: MlxBackend) -> None:
-    table, load, new = backend.kernels, backend.load, backend.new
+    def by_cpu(name: str) -> Callable[..., StridedArray]:
+        """Numbers that nothing on the device goes into are made where they are made best, and sent."""
 
-    def arange(start: Any, step: Any, *, length: int, dtype: DType, index: int = 0) -> StridedArray:
-        kind = np.int64 if dtype.category <= dt.INTEGER else np.float64
-        with np.errstate(all="ignore"):
-            return backend.from_host((start + np.arange(length, dtype=kind) * step).astype(dtype.numpy), dtype)
+        def kernel(*numbers: Any, index: int = 0, dtype: DType = dt.uint32, **params: Any) -> StridedArray:
+            make: Any = registry.get_backend("cpu").kernels.find(name, dtype)
+            params = params if name == "random_bits" else {**params, "dtype": dtype}
+            return backend.from_host(make(*numbers, **params), dtype)
 
-    def random_bits(seed: int, offset: int, *, length: int, index: int = 0) -> StridedArray:
-        backend.enter()
-        return new(philox(seed, offset & _MASK64, length))
+        return kernel
 
     def cat(*xs: Any, axis: int) -> StridedArray:
         arrays = xs[0] if len(xs) == 1 and isinstance(xs[0], (list, tuple)) else xs
-        return new(mx.concatenate([load(x) for x in arrays if x.shape != (0,)] or [load(arrays[0])], axis))
+        kept = [x for x in arrays if x.shape != (0,)] or arrays[:1]
+        return backend.new(mx.concatenate([backend.load(x) for x in kept], axis))
 
-    for fn in (arange, random_bits, cat):
-        table.register(fn.__name__, fn)
-
-
-def philox(seed: int, offset: int, length: int) -> mx.array:
-    """Philox4x32-10 as :mod:`flambeau.core.random` defines it: the same words as on every device."""
-    u32, u64 = mx.uint32, mx.uint64
-    counter = mx.arange(-(-length // WORDS_PER_BLOCK), dtype=u64) + mx.array(np.uint64(offset))
-    zero = mx.zeros(counter.shape, u32)
-    c0, c1, c2, c3 = counter.astype(u32), (counter >> 32).astype(u32), zero, zero
-    key0, key1 = seed & _MASK32, seed >> 32 & _MASK32
-    for _ in range(ROUNDS):
-        low, high = (mx.array(np.uint64(m)) * c.astype(u64) for m, c in zip(MULTIPLIERS, (c0, c2), strict=True))
-        c0, c1, c2, c3 = (
-            (high >> 32).astype(u32) ^ c1 ^ mx.array(np.uint32(key0)), high.astype(u32),
-            (low >> 32).astype(u32) ^ c3 ^ mx.array(np.uint32(key1)), low.astype(u32),
-        )  # fmt: skip
-        key0, key1 = (key0 + KEY_STEPS[0]) & _MASK32, (key1 + KEY_STEPS[1]) & _MASK32
-    return mx.stack([c0, c1, c2, c3], axis=1).reshape(-1)[:length]
+    for name in ("arange", "random_bits"):
+        backend.kernels.register(name, by_cpu(name))
+    backend.kernels.register("cat", cat)
 
 
 # -- along axes ----------------------------------------------------------------------------------------
@@ -163,35 +148,35 @@ def scattered(x: mx.array, index: mx.array, src: mx.array, *, axis: int, reduce:
     if not x.ndim:
         return scattered(x.reshape(1), index.reshape(1), src.reshape(1), axis=0, reduce=reduce).reshape(())
     axis %= x.ndim
-    src = _cut(src, index.shape)
     grid = [mx.arange(n).reshape([-1 if b == a else 1 for b in range(x.ndim)]) for a, n in enumerate(index.shape)]
-    grid[axis] = index
-    places = tuple(grid)
-    if x.dtype == mx.bool_:
-        method = {"add": "maximum", "prod": "minimum", "amax": "maximum", "amin": "minimum"}.get(reduce)
-        work, values = x.astype(mx.uint8), src.astype(mx.uint8)
-    else:
-        method = {"add": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"}.get(reduce)
-        work, values = wide(x), wide(src)
-    if method is None:
+    places = tuple([index if a == axis else along for a, along in enumerate(grid)])
+    bools = x.dtype == mx.bool_
+    work, values = [v.astype(mx.uint8) if bools else wide(v) for v in (x, _cut(src, index.shape))]
+    if reduce == "set":
         work = work.reshape(work.shape)  # another handle: an assignment gives it another array
         work[places] = values
         return convert(work, x.dtype)
-    return convert(getattr(work.at[places], method)(values), x.dtype)
+    return convert(getattr(work.at[places], (_AT_BOOLS if bools else _AT)[reduce])(values), x.dtype)
 
 
 # -- products of matrices --------------------------------------------------------------------------------
 def _products(backend: MlxBackend) -> None:
-    backend.function(
-        "matmul", lambda x, y: (wide(x) @ wide(y)).astype(x.dtype), FLOATS, work=lambda x, y: x.size * y.shape[-1]
-    )
+    backend.function("matmul", matmul, FLOATS, work=lambda x, y: x.size * y.shape[-1])
     backend.function("matmul", backend.on_host("matmul"), (*dt.BOOLS, *dt.INTS))  # MLX multiplies floats alone
-    for fn in (conv, conv_grad_input, conv_grad_weight, attention, layer_norm, rms_norm):
+    backend.function("linear", linear, FLOATS, work=lambda x, weight, bias: x.size * weight.shape[0])
+    backend.function("layer_norm", partial(_normed, mx.fast.layer_norm), FLOATS)
+    backend.function("rms_norm", partial(_normed, mx.fast.rms_norm), FLOATS)
+    for fn in (conv, conv_grad_input, conv_grad_weight, attention):
         backend.function(fn.__name__, fn, FLOATS)
 
 
 def matmul(x: mx.array, y: mx.array) -> mx.array:
     return (wide(x) @ wide(y)).astype(x.dtype)
+
+
+def linear(x: mx.array, weight: mx.array, bias: mx.array | None) -> mx.array:
+    found = wide(x) @ mx.swapaxes(wide(weight), 0, 1)
+    return (found if bias is None else found + wide(bias)).astype(x.dtype)
 
 
 def _last(x: mx.array) -> mx.array:
@@ -202,21 +187,25 @@ def _last(x: mx.array) -> mx.array:
 def conv(
     x: mx.array, weight: mx.array, bias: mx.array | None, *, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> mx.array:
+    if len(stride) > 3 or (groups > 1 and len(stride) == 3):
+        raise Declined  # not among MLX's
     found = mx.conv_general(_last(x), _last(weight), stride, padding, dilation, groups=groups)
     found = found if bias is None else found + wide(bias)
     return mx.moveaxis(found, -1, 1).astype(x.dtype)
 
 
+def _transposed(linear: Callable[[mx.array], mx.array], grad: mx.array, shape: Ints) -> mx.array:
+    """The gradient of a linear function is its transpose."""
+    work = wide(grad)
+    return mx.vjp(linear, [mx.zeros(shape, work.dtype)], [work])[1][0].astype(grad.dtype)
+
+
 def conv_grad_input(grad: mx.array, weight: mx.array, *, shape: Ints, **options: Any) -> mx.array:
-    work, cotangent = wide(weight), wide(grad)
-    (found,) = mx.vjp(lambda x: conv(x, work, None, **options), [mx.zeros(shape, work.dtype)], [cotangent])[1]
-    return found.astype(grad.dtype)
+    return _transposed(lambda x: conv(x, wide(weight), None, **options), grad, shape)
 
 
 def conv_grad_weight(grad: mx.array, x: mx.array, *, shape: Ints, **options: Any) -> mx.array:
-    work, cotangent = wide(x), wide(grad)
-    (found,) = mx.vjp(lambda w: conv(work, w, None, **options), [mx.zeros(shape, work.dtype)], [cotangent])[1]
-    return found.astype(grad.dtype)
+    return _transposed(lambda weight: conv(wide(x), weight, None, **options), grad, shape)
 
 
 def attention(
@@ -240,34 +229,35 @@ def attention(
 
 
 # -- norms -----------------------------------------------------------------------------------------------
-def _rows(x: mx.array, normalized_shape: Ints) -> mx.array:
-    """With one last axis for all that are normalised."""
-    lead = x.shape[: x.ndim - len(normalized_shape)]
-    return wide(x).reshape(*lead, int(np.prod(normalized_shape)))
-
-
-def _vector(x: mx.array | None) -> mx.array | None:
-    return None if x is None else wide(x).reshape(-1)
-
-
-def layer_norm(
-    x: mx.array, weight: mx.array | None, bias: mx.array | None, *, normalized_shape: Ints, eps: float
+def _normed(
+    fn: Callable[..., mx.array], x: mx.array, *vectors: mx.array | None, normalized_shape: Ints, eps: float
 ) -> mx.array:
+    """By rows, with one last axis for all that are normalised."""
     if not x.size:
         return x
-    found = mx.fast.layer_norm(_rows(x, normalized_shape), _vector(weight), _vector(bias), eps)
-    return found.reshape(x.shape).astype(x.dtype)
+    rows = wide(x).reshape(-1, prod(normalized_shape))
+    flat = [None if v is None else wide(v).reshape(-1) for v in vectors]
+    return fn(rows, *flat, eps).reshape(x.shape).astype(x.dtype)
 
 
-def rms_norm(x: mx.array, weight: mx.array | None, *, normalized_shape: Ints, eps: float) -> mx.array:
-    if not x.size:
-        return x
-    found = mx.fast.rms_norm(_rows(x, normalized_shape), _vector(weight), eps)
-    return found.reshape(x.shape).astype(x.dtype)
-
-
-# -- the step of an optimizer ----------------------------------------------------------------------------
+# -- the steps of optimizers -----------------------------------------------------------------------------
 def _steps(backend: MlxBackend) -> None:
+    def sgd_step(
+        params: list[StridedArray], grads: list[StridedArray], buffers: list[StridedArray], lr: float,
+        weight_decay: float, momentum: float, dampening: float, *, nesterov: bool, maximize: bool,
+    ) -> list[StridedArray]:  # fmt: skip
+        """Sutskever et al., ICML 2013."""
+        for i, (x, grad) in enumerate(zip(params, grads, strict=True)):
+            p, d = wide(backend.load(x)), wide(backend.load(grad))
+            d = -d if maximize else d
+            d = d + p * weight_decay if weight_decay else d
+            if buffers:
+                b = wide(backend.load(buffers[i])) * momentum + d * (1 - dampening)
+                backend.store(buffers[i], b.astype(MX[x.dtype]))
+                d = d + b * momentum if nesterov else b
+            backend.store(x, (p - d * lr).astype(MX[x.dtype]))
+        return []
+
     def adam_step(
         params: list[StridedArray], grads: list[StridedArray], first: list[StridedArray], second: list[StridedArray],
         largest: list[StridedArray], lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
@@ -290,4 +280,5 @@ def _steps(backend: MlxBackend) -> None:
                     backend.store(x, value.astype(MX[x.dtype]))
         return []
 
+    backend.kernels.register("sgd_step", sgd_step, FLOATS)
     backend.kernels.register("adam_step", adam_step, FLOATS)
