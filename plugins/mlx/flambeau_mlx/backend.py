@@ -28,8 +28,8 @@ from flambeau_mlx.elementwise import Pure, body_of, compiled_group, fuses_exactl
 
 _ON_GPU: Final = mx.default_device().type == mx.DeviceType.gpu
 #: MLX's wheels for Linux multiply by the reference BLAS, and its functions there are loops over single numbers: what
-#: takes long is borrowed from flambeau's CPU, in the memory where it lies. FLAMBEAU_MLX_KERNELS=mlx leaves that.
-_BORROWS: Final = not _ON_GPU and sys.platform == "linux" and os.environ.get("FLAMBEAU_MLX_KERNELS") != "mlx"
+#: takes long is borrowed from flambeau's CPU, in the memory where it lies. FLAMBEAUMLX_BORROW=0 leaves that.
+_BORROWS: Final = not _ON_GPU and sys.platform == "linux" and os.environ.get("FLAMBEAUMLX_BORROW") != "0"
 _BORROWED: Final = frozenset({
     "matmul", "linear", "conv", "conv_grad_input", "conv_grad_weight", "attention", "attention_grad", "softmax",
     "softmax_grad", "log_softmax", "log_softmax_grad", "nll_loss", "nll_loss_grad", "layer_norm_grad", "max_pool",
