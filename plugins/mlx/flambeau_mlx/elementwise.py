@@ -112,6 +112,8 @@ def _pow(x: mx.array, y: mx.array) -> mx.array:
     for _ in range(x.dtype.size * 8):
         result = mx.where((n & 1) == 1, result * base, result)
         base, n = base * base, n >> 1
+    if not mx.issubdtype(x.dtype, mx.signedinteger):
+        return result
     sign = mx.where((y & 1) == 1, x, mx.ones_like(x))
     unit = mx.where((x == 1) | (x == -1), sign, mx.zeros_like(x))
     return mx.where(y < 0, unit, result)

@@ -68,7 +68,6 @@ def _reductions(backend: MlxBackend) -> None:
     add("argsort", argsort)
     add("cumsum", lambda x, *, axis: mx.cumsum(wide(x), axis=axis).astype(x.dtype) if x.ndim else x, whole)
     add("softmax", softmax, FLOATS)
-    add("log_softmax", log_softmax, FLOATS)
 
 
 def _reduced(fn: Callable[..., mx.array], x: mx.array, *, axis: Axes = None, keepdims: bool = False) -> mx.array:
@@ -94,13 +93,6 @@ def argsort(x: mx.array, *, axis: int = -1, descending: bool = False) -> mx.arra
 
 def softmax(x: mx.array, *, axis: int) -> mx.array:
     return mx.softmax(wide(x), axis=axis).astype(x.dtype) if x.ndim and x.size else mx.exp(x - x)
-
-
-def log_softmax(x: mx.array, *, axis: int) -> mx.array:
-    if not x.ndim or not x.size:
-        return x - x
-    shifted = wide(x) - mx.max(wide(x), axis=axis, keepdims=True)
-    return (shifted - mx.logsumexp(shifted, axis=axis, keepdims=True)).astype(x.dtype)
 
 
 # -- reading and writing by integer arrays ---------------------------------------------------------------
@@ -163,7 +155,6 @@ def scattered(x: mx.array, index: mx.array, src: mx.array, *, axis: int, reduce:
 def _products(backend: MlxBackend) -> None:
     backend.function("matmul", matmul, FLOATS, work=lambda x, y: x.size * y.shape[-1])
     backend.function("matmul", backend.on_host("matmul"), (*dt.BOOLS, *dt.INTS))  # MLX multiplies floats alone
-    backend.function("linear", linear, FLOATS, work=lambda x, weight, bias: x.size * weight.shape[0])
     backend.function("layer_norm", partial(_normed, mx.fast.layer_norm), FLOATS)
     backend.function("rms_norm", partial(_normed, mx.fast.rms_norm), FLOATS)
     for fn in (conv, conv_grad_input, conv_grad_weight, attention):
@@ -174,11 +165,6 @@ def matmul(x: mx.array, y: mx.array) -> mx.array:
     return (wide(x) @ wide(y)).astype(x.dtype)
 
 
-def linear(x: mx.array, weight: mx.array, bias: mx.array | None) -> mx.array:
-    found = wide(x) @ mx.swapaxes(wide(weight), 0, 1)
-    return (found if bias is None else found + wide(bias)).astype(x.dtype)
-
-
 def _last(x: mx.array) -> mx.array:
     """Channels last, where MLX has them."""
     return mx.moveaxis(wide(x), 1, -1)
@@ -187,8 +173,8 @@ def _last(x: mx.array) -> mx.array:
 def conv(
     x: mx.array, weight: mx.array, bias: mx.array | None, *, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> mx.array:
-    if len(stride) > 3 or (groups > 1 and len(stride) == 3):
-        raise Declined  # not among MLX's
+    if len(stride) > 3 or (groups > 1 and len(stride) == 3) or not x.size or not weight.size:
+        raise Declined  # not among MLX's, which divides by the sizes
     found = mx.conv_general(_last(x), _last(weight), stride, padding, dilation, groups=groups)
     found = found if bias is None else found + wide(bias)
     return mx.moveaxis(found, -1, 1).astype(x.dtype)
