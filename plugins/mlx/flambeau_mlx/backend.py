@@ -48,8 +48,8 @@ _STREAM: Final = mx.new_thread_unsafe_stream(mx.default_device())
 _thread = threading.local()
 
 
-def _total(*values: mx.array | None) -> int:
-    return sum([v.size for v in values if v is not None])
+def _largest(*ins: StridedArray | None) -> int:
+    return max([x.size for x in ins if x is not None])
 
 
 class MlxBackend(StridedBackend):
@@ -172,37 +172,54 @@ class MlxBackend(StridedBackend):
     ) -> None:
         """Register a pure function of whole arrays, ``fn(*values, **params)``, as the kernel of an op.
 
-        Where that is what the op's name says, the host computes what is large: ``work`` tells how large it is.
+        Where the op is borrowed the CPU computes what is large, or all without ``fn``: ``work`` tells how large it is.
         """
         load, new = self.load, self.new
         host = self.on_host(name) if _BORROWS and name in _BORROWED else None
 
         def kernel(*ins: StridedArray | None, **params: Any) -> Any:
-            values = [None if x is None else load(x) for x in ins]
-            use: Any = fn
-            if host and (fn is None or (work or _total)(*values) >= _WORTH):
-                use = host
-            result = use(*values, **params)
+            if host and (fn is None or (work or _largest)(*ins) >= _WORTH):
+                return host(*ins, **params)
+            assert fn is not None
+            result = fn(*[None if x is None else load(x) for x in ins], **params)
             return tuple(map(new, result)) if isinstance(result, tuple) else new(result)
 
         self.kernels.register(name, kernel, dtypes)
 
-    def on_host(self, name: str, find: Callable[[base.Backend, DType], base.Kernel | None] | None = None) -> Pure:
-        """What flambeau's CPU has for an op, as a function of values."""
+    def on_host(
+        self, name: str, find: Callable[[base.Backend, DType], base.Kernel | None] | None = None
+    ) -> Callable[..., Any]:
+        """What flambeau's CPU has for an op, as a kernel of this device."""
 
-        def run(*values: mx.array | None, **params: Any) -> Any:
-            self.force(*[v for v in values if v is not None])
-            arrays = [None if v is None else to_numpy(v) for v in values]
+        def kernel(*ins: StridedArray | None, **params: Any) -> Any:
+            arrays = [None if x is None else self.host_view(x) for x in ins]
             cpu = registry.get_backend("cpu")
-            dtype = DTYPES[next(v for v in values if v is not None).dtype]
-            kernel = find(cpu, dtype) if find else cpu.kernels.find(name, dtype)
-            if kernel is None:
+            dtype = next(x.dtype for x in ins if x is not None)
+            run = find(cpu, dtype) if find else cpu.kernels.find(name, dtype)
+            if run is None:
                 raise base.Declined
-            result = kernel(*arrays, **params)
-            found = [to_mlx(r, cpu.dtype_of(r)) for r in (result if isinstance(result, (tuple, list)) else (result,))]
-            return tuple(found) if isinstance(result, (tuple, list)) else found[0]
+            result = run(*arrays, **params)
+            if isinstance(result, (tuple, list)):
+                return tuple([self.from_host(r, cpu.dtype_of(r)) for r in result])
+            return self.from_host(result, cpu.dtype_of(result))
 
-        return run
+        return kernel
+
+    def host_view(self, x: StridedArray) -> base.HostArray:
+        """An array over the memory where MLX has it, computed first; to be read alone."""
+        cell: Cell = x.buffer.memory
+        value = cell.value
+        if value is not None and value.dtype == MX[x.dtype]:
+            self.force(value)
+            whole: base.HostArray = to_numpy(value)
+            if whole.shape == x.shape and x.is_contiguous and not x.offset:
+                return whole
+            if whole.flags.c_contiguous:  # the strides are the host's to apply: no work for MLX
+                size, raw = whole.itemsize, whole.reshape(-1).view(np.uint8)
+                return np.ndarray(x.shape, whole.dtype, raw, x.offset * size, [s * size for s in x.strides])
+        value = self.load(x)
+        self.force(value)
+        return to_numpy(value)
 
     # -- elementwise -------------------------------------------------------------------------------
     def elementwise(self, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> base.Kernel | None:
@@ -215,8 +232,10 @@ class MlxBackend(StridedBackend):
         host = self.on_host(name, lambda cpu, dtype: cpu.elementwise(name, expr, dtypes, result)) if slow else None
 
         def kernel(*ins: StridedArray, out: StridedArray | None = None) -> StridedArray:
-            values = [load(x) for x in ins]
-            value: mx.array = (host if host and max([v.size for v in values]) >= _WORTH else fn)(*values)
+            borrowed = host(*ins) if host and _largest(*ins) >= _WORTH else None
+            if borrowed is not None and out is None:
+                return borrowed  # type: ignore[no-any-return]
+            value: mx.array = fn(*map(load, ins)) if borrowed is None else load(borrowed)
             if out is None:
                 return self.new(value)
             if out.shape != value.shape:
@@ -265,11 +284,8 @@ class MlxBackend(StridedBackend):
         return self.from_host(host_scalar(value, dtype), dtype)
 
     def to_host(self, array: StridedArray) -> base.HostArray:
-        return self._host(self.load(array))
-
-    def _host(self, value: mx.array) -> base.HostArray:
-        self.force(value)
-        return np.array(to_numpy(value))
+        self.enter()
+        return np.array(self.host_view(array))
 
     def copy_into(self, dst: StridedArray, src: StridedArray) -> None:
         if dst.size:

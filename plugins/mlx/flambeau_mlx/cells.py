@@ -7,7 +7,7 @@ that stands there after a write to a layout.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import mlx.core as mx
 import numpy as np
@@ -94,7 +94,7 @@ def to_mlx(host: HostArray, dtype: DType) -> mx.array:
     return mx.array(host)
 
 
-def to_numpy(value: mx.array) -> Any:
+def to_numpy(value: mx.array) -> HostArray:
     """A computed array as the host's, over the same memory."""
     if value.dtype == mx.bfloat16:
         return np.asarray(value.view(mx.uint16)).view(dt.bfloat16.numpy)
