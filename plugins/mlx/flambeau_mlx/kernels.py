@@ -154,7 +154,8 @@ def scattered(x: mx.array, index: mx.array, src: mx.array, *, axis: int, reduce:
 # -- products of matrices --------------------------------------------------------------------------------
 def _products(backend: MlxBackend) -> None:
     backend.function("matmul", matmul, FLOATS, work=lambda x, y: x.size * y.shape[-1])
-    backend.function("matmul", backend.on_host("matmul"), (*dt.BOOLS, *dt.INTS))  # MLX multiplies floats alone
+    whole = (*dt.BOOLS, *dt.INTS)  # MLX multiplies floats alone
+    backend.kernels.register("matmul", backend.on_host("matmul"), whole)
     backend.function("layer_norm", partial(_normed, mx.fast.layer_norm), FLOATS)
     backend.function("rms_norm", partial(_normed, mx.fast.rms_norm), FLOATS)
     for fn in (conv, conv_grad_input, conv_grad_weight, attention):
