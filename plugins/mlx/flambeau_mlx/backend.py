@@ -52,6 +52,10 @@ def _largest(*ins: StridedArray | None) -> int:
     return max([x.size for x in ins if x is not None])
 
 
+def _is_slow(expr: Expr, dtypes: tuple[DType, ...], out: DType) -> bool:
+    return _BORROWS and any(step.op in _SLOW for step in lower(expr, dtypes, out, native).steps)
+
+
 class MlxBackend(StridedBackend):
     """Tensors on MLX's default device: what an op computes is begun when a value is read or enough has piled up."""
 
@@ -70,7 +74,7 @@ class MlxBackend(StridedBackend):
         self.kernels = base.KernelTable("flambeau-mlx", generic_table(self))
         kernels.bind(self)
         if _BORROWS:
-            for name in _BORROWED - set(self.kernels._entries):
+            for name in _BORROWED.difference(self.kernels.names()):
                 self.function(name, None, FLOATS)
 
     # -- what is there -----------------------------------------------------------------------------
@@ -227,9 +231,9 @@ class MlxBackend(StridedBackend):
         if not _SUPPORTED.issuperset((*dtypes, out)) or not applies(expr, dtypes, out):
             return None
         fn, load = body_of(expr, dtypes, out, _ON_GPU), self.load
-        slow = _BORROWS and any(step.op in _SLOW for step in lower(expr, dtypes, out, native).steps)
         result = out
-        host = self.on_host(name, lambda cpu, dtype: cpu.elementwise(name, expr, dtypes, result)) if slow else None
+        find = lambda cpu, dtype: cpu.elementwise(name, expr, dtypes, result)  # noqa: E731
+        host = self.on_host(name, find) if _is_slow(expr, dtypes, out) else None
 
         def kernel(*ins: StridedArray, out: StridedArray | None = None) -> StridedArray:
             borrowed = host(*ins) if host and _largest(*ins) >= _WORTH else None
@@ -247,9 +251,9 @@ class MlxBackend(StridedBackend):
 
     def fuses(self, step: Step, operands: Sequence[Operand], shape: base.Shape) -> bool:
         dtypes = tuple([x.dtype for x in operands])
-        return (
-            fuses_exactly() and _SUPPORTED.issuperset((*dtypes, step.dtype)) and applies(step.expr, dtypes, step.dtype)
-        )
+        if not fuses_exactly() or not self.supports(step.dtype) or not applies(step.expr, dtypes, step.dtype):
+            return False
+        return prod(shape) < _WORTH or not _is_slow(step.expr, dtypes, step.dtype)  # else its kernel is not MLX's
 
     def compile(self, group: Group) -> base.Kernel | None:
         """All steps of a group in one kernel of ``mx.compile``."""
