@@ -20,7 +20,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 if TYPE_CHECKING:
-    from flambeau.backends.group import Group, Operand, Step  # lazy for start-up
+    from flambeau.backends.group import Group, Head, Operand, Step  # lazy for start-up
     from flambeau.core.expr import Expr  # likewise
 
 API_VERSION = 1
@@ -272,6 +272,11 @@ class Backend:
     def properties(self, index: int = 0) -> DeviceProperties:
         return DeviceProperties(self.device_type)
 
+    def processor(self, index: int = 0) -> str:
+        """What tells a device from those on which the same code takes other time: what was measured holds for it."""
+        found = self.properties(index)
+        return " ".join([found.name, *(f"{k} {v}" for k, v in sorted(found.details.items()))])
+
     def supports(self, dtype: DType, index: int = 0) -> bool:
         """Whether arrays of ``dtype`` can live on the device, and kernels compute with them."""
         return True
@@ -416,8 +421,23 @@ class Backend:
         """Whether :meth:`compile` serves groups with this step, to the bit as its kernel; False by default."""
         return False
 
+    def fuses_rows(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
+        """Whether :meth:`compile` serves groups with this step of a kernel of rows; False by default.
+
+        It is a reduction, or one of the other steps that softmax or a norm is made of: their results may lie a few
+        units in the last place from the kernel's. Such a group's other steps are those that it :meth:`fuses`.
+        """
+        return False
+
+    def fuses_head(self, head: Head, inputs: Sequence[Operand], result: Operand) -> bool:
+        """Whether :meth:`compile` serves groups that begin with a kernel, to the bit; False by default.
+
+        ``inputs`` are those that ``head.operands`` count.
+        """
+        return False
+
     def compile(self, group: Group) -> Kernel | None:
-        """One function for several elementwise kernels (:class:`~flambeau.backends.group.Group`), or None."""
+        """One function for several kernels (:class:`~flambeau.backends.group.Group`), or None."""
         return None
 
     # -- time ----------------------------------------------------------------------------------

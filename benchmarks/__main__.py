@@ -1,6 +1,6 @@
 """flambeau beside PyTorch on the CPU, the two measured in turns in one run.
 
-    python -m benchmarks [overhead] [ops] [loading] [models] [memory] [startup] [--threads 1,all] [--rounds 21] ...
+    python -m benchmarks [overhead] [ops] [loading] [models] [compiled] [memory] [startup] [--threads 1,all] ...
     python -m benchmarks --page RUN.json [SWEEP.json]
 
 The first runs suites, all of them if none is named, and prints medians and their ratios, each with the quartiles of
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import frameworks, loading, memory, models, ops, overhead, page, plots, report, startup
+from benchmarks import compiled, frameworks, loading, memory, models, ops, overhead, page, plots, report, startup
 from benchmarks.measure import Row
 from benchmarks.suite import Settings, Suite
 
@@ -25,6 +25,7 @@ SUITES: dict[str, Suite] = {
     "ops": ops.rows,
     "loading": loading.rows,
     "models": models.rows,
+    "compiled": compiled.rows,
     "memory": memory.rows,
     "startup": startup.rows,
 }
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
-    parser.add_argument("--threads", type=threads, default=threads("1,all"), help="of ops and models: 1,all")
+    parser.add_argument("--threads", type=threads, default=threads("1,all"), help="of ops, models and compiled: 1,all")
     parser.add_argument("--rounds", type=report.rounds, default=21, help="of each case at most: 21")
     parser.add_argument("--seconds", type=float, default=3.0, help="after which a case begins no new round: 3")
     parser.add_argument("-k", dest="part", default="", metavar="TEXT", help="only the cases with this in their names")

@@ -49,19 +49,25 @@ def facts() -> dict[str, Any]:
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "system": platform.system(),
         "commit": _commit(),
-        "torch": importlib.metadata.version("torch") if importlib.util.find_spec("torch") else None,
+        "torch": _version("torch"),
+        "jax": _version("jax"),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
 
 
+def _version(package: str) -> str | None:
+    return importlib.metadata.version(package) if importlib.util.find_spec(package) else None
+
+
 def described(found: dict[str, Any]) -> str:
     """Those facts as a line."""
     torch = f"PyTorch {found['torch']}" if found["torch"] else "no PyTorch"
+    jax = f"jax {found['jax']}, " if found.get("jax") else ""  # of which older runs say nothing
     busy = "" if found["load"] is None else f", load average {found['load']:.1f} at the start"
     return (
         f"{found['processor']}, {found['cores']} hardware threads, {found['system']}{busy}; commit {found['commit']}, "
-        f"{torch}, numpy {found['numpy']}, Python {found['python']}, {found['date']}"
+        f"{torch}, {jax}numpy {found['numpy']}, Python {found['python']}, {found['date']}"
     )
 
 

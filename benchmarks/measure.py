@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 LEAST = 3  # rounds, below which there is no spread
@@ -35,6 +35,8 @@ class Spread(NamedTuple):
 class Row:
     """What the rounds of one case gave, on flambeau (``ours``) and, where PyTorch is installed, on it (``theirs``).
 
+    Where there are more than these two, ``peers`` has the others by their names, instead of ``theirs``; the ratio is to
+    the one named ``rival``, if any is.
     ``unit`` is "s" (seconds a call), "sample" (seconds a sample, shown as samples a second) or "B" (bytes). Less is
     better in each.
     """
@@ -46,6 +48,8 @@ class Row:
     unit: str = "s"
     threads: int = 1
     limit: float | None = None
+    peers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    rival: str = ""
 
     @classmethod
     def of(cls, suite: str, name: str, sides: Sequence[Sequence[float]], **rest: Any) -> Row:
@@ -54,9 +58,14 @@ class Row:
         return cls(suite, name, ours, theirs[0] if theirs else None, **rest)
 
     @property
+    def other(self) -> tuple[float, ...] | None:
+        """What the ratio is to: the rival, or PyTorch."""
+        return self.peers.get(self.rival, self.theirs)
+
+    @property
     def ratio(self) -> Spread | None:
-        """flambeau over PyTorch; None without PyTorch, TooFewRounds where a round or two are all there is."""
-        return None if self.theirs is None else paired(self.ours, self.theirs)
+        """flambeau over the other; None without it, TooFewRounds where a round or two are all there is."""
+        return None if self.other is None else paired(self.ours, self.other)
 
     @property
     def exceeds(self) -> bool:

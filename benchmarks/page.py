@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from benchmarks import frameworks, loading, memory, models, ops, overhead, report, startup, sweep
+from benchmarks import compiled, frameworks, loading, memory, models, ops, overhead, report, startup, sweep
 from benchmarks.measure import Row
 from benchmarks.report import Run
 
@@ -18,7 +18,7 @@ flambeau beside PyTorch on the CPU. Both run the same program in one process, in
 memory) over PyTorch's, the median of the ratios of the rounds, and behind it their quartiles. Below 1 flambeau takes
 less. Results are compared before times are: a case whose results differ has no row of figures.
 
-    pip install torch==2.13.0 matplotlib
+    pip install torch==2.13.0 jax==0.10.2 matplotlib
     python -m benchmarks --json run.json --plots .
     python -m benchmarks.sweep --json sweep.json
     python -m benchmarks --page run.json sweep.json
@@ -37,6 +37,27 @@ HEADINGS: Final = {
         "Models",
         "Networks of `benchmarks/workloads.py`, from the same weights on the same data, with the losses that PyTorch "
         "gets: a step is forward, backward and optimizer.",
+    ),
+    compiled.STEPS: (
+        "Compiled training steps",
+        "The same steps where each framework compiles what it can. flambeau's `fb.compile` has all of a step in it: "
+        "forward, backward and optimizer. torch.compile has the network and the loss, with their backward; the step of "
+        "PyTorch's optimizer is its own. jax.jit has all of a step that is written for JAX (`benchmarks/in_jax.py`), "
+        "in memory that it may reuse. These, and flambeau and PyTorch without a compiler, take turns in one process. "
+        "The ratio is to the best of PyTorch, torch.compile and jax.jit, whose time is in bold; where losses are not "
+        "those of PyTorch without a compiler there is no time. The limit is what the "
+        "project holds itself to. JAX has as many threads as the environment's `NPROC` says when it starts, and that "
+        "a step on one thread keeps but one core busy is checked.",
+    ),
+    compiled.OPENCL: (
+        "Compiled training steps on OpenCL",
+        "All of a step in `fb.compile`, beside the same step without, on the first OpenCL device.",
+    ),
+    compiled.COMPILING: (
+        "Time of compiling",
+        f"What the first {compiled.FIRST} steps of a new process take beyond as many later ones, measured once: with "
+        "nothing kept on disk, and again in another process with what the first kept there. What is loaded at first "
+        "use is in it, the import itself is not.",
     ),
     "memory": (
         "Memory",
@@ -60,6 +81,7 @@ def text(runs: Sequence[Run]) -> str:
         parts += [f"### {heading}\n", _table(list(cases), [row for row in found if row.suite == "ops"])]
     parts += _section("loading", list(loading.CASES), found)
     parts += _section("models", [*models.CASES, models.CROWDED], found)
+    parts += _compiled(found)
     parts += _section("memory", list(memory.CASES), found)
     parts += _section("startup", [*startup.CASES, startup.NUMPY], found)
     parts += _swept(found)
@@ -90,8 +112,12 @@ def _summary(rows: list[Row]) -> str:
 
 
 def _section(suite: str, names: list[str], rows: list[Row]) -> list[str]:
+    return [*_words(suite), _table(names, [row for row in rows if row.suite == suite])]
+
+
+def _words(suite: str) -> list[str]:
     heading, words = HEADINGS[suite]
-    return [f"## {heading}\n", f"{words}\n", _table(names, [row for row in rows if row.suite == suite])]
+    return [f"## {heading}\n", f"{words}\n"]
 
 
 def _table(names: Iterable[str], rows: list[Row]) -> str:
@@ -115,6 +141,49 @@ def _cells(row: Row | None) -> list[str]:
         return ["not measured", "", ""]
     ours, theirs, ratio, spread = report.cells(row)
     return [ours, theirs, f"{ratio} ({spread})" if ratio else ""]
+
+
+def _compiled(rows: list[Row]) -> list[str]:
+    """Tables of the compiled steps, one for each number of threads, of those on OpenCL, and of what compiling takes."""
+    parts = _words(compiled.STEPS)
+    for threads in sorted({row.threads for row in rows if row.suite == compiled.STEPS}) or [1]:
+        chosen = [row for row in rows if row.suite == compiled.STEPS and row.threads == threads]
+        parts += [f"### On {_threads(threads)}\n", _peers(list(compiled.LIMITS), chosen, compiled.SIDES, compared=True)]
+    for suite, names, sides in (
+        (compiled.OPENCL, compiled.OPENCL_LIMITS, (compiled.OURS, compiled.EAGER)),
+        (compiled.COMPILING, compiled.TIMES, compiled.COMPILERS),
+    ):
+        chosen = [row for row in rows if row.suite == suite]
+        parts += [*_words(suite), _peers(list(names), chosen, sides, compared=suite == compiled.OPENCL)]
+    return parts
+
+
+def _peers(names: list[str], rows: list[Row], sides: Iterable[str], *, compared: bool) -> str:
+    """A line for every name with the time of each side, flambeau's first; their ratio too where they are compared."""
+    held = {row.name: row for row in rows}
+    ours, *others = sides
+    heads = [ours, *others, *(["ratio", "limit"] if compared else [])]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
+    for name in names:
+        row = held.get(name)
+        if row is None:
+            cells = ["not measured", *[""] * (len(heads) - 1)]
+        else:
+            mine, _, ratio, spread = report.cells(row)
+            cells = [mine, *(_peer(row, side) for side in others)]
+            cells += [f"{ratio} ({spread})" if ratio else "", f"{row.limit:g}"] if compared else []
+        lines.append(f"| {_cell(name)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _peer(row: Row, side: str) -> str:
+    """A side's median, in bold if the ratio is to it."""
+    if side not in row.peers:
+        return "not installed"
+    if not row.peers[side]:
+        return "other losses"
+    time = report.shown(report.median(row.peers[side]), row.unit)
+    return f"**{time}**" if side == row.rival else time
 
 
 def _threads(count: int) -> str:

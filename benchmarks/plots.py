@@ -18,10 +18,10 @@ def available() -> bool:
 
 
 def draw(folder: Path, run: Run) -> list[Path]:
-    """Write ``SUITE.png`` for every suite that was measured beside PyTorch; the files."""
+    """Write ``SUITE.png`` for every suite that was measured beside another; the files."""
     folder.mkdir(parents=True, exist_ok=True)
     suites = dict.fromkeys(row.suite for row in run.rows)
-    compared = {suite: [r for r in run.rows if r.suite == suite and r.theirs is not None] for suite in suites}
+    compared = {suite: [r for r in run.rows if r.suite == suite and r.other is not None] for suite in suites}
     return [_picture(folder / f"{suite}.png", suite, rows, run.facts) for suite, rows in compared.items() if rows]
 
 
@@ -53,7 +53,8 @@ def _picture(path: Path, suite: str, rows: list[Row], facts: dict[str, Any]) -> 
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", linewidth=0.4)
     axes.set_axisbelow(True)
-    axes.set_xlabel("flambeau over PyTorch, below 1 flambeau takes less; whiskers are quartiles", fontsize=9)
+    other = "the best of the others" if any(row.peers for row in rows) else "PyTorch"
+    axes.set_xlabel(f"flambeau over {other}, below 1 flambeau takes less; whiskers are quartiles", fontsize=9)
     axes.set_title(f"{suite}: {facts['processor']}, commit {facts['commit']}", fontsize=10)
     if len(counts) > 1:
         axes.legend(fontsize=8)

@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from benchmarks.frameworks import ROOT
 
 
 def answer(code: str, *arguments: str, cache: str) -> list[float]:
-    """The numbers that a new Python process prints for a program; RuntimeError with its error output if it fails.
+    """The numbers that a new Python process prints for a program, as :func:`said` has it.
 
     Bytecode is kept in the folder ``cache``.
     """
+    return [float(number) for number in said(code, *arguments, variables={"PYTHONPYCACHEPREFIX": cache}).split()]
+
+
+def said(code: str, *arguments: str, variables: Mapping[str, str]) -> str:
+    """What a new Python process prints for a program, with more ``variables`` in its environment; RuntimeError with its
+    error output if it fails.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    environment.update(PYTHONPYCACHEPREFIX=cache, PYTHONPATH=str(ROOT))
+    environment.update(variables, PYTHONPATH=str(ROOT))
     done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"a process of the benchmarks ended with {done.returncode}:\n{done.stderr}")
-    return [float(number) for number in done.stdout.split()]
+    return done.stdout
 
 
 @contextmanager

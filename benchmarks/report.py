@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,12 @@ def median(values: Sequence[float]) -> float:
 
 
 def cells(row: Row) -> tuple[str, str, str, str]:
-    """flambeau's median, PyTorch's, their ratio and its quartiles, as texts."""
+    """flambeau's median, PyTorch's or the rival's, their ratio and its quartiles, as texts."""
     ours, ratio = shown(median(row.ours), row.unit), row.ratio
-    if row.theirs is None or ratio is None:
+    if row.other is None or ratio is None:
         return ours, "", "", ""
     middle, low, high = (f"{r:.2f}" if r < 10 else f"{r:.3g}" for r in ratio)
-    return ours, shown(median(row.theirs), row.unit), middle, f"{low} to {high}"
+    return ours, shown(median(row.other), row.unit), middle, f"{low} to {high}"
 
 
 def mean(rows: Iterable[Row]) -> float | None:
@@ -58,9 +58,20 @@ def mean(rows: Iterable[Row]) -> float | None:
 
 # -- the terminal ------------------------------------------------------------------------------------
 def line(row: Row) -> str:
+    """A row, and below it each of its peers."""
     ours, theirs, ratio, spread = cells(row)
-    limit = "" if row.limit is None or row.theirs is None else f"{row.limit:8.2f}{'  over' if row.exceeds else ''}"
-    return f"{row.name:60}{row.threads:>7}{ours:>12}{theirs:>12}{ratio:>8}{spread:>16}{limit}"
+    limit = "" if row.limit is None or row.other is None else f"{row.limit:8.2f}{'  over' if row.exceeds else ''}"
+    first = f"{row.name:60}{row.threads:>7}{ours:>12}{theirs:>12}{ratio:>8}{spread:>16}{limit}"
+    return "\n".join([first, *(_peer(row, name) for name in row.peers)])
+
+
+def _peer(row: Row, name: str) -> str:
+    """With the ratio to it, where there is one to the rival."""
+    if not row.peers[name]:
+        return f"    {name:75}{'other losses':>12}"
+    _, time, ratio, spread = cells(replace(row, rival=name if row.rival else ""))
+    time = time or shown(median(row.peers[name]), row.unit)
+    return f"    {name:75}{time:>12}{ratio:>8}{spread:>16}".rstrip()
 
 
 def show(
@@ -86,14 +97,15 @@ def show(
             rows.append(row)
             print(line(row), flush=True)
         over |= any(row.exceeds for row in rows)
-        for threads in sorted({row.threads for row in rows}):
-            middle = mean(row for row in rows if row.threads == threads)
-            limit = (mean_limits or {}).get(name)
+        for kind, threads in sorted({(row.suite, row.threads) for row in rows}):
+            middle = mean(row for row in rows if (row.suite, row.threads) == (kind, threads))
+            limit = (mean_limits or {}).get(kind)
             if middle is not None:
                 missed = limit is not None and middle > limit
                 over |= missed
                 beside = "" if limit is None else f"{'':16}{limit:8.2f}{'  over' if missed else ''}"
-                print(f"{'geometric mean':60}{threads:>7}{'':24}{middle:8.2f}{beside}")
+                label = "geometric mean" if kind == name else f"geometric mean, {kind}"
+                print(f"{label:60}{threads:>7}{'':24}{middle:8.2f}{beside}")
         found += rows
         keep(found)
     for text in settings.failures:
@@ -112,7 +124,7 @@ class Run:
 
 
 def write(path: Path, run: Run) -> None:
-    rows = [json.dumps({k: _rounded(v) for k, v in asdict(row).items()}) for row in run.rows]
+    rows = [json.dumps({k: _rounded(v) for k, v in asdict(row).items() if v not in ({}, "")}) for row in run.rows]
     head = f'"facts": {json.dumps(run.facts)},\n"failures": {json.dumps(run.failures)}'
     lines = ",\n".join(rows)
     path.write_text(f'{{{head},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")
@@ -128,11 +140,14 @@ def read(path: Path) -> Run:
 
 def _row(held: dict[str, Any]) -> Row:
     theirs = held.pop("theirs")
-    return Row(ours=tuple(held.pop("ours")), theirs=None if theirs is None else tuple(theirs), **held)
+    peers = {name: tuple(times) for name, times in held.pop("peers", {}).items()}
+    return Row(ours=tuple(held.pop("ours")), theirs=None if theirs is None else tuple(theirs), peers=peers, **held)
 
 
 def _rounded(value: Any) -> Any:
     """Times with the digits that mean something."""
+    if isinstance(value, dict):
+        return {name: _rounded(times) for name, times in value.items()}
     if isinstance(value, tuple):
         return [float(f"{v:.4g}") for v in value]
     return value

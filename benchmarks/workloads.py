@@ -92,7 +92,7 @@ def gpt(T: Any, vocabulary: int, length: int, width: int, layers: int, heads: in
             self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
 
         def forward(self, tokens: Any) -> Any:
-            x = self.tokens(tokens) + self.places(T.arange(tokens.shape[1]))
+            x = self.tokens(tokens) + self.places(T.arange(tokens.shape[1], device=tokens.device))
             return self.head(self.norm(self.blocks(x))).flatten(0, 1)
 
     return GPT()
@@ -162,21 +162,29 @@ WORKLOADS: Final = {
 class Training:
     """A workload on a module: :meth:`step` trains once on the same batch, :meth:`infer` is the network on it."""
 
-    def __init__(self, T: Any, workload: Workload, sizes: dict[str, int] | None = None):
-        sizes = workload.sizes | (sizes or {})
+    def __init__(self, T: Any, workload: Workload, sizes: dict[str, int] | None = None, device: str = "cpu"):
+        self.sizes = sizes = workload.sizes | (sizes or {})
         self.T, self.model = T, workload.model(T, **sizes)
         _set_weights(T, self.model)
+        self.model.to(device)
         x, target = workload.data(np.random.default_rng(1), **sizes)
-        self.x, self.target = T.from_numpy(x), T.from_numpy(target)
+        self.x, self.target = T.from_numpy(x).to(device), T.from_numpy(target).to(device)
         self.optimizer = workload.optimizer(T, self.model.parameters())
+
+    def loss(self, x: Any, target: Any) -> Any:
+        return self.T.nn.functional.cross_entropy(self.model(x), target)
+
+    def update(self, x: Any, target: Any, loss: Callable[[Any, Any], Any] | None = None) -> Any:
+        """Train on a batch; the loss before that. ``loss`` computes it in another way than the network does."""
+        self.optimizer.zero_grad()
+        before = (loss or self.loss)(x, target)
+        before.backward()
+        self.optimizer.step()
+        return before
 
     def step(self) -> float:
         """Train on the batch; the loss before that."""
-        self.optimizer.zero_grad()
-        loss = self.T.nn.functional.cross_entropy(self.model(self.x), self.target)
-        loss.backward()
-        self.optimizer.step()
-        return float(loss.item())
+        return float(self.update(self.x, self.target).item())
 
     def infer(self) -> Any:
         with self.T.no_grad():

@@ -32,7 +32,7 @@ from flambeau.core.graph import Edge, edge_of, make_view
 from flambeau.core.keys import Key, expression, get_default_device, key_for, real_key
 from flambeau.core.record import CREATE, OPS, VIEW, Op
 from flambeau.core.schema import Argument
-from flambeau.core.state import State, current, get, no_grad, put
+from flambeau.core.state import State, current, get, no_grad, put, without_watchers
 from flambeau.core.tape.compile import compiled
 from flambeau.core.tape.modes import after_record
 from flambeau.core.tensor import Tensor, blank
@@ -221,7 +221,7 @@ def watched(op: Op, kernel: Kernel, arrays: list[Any], params: dict[str, Any], k
     One that is a recorder hears of no other events while it is asked, since what a kernel does is part of the kernel.
     """
     try:
-        put(state.replace(watchers=()))
+        put(without_watchers(state))
         for watcher in state.watchers:
             inner, told = kernel, partial(events.untold, watcher) if watcher is state.recorder else watcher
             kernel = lambda *a, _w=told, _k=inner, **p: _w(op, key, a, p, _k)  # noqa: E731

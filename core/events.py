@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from flambeau.backends.base import Array, HostArray
-from flambeau.core.state import get, put
+from flambeau.core.graph import on_hook
+from flambeau.core.state import get, put, without_recorder
 
 T = TypeVar("T")
 Number: TypeAlias = bool | int | float | complex
@@ -30,6 +31,7 @@ class Recorder(Protocol):
     def run(self, key: Any, fn: Callable[..., T], args: tuple[Any, ...], writes: bool) -> T: ...
     def touch(self, tensor: Any) -> None: ...  # Any: a Tensor, whose class stands above
     def rely(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> None: ...
+    def hook(self, node: Any) -> None: ...  # Any: a node or leaf of the graph, whose class stands beside this
     def refuse(self, why: str) -> None: ...
 
 
@@ -122,6 +124,16 @@ def touch(tensor: Any) -> None:  # Any: a Tensor, whose class stands above
         state.recorder.touch(tensor)
 
 
+def hook(node: Any) -> None:  # Any: a node or leaf of the graph
+    """A node or leaf of the graph gets a hook."""
+    found = recorder()
+    if found is not None:
+        found.hook(node)
+
+
+on_hook.append(hook)
+
+
 def is_told(value: object) -> bool:
     """Whether a number is a recorder's: after a look at its value the recording would hold for that one alone."""
     return type(value) is not value.__class__
@@ -133,8 +145,7 @@ def untold(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # Any: what `
     if state is None or state.recorder is None:
         return fn(*args, **kwargs)
     try:
-        watchers = tuple([w for w in state.watchers if w is not state.recorder])
-        put(state.replace(recorder=None, watchers=watchers))
+        put(without_recorder(state))
         return fn(*args, **kwargs)
     finally:
         put(state)

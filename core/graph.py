@@ -109,7 +109,7 @@ class Node:
         """Call ``fn(grad_inputs, grad_outputs)`` after this node; what it returns replaces grad_inputs."""
         if self.hooks is None:
             self.hooks = {}
-        return Handle.into(self.hooks, fn)
+        return hook_into(self, self.hooks, fn)
 
     def register_prehook(self, fn: Callable[..., Any]) -> Handle:
         """Call ``fn(grad_outputs)`` before this node; what it returns replaces them."""
@@ -168,6 +168,18 @@ class GradientEdge(NamedTuple):
         """The same as the link of a tensor."""
         several = self.node.__class__ is not Leaf and isinstance(self.node.shape, list)
         return Slot(self.node, self.output_nr) if several else self.node
+
+
+#: Who is told of each node or leaf that gets a hook.
+on_hook: list[Callable[[Any], None]] = []
+
+
+def hook_into(node: Node | Leaf, hooks: dict[int, Callable[..., Any]], fn: Callable[..., Any]) -> Handle:
+    """Enter a hook of a node or leaf."""
+    handle = Handle.into(hooks, fn)
+    for told in on_hook:
+        told(node)
+    return handle
 
 
 def check_hook(hook: object) -> None:
@@ -265,7 +277,7 @@ def add_hook(edge: Edge, fn: Callable[..., Any]) -> Handle:
         return add_output_hook(*place_of(edge), fn)
     if edge.hooks is None:
         edge.hooks = {}
-    return Handle.into(edge.hooks, fn)
+    return hook_into(edge, edge.hooks, fn)
 
 
 def add_output_hook(n: Node, index: int, fn: Callable[..., Any]) -> Handle:
@@ -276,6 +288,8 @@ def add_output_hook(n: Node, index: int, fn: Callable[..., Any]) -> Handle:
     hooks = n.pre_hooks
     keeper = next((i for i, (_, f) in enumerate(hooks) if f.__class__ is Keeper), len(hooks))
     hooks.insert(len(hooks) if fn.__class__ is Keeper else keeper, entry)
+    for told in on_hook:
+        told(n)
     return Handle.calling(lambda: hooks.remove(entry) if entry in hooks else None)
 
 

@@ -25,7 +25,8 @@ class State:
 
     __slots__ = (
         "__weakref__", "anomaly", "autocast", "box", "casts", "grad", "inference", "layers", "levels", "modes",
-        "origin", "overriding", "plain", "quiet", "recorder", "saved_hooks", "skips", "twin", "watchers",
+        "origin", "overriding", "plain", "quiet", "recorder", "saved_hooks", "skips", "twin", "untold", "unwatched",
+        "watchers",
     )  # fmt: skip
     grad: bool
     twin: State | None  # the same with the other grad mode, once somebody asked
@@ -45,12 +46,14 @@ class State:
     autocast: Any  # what was set of autocast, or None; its class stands above
     casts: Any  # the same where it is on for a type of device, else None: what calls of ops go through
     quiet: State | None  # the same with autocast off, once somebody asked
+    unwatched: State | None  # the same without watchers, once somebody asked
+    untold: State | None  # the same without its recorder, once somebody asked
 
     def __init__(self, **values: Any):
         self.grad, self.inference, self.anomaly, self.twin, self.origin = True, False, False, None, None
         self.layers = self.levels = self.watchers = self.saved_hooks = self.modes = ()
         self.overriding, self.skips = 0, False
-        self.autocast = self.quiet = self.recorder = None
+        self.autocast = self.quiet = self.recorder = self.unwatched = self.untold = None
         for name, value in values.items():
             setattr(self, name, value)
         self.box = INFERENCE if self.inference else None
@@ -64,7 +67,8 @@ class State:
         return State(**(values | changes))
 
 
-_OWN = frozenset({"__weakref__", "box", "casts", "origin", "plain", "quiet", "twin"})  # what a state has for itself
+#: What a state has for itself.
+_OWN = frozenset({"__weakref__", "box", "casts", "origin", "plain", "quiet", "twin", "untold", "unwatched"})
 _slow: bool | None = None  # the setting `debug_slow_path`, which turns every fast path off, once it is read
 _state: ContextVar[State | None] = ContextVar("flambeau_state", default=None)
 get = _state.get
@@ -185,6 +189,25 @@ def without_casts(state: State) -> State:
     if state.quiet is None:
         state.quiet = state.replace(autocast=state.casts.off())
     return state.quiet
+
+
+def without_watchers(state: State) -> State:
+    """``state`` with nobody who sees kernels; the recorder, if there is one, hears of the rest."""
+    if not state.watchers:
+        return state
+    if state.unwatched is None:
+        state.unwatched = state.replace(watchers=())
+    return state.unwatched
+
+
+def without_recorder(state: State) -> State:
+    """``state`` with no recorder, which is no watcher in it either."""
+    if state.recorder is None:
+        return state
+    if state.untold is None:
+        watchers = tuple([w for w in state.watchers if w is not state.recorder])
+        state.untold = state.replace(recorder=None, watchers=watchers)
+    return state.untold
 
 
 def uncast(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # Any: what ``fn`` takes and gives

@@ -23,7 +23,7 @@ from flambeau.core.box import Box, box_of, require_tracked
 from flambeau.core.device import device
 from flambeau.core.dtype import DType
 from flambeau.core.errors import ConversionError, GradientError, not_a_tensor
-from flambeau.core.graph import ITSELF, Handle, Keeper, Leaf, Node, View, add_hook, edge_of, place_of
+from flambeau.core.graph import ITSELF, Handle, Keeper, Leaf, Node, View, add_hook, edge_of, hook_into, place_of
 from flambeau.core.graph import shown as shown_node
 from flambeau.core.keys import real_key
 from flambeau.core.memory_format import (
@@ -475,7 +475,7 @@ class Tensor(TensorMethods["Tensor"], metaclass=TensorType):
             raise GradientError("register_post_accumulate_grad_hook: only leaf tensors that require grad accumulate")
         if self._node.post_hooks is None:
             self._node.post_hooks = {}
-        return Handle.into(self._node.post_hooks, hook)
+        return hook_into(self._node, self._node.post_hooks, hook)
 
     def retain_grad(self) -> None:
         """Keep the gradient of a computed tensor in its ``grad`` too.

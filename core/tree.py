@@ -9,20 +9,28 @@ from typing import Any
 class Structure:
     """The shape of a nesting, without its leaves."""
 
-    __slots__ = ("children", "kind", "meta")
+    __slots__ = ("children", "hashed", "kind", "meta")
 
     def __init__(self, kind: Any, meta: Any, children: tuple[Structure, ...]):
         self.kind, self.meta, self.children = kind, meta, children
+        self.hashed: int | None = None  # once somebody asked
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Structure) and (self.kind, self.meta, self.children) == (
-            other.kind,
-            other.meta,
-            other.children,
+        return (
+            self is other
+            or isinstance(other, Structure)
+            and (self.kind, self.meta, self.children)
+            == (
+                other.kind,
+                other.meta,
+                other.children,
+            )
         )
 
     def __hash__(self) -> int:
-        return hash((self.kind, self.meta, self.children))
+        if self.hashed is None:
+            self.hashed = hash((self.kind, self.meta, self.children))
+        return self.hashed
 
     @property
     def leaves(self) -> int:
@@ -65,11 +73,11 @@ def _walk(tree: Any, leaves: list[Any]) -> Structure:
     kind = tree.__class__
     if kind in REGISTERED:
         children, rest = REGISTERED[kind][0](tree)
-        return Structure(kind, _Rest(rest), tuple(_walk(v, leaves) for v in children))
+        return Structure(kind, _Rest(rest), tuple([_walk(v, leaves) for v in children]))
     if isinstance(tree, dict):
-        return Structure(kind, tuple(tree), tuple(_walk(v, leaves) for v in tree.values()))
+        return Structure(kind, tuple(tree), tuple([_walk(v, leaves) for v in tree.values()]))
     if kind in (tuple, list) or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
-        return Structure(kind, len(tree), tuple(_walk(v, leaves) for v in tree))
+        return Structure(kind, len(tree), tuple([_walk(v, leaves) for v in tree]))
     leaves.append(tree)
     return _LEAF
 

@@ -142,10 +142,10 @@ class _Boundary(Function):
 def _cross(value: Any, seen: Callable[[tuple[Any, ...]], Any]) -> tuple[Any, bool]:
     """``value`` with its tensors led through a boundary, and whether any of them wants a gradient."""
     leaves, structure = flatten(value)
-    places = [i for i, v in enumerate(leaves) if isinstance(v, Tensor) and v.requires_grad]
+    places = tuple([i for i, v in enumerate(leaves) if isinstance(v, Tensor) and v.requires_grad])
     if not places or not is_grad_enabled():
         return value, False
-    tensors = [i for i, v in enumerate(leaves) if isinstance(v, Tensor)]
+    tensors = tuple([i for i, v in enumerate(leaves) if isinstance(v, Tensor)])
 
     def among_all(grads: tuple[Any, ...]) -> Any:
         by_place = dict(zip(places, grads, strict=True))
@@ -181,6 +181,8 @@ class Called(Protocol):
 
 class Flow:
     """One call of a module with full backward hooks: what flows back at its outputs and at its inputs."""
+
+    made_anew = True  # where a call is replayed, with the attributes that it had
 
     def __init__(
         self, module: Any, before: Callable[[], Iterable[Callable[..., Any]]],

@@ -19,7 +19,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType, host_scalar
 
 if TYPE_CHECKING:
-    from flambeau.backends.group import Group, Operand, Step  # lazy for start-up
+    from flambeau.backends.group import Group, Head, Operand, Step  # lazy for start-up
     from flambeau.core.expr import Expr  # likewise
 
 Array = np.ndarray[Any, Any]
@@ -48,6 +48,14 @@ class CpuBackend(Backend):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
         details = {"cores": threads.available_cores(), "threads": threads.num_threads(), "numpy": np.__version__}
         return DeviceProperties(platform.processor() or platform.machine(), memory, details)
+
+    def processor(self, index: int = 0) -> str:
+        from flambeau.backends.llvm import compiler, target  # lazy for start-up
+
+        code = "no machine code"
+        if compiler.unavailable() is None and (chosen := target.chosen()) is not None:
+            code = f"{chosen.name} {chosen.triple} {chosen.cpu} {chosen.features}"
+        return f"{platform.processor() or platform.machine()} {code} numpy {np.__version__}"
 
     def memory_stats(self, index: int = 0) -> MemoryStats:
         return memory.stats()
@@ -142,6 +150,16 @@ class CpuBackend(Backend):
         from flambeau.backends.cpu.native import fused  # what programs need that are recorded
 
         return fused.fuses(self.kernels, step, operands)
+
+    def fuses_rows(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
+        from flambeau.backends.cpu.native import fused_rows  # likewise
+
+        return fused_rows.fuses(self.kernels, step, operands, shape)
+
+    def fuses_head(self, head: Head, inputs: Sequence[Operand], result: Operand) -> bool:
+        from flambeau.backends.cpu.native import fused_heads  # likewise
+
+        return fused_heads.serves(self.kernels, head, inputs, result)
 
     def compile(self, group: Group) -> Kernel | None:
         from flambeau.backends.cpu.native import fused  # likewise

@@ -33,7 +33,7 @@ typedef struct {{ i64 n, chunk, offset[{count + 1}]; }} Flat;
 KERNEL flat({_pointers(program.inputs, program.out)}, const Flat a) {{
 {_bases(program)}
 {chr(10).join(singles)}
-{_loop(target)}{{
+{elements(target)}{{
     {_lines([*loads, *body.statements, store(program.out, "q", "i", body.result) + ";"], 4)}
   }}
 }}
@@ -49,10 +49,10 @@ def rows_source(program: Program, target: Target, pattern: str) -> str:
     count = len(program.inputs)
     every = range(count + 1)
     loads = [
-        f"const {_register(dtype)} x{k} = {load(dtype, f'p{k}', _place(pattern[k], k))};"
+        f"const {_register(dtype)} x{k} = {load(dtype, f'p{k}', place(pattern[k], k))};"
         for k, dtype in enumerate(program.inputs)
     ]
-    result = store(program.out, "q", _place(pattern[count], count), body.result) + ";"
+    result = store(program.out, "q", place(pattern[count], count), body.result) + ";"
     work = _lines([*loads, *body.statements, result], 6)
     steps = " ".join(f"o{k} += c * a.stride[{k}][d];" for k in every)
     pointers = " ".join(f"GLOBAL const {STORED[d]} *p{k} = b{k} + o{k};" for k, d in enumerate(program.inputs))
@@ -60,7 +60,7 @@ def rows_source(program: Program, target: Target, pattern: str) -> str:
 typedef struct {{ i64 rows, height, columns, width, axes, size[{MAX_AXES}], stride[{count + 1}][{MAX_AXES}],
                  inner[{count + 1}], offset[{count + 1}]; }} Rows;
 KERNEL rows({_pointers(program.inputs, program.out)}, const Rows a) {{
-{_row_loops(target)}
+{rows(target)}
     {" ".join(f"i64 o{k} = a.offset[{k}];" for k in every)}
     i64 rest = row;
     for (int d = (int)a.axes - 1; d >= 0; d--) {{
@@ -68,7 +68,7 @@ KERNEL rows({_pointers(program.inputs, program.out)}, const Rows a) {{
       {steps}
     }}
     {pointers} GLOBAL {STORED[program.out]} *q = bq + o{count};
-    {_column_loop(target)}{{
+    {columns(target)}{{
       {work}
     }}
   }}
@@ -98,7 +98,8 @@ def _bases(program: Program) -> str:
     return "\n".join([*lines, f"  GLOBAL {STORED[program.out]} *q = bq + a.offset[{len(program.inputs)}];"])
 
 
-def _loop(target: Target) -> str:
+def elements(target: Target) -> str:
+    """The head of the loop of a ``flat`` kernel over an item's elements ``i``."""
     if target.cpu:
         return """  i64 first = GID * a.chunk, last = first + a.chunk < a.n ? first + a.chunk : a.n;
   INDEPENDENT
@@ -106,7 +107,8 @@ def _loop(target: Target) -> str:
     return "  for (i64 i = GID; i < a.n; i += GSIZE) "
 
 
-def _row_loops(target: Target) -> str:
+def rows(target: Target) -> str:
+    """The head of the loop of a ``rows`` kernel over an item's rows."""
     if target.cpu:
         return """  i64 across = (a.columns + a.width - 1) / a.width;
   i64 top = GID / across * a.height, left = GID % across * a.width;
@@ -118,11 +120,13 @@ def _row_loops(target: Target) -> str:
     i64 row = at / a.columns, i = at % a.columns;"""
 
 
-def _column_loop(target: Target) -> str:
+def columns(target: Target) -> str:
+    """The head of the loop over the elements ``i`` of a row, where items take more than one."""
     return "INDEPENDENT\n    for (i64 i = left; i < right; i++) " if target.cpu else ""
 
 
-def _place(inner: str, k: int) -> str:
+def place(inner: str, k: int) -> str:
+    """Where in a row element ``i`` of array ``k`` is, for an inner stride of pattern ``inner``."""
     return {"1": "i", "0": "0"}.get(inner, f"i * a.inner[{k}]")
 
 
@@ -138,6 +142,6 @@ def fill_source(target: Target, size: int) -> str:
 typedef struct {{ i64 n, chunk, offset; u64 low, high; }} Fill;
 KERNEL fill({pointer}, const Fill a) {{
   {value}
-{_loop(target)}{{ {write} }}
+{elements(target)}{{ {write} }}
 }}
 """

@@ -7,16 +7,16 @@ is; in the packed form, for large products, both are first copied to panels in t
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from flambeau.backends.dialect.prelude import REGISTER, STORED, Target, load, prelude, store
 from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 MAX_AXES: Final = 6
-#: Rows and columns of the block that one inner loop of a processor keeps in registers.
-ROWS: Final = 8
-COLUMNS: Final = 32
+#: Rows of the block that one inner loop of a processor keeps in registers, by the lanes of these: AVX2 has half as
+#: many registers as AVX-512.
+_ROWS: Final = {16: 8, 8: 6, 4: 4}
 #: Rows of the right operand that an item of the direct form copies at a time.
 DEPTH: Final = 128
 #: Columns that an item of the plain form computes together.
@@ -32,8 +32,24 @@ DEVICE i64 base_of(i64 b, const i64 *size, const i64 *stride, int axes, i64 at) 
   return at;
 }}
 """
-_VECTORS: Final = {"f32": "float16", "f64": "double16", "i32": "int16", "u32": "uint16", "i64": "long16",
-                   "u64": "ulong16"}  # fmt: skip
+_VECTORS: Final = {"f32": "float", "f64": "double", "i32": "int", "u32": "uint", "i64": "long", "u64": "ulong"}
+
+
+class Block(NamedTuple):
+    """What an inner loop of a processor keeps in registers: ``rows`` of ``vectors`` vectors with ``lanes`` numbers."""
+
+    rows: int
+    lanes: int
+    vectors: int = 2
+
+    @property
+    def columns(self) -> int:
+        return self.lanes * self.vectors
+
+
+def block(dtype: DType, target: Target) -> Block:
+    """The block of products of a dtype."""
+    return Block(_ROWS[target.lanes], max(2, 4 * target.lanes // computed(dtype).itemsize))
 
 
 def computed(dtype: DType) -> DType:
@@ -45,7 +61,7 @@ def computed(dtype: DType) -> DType:
     return dtype
 
 
-def _head(dtype: DType, target: Target) -> str:
+def _head(dtype: DType, target: Target, lanes: int = 16) -> str:
     t = REGISTER[computed(dtype)]
     own = REGISTER[dtype]
     value = f"({own})(v)" if dtype.category == dt.INTEGER else "(v)"
@@ -55,7 +71,7 @@ def _head(dtype: DType, target: Target) -> str:
         f"#define READ(p, i) ((T){load(dtype, '(p)', '(i)')})\n#define WRITE(i, v) {store(dtype, 'q', '(i)', value)}\n"
     )
     text += f"#define MULADD(a, b, c) {fused}\n"
-    return text + (f"typedef {_VECTORS[t]} V;\n" if target.cpu else "")
+    return text + (f"typedef {_VECTORS[t]}{lanes} V;\n" if target.cpu else "")
 
 
 def pack_source(dtype: DType, target: Target) -> str:
@@ -90,64 +106,64 @@ def packed_source(dtype: DType, target: Target) -> str:
 
     ``sx[0]`` and ``sy[0]`` are the elements between the batches of the packed operands (0: one for all).
     """
-    rows = range(ROWS)
+    high, lanes, _ = tile = block(dtype, target)
+    columns, rows = tile.columns, range(high)
     accumulators = "\n".join(f"    V c{i}0 = (V)(0), c{i}1 = (V)(0);" for i in rows)
     steps = "\n".join(
         f"      {{ V s = (V)(u[{i}]); c{i}0 = MULADD(s, b0, c{i}0); c{i}1 = MULADD(s, b1, c{i}1); }}" for i in rows
     )
-    stores = "\n".join(
-        f"    vstore16(c{i}0, 0, tile + {COLUMNS * i}); vstore16(c{i}1, 0, tile + {COLUMNS * i + 16});" for i in rows
-    )
+    stores = "\n".join(f"    vstore{lanes}(c{i}{v}, {2 * i + v}, tile);" for i in rows for v in (0, 1))
     return (
-        _head(dtype, target)
+        _head(dtype, target, lanes)
         + f"""
 KERNEL product(GLOBAL const T *x, GLOBAL const T *y, GLOBAL S *q, const Params a) {{
-  i64 across = (a.n + {COLUMNS - 1}) / {COLUMNS}, panels = (a.m + {ROWS - 1}) / {ROWS};
+  i64 across = (a.n + {columns - 1}) / {columns}, panels = (a.m + {high - 1}) / {high};
   i64 down = (panels + a.chunk - 1) / a.chunk;
   i64 batch = GID / (across * down), rest = GID % (across * down);
   i64 column = rest % across, first = rest / across * a.chunk;
   i64 last = first + a.chunk < panels ? first + a.chunk : panels;
-  GLOBAL const T *right = y + batch * a.sy[0] + column * a.k * {COLUMNS};
+  GLOBAL const T *right = y + batch * a.sy[0] + column * a.k * {columns};
   for (i64 panel = first; panel < last; panel++) {{
-    GLOBAL const T *u = x + batch * a.sx[0] + panel * a.k * {ROWS};
+    GLOBAL const T *u = x + batch * a.sx[0] + panel * a.k * {high};
     GLOBAL const T *w = right;
 {accumulators}
     for (i64 k = 0; k < a.k; k++) {{
-      V b0 = vload16(0, w), b1 = vload16(0, w + 16);
+      V b0 = vload{lanes}(0, w), b1 = vload{lanes}(1, w);
 {steps}
-      u += {ROWS}; w += {COLUMNS};
+      u += {high}; w += {columns};
     }}
-    T tile[{ROWS * COLUMNS}];
+    T tile[{high * columns}];
 {stores}
-    int height = (int)(a.m - panel * {ROWS} < {ROWS} ? a.m - panel * {ROWS} : {ROWS});
-    int width = (int)(a.n - column * {COLUMNS} < {COLUMNS} ? a.n - column * {COLUMNS} : {COLUMNS});
-    i64 at = a.target + (batch * a.m + panel * {ROWS}) * a.n + column * {COLUMNS};
+    int height = (int)(a.m - panel * {high} < {high} ? a.m - panel * {high} : {high});
+    int width = (int)(a.n - column * {columns} < {columns} ? a.n - column * {columns} : {columns});
+    i64 at = a.target + (batch * a.m + panel * {high}) * a.n + column * {columns};
     for (int i = 0; i < height; i++)
-      for (int j = 0; j < width; j++) WRITE(at + i * a.n + j, tile[i * {COLUMNS} + j]);
+      for (int j = 0; j < width; j++) WRITE(at + i * a.n + j, tile[i * {columns} + j]);
   }}
 }}
 """
     )
 
 
-def direct_source(dtype: DType, target: Target, vectors: int) -> str:
+def direct_source(dtype: DType, target: Target, tile: Block) -> str:
     """``product`` of operands of any strides: an item takes ``chunk`` tasks, each a panel of columns and some rows.
 
     ``yk`` and ``yn`` are those of ``y``; the task copies ``DEPTH`` rows of its columns into memory of its own, and
     reads ``x`` where it is. ``size`` has the batch axes, ``height`` is the panels of rows of a task. The type that
     is summed in has to be the one that is stored.
     """
-    width = 16 * vectors
-    lanes = range(vectors)
-    tile = [(i, v) for i in range(ROWS) for v in lanes]
-    zero = " ".join(f"c{i}{v} = (V)(0);" for i, v in tile)
-    again = " ".join(f"c{i}{v} = vload16(0, tile + {width * i + 16 * v});" for i, v in tile)
+    high, lanes, count = tile
+    width, vectors = tile.columns, range(count)
+    parts = [(i, v) for i in range(high) for v in vectors]
+    zero = " ".join(f"c{i}{v} = (V)(0);" for i, v in parts)
+    whole = " ".join(f"c{i}{v} = vload{lanes}(0, o + {i} * a.n + {lanes * v});" for i, v in parts)
+    again = " ".join(f"c{i}{v} = vload{lanes}({count * i + v}, tile);" for i, v in parts)
     steps = "\n".join(
-        f"        {{ V s = (V)(u{i}[k * a.xk]); {' '.join(f'c{i}{v} = MULADD(s, b{v}, c{i}{v});' for v in lanes)} }}"
-        for i in range(ROWS)
+        f"        {{ V s = (V)(u{i}[k * a.xk]); {' '.join(f'c{i}{v} = MULADD(s, b{v}, c{i}{v});' for v in vectors)} }}"
+        for i in range(high)
     )
     return (
-        _head(dtype, target)
+        _head(dtype, target, lanes)
         + f"""
 DEVICE void copy_panel(GLOBAL const S *w, T *r, int depth, int width, i64 yk, i64 yn) {{
   if (width < {width}) for (int t = 0; t < depth * {width}; t++) r[t] = 0;
@@ -160,8 +176,8 @@ DEVICE void copy_panel(GLOBAL const S *w, T *r, int depth, int width, i64 yk, i6
   }}
 }}
 KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a) {{
-  T right[{DEPTH * width}], tile[{ROWS * width}];
-  i64 across = (a.n + {width - 1}) / {width}, panels = (a.m + {ROWS - 1}) / {ROWS};
+  T right[{DEPTH * width}], tile[{high * width}];
+  i64 across = (a.n + {width - 1}) / {width}, panels = (a.m + {high - 1}) / {high};
   i64 down = (panels + a.height - 1) / a.height;
   i64 total = a.batches * across * down, end = (GID + 1) * a.chunk < total ? (GID + 1) * a.chunk : total;
   for (i64 at = GID * a.chunk; at < end; at++) {{
@@ -174,23 +190,28 @@ KERNEL product(GLOBAL const S *x, GLOBAL const S *y, GLOBAL S *q, const Params a
       int depth = (int)(a.k - k0 < {DEPTH} ? a.k - k0 : {DEPTH});
       copy_panel(w + k0 * a.yk, right, depth, wide, a.yk, a.yn);
       for (i64 panel = first; panel < last; panel++) {{
-        int high = (int)(a.m - panel * {ROWS} < {ROWS} ? a.m - panel * {ROWS} : {ROWS});
-        GLOBAL const S *u0 = left + panel * {ROWS} * a.xm + k0 * a.xk;
-        GLOBAL const S {", ".join(f"*u{i} = u0 + ({i} < high ? {i} : 0) * a.xm" for i in range(1, ROWS))};
-        GLOBAL S *o = q + a.target + (batch * a.m + panel * {ROWS}) * a.n + column * {width};
-        V {", ".join(f"c{i}{v}" for i, v in tile)};
+        int high = (int)(a.m - panel * {high} < {high} ? a.m - panel * {high} : {high});
+        GLOBAL const S *u0 = left + panel * {high} * a.xm + k0 * a.xk;
+        GLOBAL const S {", ".join(f"*u{i} = u0 + ({i} < high ? {i} : 0) * a.xm" for i in range(1, high))};
+        GLOBAL S *o = q + a.target + (batch * a.m + panel * {high}) * a.n + column * {width};
+        V {", ".join(f"c{i}{v}" for i, v in parts)};
         if (k0 == 0) {{ {zero} }}
+        else if (high == {high} && wide == {width}) {{ {whole} }}
         else {{
           for (int i = 0; i < high; i++) for (int j = 0; j < wide; j++) tile[i * {width} + j] = o[i * a.n + j];
           {again}
         }}
         T *r = right;
         for (i64 k = 0; k < depth; k++, r += {width}) {{
-        V {", ".join(f"b{v} = vload16(0, r + {16 * v})" for v in lanes)};
+        V {", ".join(f"b{v} = vload{lanes}({v}, r)" for v in vectors)};
 {steps}
         }}
-        {" ".join(f"vstore16(c{i}{v}, 0, tile + {width * i + 16 * v});" for i, v in tile)}
-        for (int i = 0; i < high; i++) for (int j = 0; j < wide; j++) o[i * a.n + j] = tile[i * {width} + j];
+        if (high == {high} && wide == {width}) {{
+          {" ".join(f"vstore{lanes}(c{i}{v}, 0, o + {i} * a.n + {lanes * v});" for i, v in parts)}
+        }} else {{
+          {" ".join(f"vstore{lanes}(c{i}{v}, {count * i + v}, tile);" for i, v in parts)}
+          for (int i = 0; i < high; i++) for (int j = 0; j < wide; j++) o[i * a.n + j] = tile[i * {width} + j];
+        }}
       }}
     }}
   }}

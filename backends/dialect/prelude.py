@@ -17,6 +17,7 @@ class Target:
     cpu: bool = True  # each work-item loops over many elements, for the vectoriser
     fp64: bool = True
     int64_atomics: bool = False
+    lanes: int = 16  # float32 numbers in a vector register of a processor
 
 
 #: Short C names: of a value in a register, and of an element in memory.
@@ -54,6 +55,11 @@ typedef long i64; typedef ulong u64; typedef float f32; typedef half f16; typede
 #define CAS64(p, old, new) atom_cmpxchg((volatile global u64 *)(p), (old), (new))
 #define LOAD_f16(p, i) vload_half((i), (p))
 #define STORE_f16(p, i, v) vstore_half_rte((v), (i), (p))
+static inline float half_rounded(float x) {
+  ushort h;
+  vstore_half_rte(x, 0, (private half *)&h);
+  return vload_half(0, (private const half *)&h);
+}
 #if defined(__clang__) && FLAMBEAU_CPU
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #define UNROLL _Pragma("unroll")
@@ -101,6 +107,7 @@ DEVICE f32 half_load(u16 h) { f32 x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h
 DEVICE u16 half_store(f32 x) { u16 h; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x)); return h; }
 #define LOAD_f16(p, i) half_load((p)[i])
 #define STORE_f16(p, i, v) ((p)[i] = half_store(v))
+DEVICE f32 half_rounded(f32 x) { return half_load(half_store(x)); }
 """
 _COMMON = """
 DEVICE f32 bf16_load(u16 h) { return AS_f32((u32)h << 16); }
@@ -108,6 +115,7 @@ DEVICE u16 bf16_store(f32 x) {
   u32 b = AS_u32(x);
   return (u16)(x != x ? (b >> 16) | 64 : (b + 0x7fff + ((b >> 16) & 1)) >> 16);
 }
+DEVICE f32 bf16_rounded(f32 x) { return bf16_load(bf16_store(x)); }
 #define LOAD_bf16(p, i) bf16_load((p)[i])
 #define STORE_bf16(p, i, v) ((p)[i] = bf16_store(v))
 #define LOAD(p, i) ((p)[i])
@@ -134,6 +142,12 @@ def store(dtype: DType, pointer: str, index: str, value: str) -> str:
     """The text that rounds a register to an element."""
     value = f"(u8)({value})" if dtype is dt.bool_ else value
     return f"{_ACCESS.get(dtype, ('', 'STORE'))[1]}({pointer}, {index}, {value})"
+
+
+def rounded(dtype: DType, value: str) -> str:
+    """The text of a value in a register as memory of its dtype would give it back."""
+    name = {dt.float16: "half_rounded", dt.bfloat16: "bf16_rounded"}.get(dtype)
+    return value if name is None else f"{name}({value})"
 
 
 _ACCESS: Final = {dt.float16: ("LOAD_f16", "STORE_f16"), dt.bfloat16: ("LOAD_bf16", "STORE_bf16")}

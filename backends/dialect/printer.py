@@ -28,16 +28,22 @@ class Body(NamedTuple):
 def print_program(program: Program, target: Target, inputs: Sequence[str]) -> Body:
     """The program with ``inputs`` as the texts of its operands' values in registers."""
     library = Library(target)
+    statements, result = print_steps(program, library, inputs, "t")
+    return Body(library.text(), statements, result)
+
+
+def print_steps(program: Program, library: Library, inputs: Sequence[str], stem: str) -> tuple[list[str], str]:
+    """The statements of a program, whose names begin with ``stem``, and the name of the result."""
     names: list[str] = []
     statements: list[str] = []
     for i, step in enumerate(program.steps):
         if step.op == "input":
             names.append(inputs[step.value])
             continue
-        names.append(f"t{i}")
+        names.append(f"{stem}{i}")
         text = _term(step, [names[a] for a in step.args], [program.steps[a].dtype for a in step.args], library)
-        statements.append(f"const {REGISTER[step.dtype]} t{i} = {text};")
-    return Body(library.text(), statements, names[-1])
+        statements.append(f"const {REGISTER[step.dtype]} {stem}{i} = {text};")
+    return statements, names[-1]
 
 
 def literal(value: bool | int | float, dtype: DType) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
+from collections.abc import Sequence
 from math import prod
 from typing import Final, Generic, TypeVar
 
@@ -12,6 +13,7 @@ import numpy as np
 from flambeau.backends import layout as lay
 from flambeau.backends.base import HostArray, Kernel, KernelTable, Shape
 from flambeau.backends.generic import generic_table
+from flambeau.backends.group import Group, Operand, Step
 from flambeau.backends.launched import (
     conv,
     decompositions,
@@ -28,6 +30,7 @@ from flambeau.backends.launched import (
     reduce,
     scan,
 )
+from flambeau.backends.launched import group as groups
 from flambeau.backends.launched.device import Device
 from flambeau.backends.strided import StridedArray, StridedBackend
 from flambeau.core import dtype as dt
@@ -120,6 +123,12 @@ class LaunchedBackend(StridedBackend, Generic[D]):
             return elementwise.generated(self, name, expr, dtypes, out)
         except (ExprError, KeyError):  # an expression that has no meaning for these dtypes
             return None
+
+    def fuses(self, step: Step, operands: Sequence[Operand], shape: Shape) -> bool:
+        return groups.fuses(self.kernels, step, operands)
+
+    def compile(self, group: Group) -> Kernel | None:
+        return groups.kernel(self, group)
 
     def expression(self, source: str, dtypes: tuple[DType, ...], out: DType) -> Kernel:
         """The elementwise kernel ``fn(x, y, out=)`` of an expression, made once."""

@@ -6,6 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from math import prod
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn
 
 import numpy as np
@@ -15,6 +16,7 @@ from flambeau.backends.dialect.launch import Launch
 from flambeau.backends.dialect.prelude import Target
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
+from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType
 from flambeau.core.locks import fork_safe
 
@@ -72,6 +74,14 @@ class Plan(NamedTuple):
     group: int
 
 
+class Layout(NamedTuple):
+    """A new array of memory of its own."""
+
+    shape: Shape
+    strides: Shape
+    dtype: DType
+
+
 class Device(ABC):
     """What every device has; :class:`Launch` and :class:`Plan` reach a driver by :meth:`launch`. ``number`` is its
     place among those of the backend, ``label`` its name in messages."""
@@ -86,6 +96,8 @@ class Device(ABC):
         self.lock = fork_safe(threading.RLock())
         self.dead = False
         self._programs: dict[Hashable, Kernel] = {}
+        #: Of products that are one launch, by the operands' layouts: a plan, or the function of a new result.
+        self.products: Cache[Hashable, Any] = Cache(limit=4096)
         self._flag: StridedArray | None = None
         self.flagged = False
 
@@ -105,6 +117,18 @@ class Device(ABC):
     @abstractmethod
     def computing(self, plan: Plan, shape: Shape, strides: Shape, dtype: DType) -> Callable[[Arrays], StridedArray]:
         """A function that launches ``plan`` on operands, into a new array of this layout: the quickest way there is."""
+
+    def making(self, plan: Plan, results: Sequence[Layout]) -> Callable[[Arrays, Arrays], tuple[StridedArray, ...]]:
+        """The same for several new arrays: the function gets the arrays that are read, and those that are written."""
+
+        def make(ins: Arrays, outs: Arrays) -> tuple[StridedArray, ...]:
+            made = [
+                StridedArray(self.allocate(prod(r.shape) * r.dtype.itemsize), 0, *r, self.number) for r in results
+            ]  # fmt: skip
+            self.launch(plan.kernel, ins, (*outs, *made), plan.params, plan.size, plan.group)
+            return tuple(made)
+
+        return make
 
     @abstractmethod
     def synchronize(self) -> None:

@@ -114,13 +114,7 @@ class Elementwise:
         for s in strides:
             numbers += [*s[:-1], *fill]
         numbers += [s[-1] for s in strides] + offsets
-        if device.target.cpu:
-            width = min(columns, max(_CHUNK, columns // (4 * device.units) if rows < 4 * device.units else columns))
-            height = max(1, min(_CHUNK // width, -(-rows // device.units)) if width < _CHUNK else 1)
-            size, group = -(-columns // width) * -(-rows // height), 1
-        else:
-            width, height = columns, 1
-            _, size, group = spread(device, rows * columns)
+        height, width, size, group = spread_rows(device, rows, columns)
         packed = struct.pack(f"{4 + len(numbers)}q", rows, height, columns, width, *numbers)
         return Plan(kernel, packed, size, group)
 
@@ -144,6 +138,15 @@ def spread(device: Device, n: int) -> tuple[int, int, int]:
         return chunk, -(-n // chunk), 1
     group = device.group
     return 1, min(-(-n // group), device.units * 32) * group, group
+
+
+def spread_rows(device: Device, rows: int, columns: int) -> tuple[int, int, int, int]:
+    """How rows spread over work-items: (rows of one item, columns of one item, items, items of a group)."""
+    if not device.target.cpu:
+        return 1, columns, *spread(device, rows * columns)[1:]
+    width = min(columns, max(_CHUNK, columns // (4 * device.units) if rows < 4 * device.units else columns))
+    height = max(1, min(_CHUNK // width, -(-rows // device.units)) if width < _CHUNK else 1)
+    return height, width, -(-columns // width) * -(-rows // height), 1
 
 
 def generated(backend: Launcher, name: str, expr: Expr, dtypes: tuple[DType, ...], out: DType) -> Kernel:

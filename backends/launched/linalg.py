@@ -11,7 +11,7 @@ from typing import Final
 from flambeau.backends import layout as lay
 from flambeau.backends.dialect import linalg as texts
 from flambeau.backends.launched import elementwise
-from flambeau.backends.launched.device import Device
+from flambeau.backends.launched.device import Arrays, Device, Plan
 from flambeau.backends.launched.launcher import Launcher
 from flambeau.backends.strided import StridedArray
 from flambeau.core import dtype as dt
@@ -36,23 +36,43 @@ def register(backend: Launcher) -> None:
 
 def matmul(backend: Launcher, x: StridedArray, y: StridedArray) -> StridedArray:
     """``x @ y`` for arrays of at least two axes; the axes before the last two broadcast."""
+    key = (x.dtype, x.shape, x.strides, x.offset, y.shape, y.strides, y.offset)
+    ready: Callable[[Arrays], StridedArray] | None = backend.device(x.index).products.get(key)
+    if ready is not None:
+        return ready((x, y))
     batch = lay.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     out = backend.empty((*batch, x.shape[-2], y.shape[-1]), x.dtype, x.index)
-    matmul_into(backend, out, x, y)
+    plan = _multiply(backend, out, x, y)
+    if plan is not None:
+        device = backend.device(x.index)
+        device.products.remember(key, device.computing(plan, out.shape, out.strides, out.dtype))
     return out
 
 
 def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: StridedArray) -> None:
     """Write ``x @ y`` to ``out``: contiguous, of the result's shape, in memory of its own."""
+    device = backend.device(x.index)
+    key = (x.dtype, out.shape, out.offset, x.shape, x.strides, x.offset, y.shape, y.strides, y.offset)
+    plan: Plan | None = device.products.get(key)
+    if plan is not None:
+        device.launch(plan.kernel, (x, y), (out,), plan.params, plan.size, plan.group)
+        return
+    plan = _multiply(backend, out, x, y)
+    if plan is not None:
+        device.products.remember(key, plan)
+
+
+def _multiply(backend: Launcher, out: StridedArray, x: StridedArray, y: StridedArray) -> Plan | None:
+    """Write the product; the plan of it where that is one launch on the operands as they are given."""
     batch = out.shape[:-2]
     (m, k), (k2, n) = x.shape[-2:], y.shape[-2:]
     if k != k2:
         raise lay.LayoutError(f"matmul: shapes {x.shape} and {y.shape} cannot be multiplied")
     if not out.size:
-        return
+        return None
     if not k:
         elementwise.fill(backend, out, 0)
-        return
+        return None
     x, y = x.expanded((*batch, m, k)), y.expanded((*batch, k, n))
     folded = _folded(x, y)
     if folded is not None:  # one right operand for all: a single tall product
@@ -60,24 +80,27 @@ def matmul_into(backend: Launcher, out: StridedArray, x: StridedArray, y: Stride
         batch = ()
     if k >= _LONG and not batch and x.dtype in (dt.float32, dt.float64) and m * n * (k // _TERMS) <= _ROOM:
         _by_terms(backend, out, x, y)
-        return
-    if n == 1:  # a column: as a row, which lies in memory just so
+        return None
+    swapped = n == 1
+    if swapped:  # a column: as a row, which lies in memory just so
         x, y, m, n = turned(y), turned(x), n, m
     shape, strides = lay.coalesce(tuple(batch), x.strides[:-2], y.strides[:-2])
     if len(shape) > texts.MAX_AXES:
-        x, y = backend.dense(x), backend.dense(y)
+        swapped, x, y = True, backend.dense(x), backend.dense(y)
         shape, strides = lay.coalesce(tuple(batch), x.strides[:-2], y.strides[:-2])
     device = backend.device(x.index)
     work = _Product(backend, device, x, y, out, (m, n, k), shape, strides)
     if not device.target.cpu:
         if not backend.product(out.reshaped((*batch, m, n)), x, y):
             work.tiled()
-    elif m >= texts.ROWS and m * n * k <= _DIRECT and texts.computed(x.dtype) is x.dtype:
-        work.direct()
-    elif m * n * k >= _PACKED and min(m, n) >= texts.ROWS:
+    elif m >= work.block.rows and m * n * k <= _DIRECT and texts.computed(x.dtype) is x.dtype:
+        plan = work.direct()
+        return None if swapped else plan
+    elif m * n * k >= _PACKED and min(m, n) >= work.block.rows:
         work.packed()
     else:
         work.plain()
+    return None
 
 
 def _by_terms(backend: Launcher, out: StridedArray, x: StridedArray, y: StridedArray) -> None:
@@ -128,6 +151,7 @@ class _Product:
         self.m, self.n, self.k = sizes
         self.shape, (self.sx, self.sy) = shape, strides if strides else ((), ())
         self.batches = prod(shape)
+        self.block = texts.block(x.dtype, device.target)
 
     def params(self, chunk: int, height: int = 0) -> bytes:
         x, y = self.x, self.y
@@ -145,17 +169,19 @@ class _Product:
         text = partial(texts.plain_source, self.x.dtype, self.device.target)
         self.launch("plain", text, self.params(chunk), -(-total // chunk), 1)
 
-    def direct(self) -> None:
-        vectors = 1 if self.n <= 16 else 2
-        panels, across = -(-self.m // texts.ROWS), -(-self.n // (16 * vectors))
+    def direct(self) -> Plan:
+        block = self.block if self.n > self.block.lanes else self.block._replace(vectors=1)
+        panels, across = -(-self.m // block.rows), -(-self.n // block.columns)
         split = max(1, min(panels // 4, 8 * self.device.units // (across * self.batches)))
         height = -(-panels // split)
         tasks = self.batches * across * -(-panels // height)
-        chunk = max(1, min(_SHARE // (height * texts.ROWS * 16 * vectors * self.k), tasks))
+        chunk = max(1, min(_SHARE // (height * block.rows * block.columns * self.k), tasks))
         params = self.params(chunk, height)
-        text = partial(texts.direct_source, self.x.dtype, self.device.target, vectors)
-        kernel = self.device.kernel(("direct", self.x.dtype, vectors), "product", text)
-        self.device.launch(kernel, (self.x, self.y), (self.out,), params, -(-tasks // chunk), 1)
+        text = partial(texts.direct_source, self.x.dtype, self.device.target, block)
+        kernel = self.device.kernel(("direct", self.x.dtype, block.vectors), "product", text)
+        plan = Plan(kernel, params, -(-tasks // chunk), 1)
+        self.device.launch(kernel, (self.x, self.y), (self.out,), params, plan.size, plan.group)
+        return plan
 
     def tiled(self) -> None:
         groups = self.batches * -(-self.m // texts.TILE) * -(-self.n // texts.TILE)
@@ -165,9 +191,9 @@ class _Product:
 
     def packed(self) -> None:
         x, y, m, n, k = self.x, self.y, self.m, self.n, self.k
-        left, a = self.pack(x, m, x.strides[-2], x.strides[-1], self.sx, texts.ROWS)
-        right, b = self.pack(y, n, y.strides[-1], y.strides[-2], self.sy, texts.COLUMNS)
-        panels, across = -(-m // texts.ROWS), -(-n // texts.COLUMNS)
+        left, a = self.pack(x, m, x.strides[-2], x.strides[-1], self.sx, self.block.rows)
+        right, b = self.pack(y, n, y.strides[-1], y.strides[-2], self.sy, self.block.columns)
+        panels, across = -(-m // self.block.rows), -(-n // self.block.columns)
         split = max(1, min(panels, -(-4 * self.device.units // (across * self.batches))))
         chunk = -(-panels // split)
         params = _packed((m, n, k, self.batches), (1,), (a,), (b,), (0, 0, 0, 0), (0, 0, self.out.offset, chunk, 0))

@@ -17,6 +17,8 @@ from flambeau.core.expr import Program, Step
 _LONG: Final = frozenset({"pow"})
 #: A step that rounds to ``value``, a dtype of low precision, and is computed with in float32 again.
 ROUNDED: Final = "rounded"
+#: exp of what is at most 0, whose results that were denormal are 0.
+EXP_NONPOSITIVE: Final = "exp_nonpositive"
 _COMPARES: Final = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 _UNSIGNED: Final = {"lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge"}
 
@@ -104,6 +106,8 @@ def _term(f: Function, step: Step, args: list[Value], kinds: list[DType]) -> Val
         return casts.cast(args[0], own, step.dtype)
     if op == ROUNDED:
         return casts.widen(casts.narrow(args[0], step.value), step.value)
+    if op == EXP_NONPOSITIVE:
+        return maths.exp_nonpositive(f, args[0])
     if op == "where":
         return f.select(*args)
     if op in ("bitcast_int", "bitcast_float"):

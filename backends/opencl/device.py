@@ -11,7 +11,7 @@ import atexit
 import ctypes
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from threading import get_ident
 from typing import Any, Final
@@ -20,7 +20,7 @@ import numpy as np
 
 from flambeau.backends.base import Shape
 from flambeau.backends.dialect.prelude import Target
-from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Plan, Raw
+from flambeau.backends.launched.device import Arrays, Device, HostBytes, Kernel, Layout, Plan, Raw
 from flambeau.backends.opencl.memory import Block, Pool
 from flambeau.backends.opencl.queue import Queue, wait_for, weight
 from flambeau.backends.strided import StridedArray
@@ -50,7 +50,9 @@ class OpenCLDevice(Device):
         self.units = int(cl_device.max_compute_units)
         extensions = cl_device.extensions.split()
         is_cpu = bool(cl_device.type & cl.device_type.CPU)
-        self.target = Target("opencl", is_cpu, "cl_khr_fp64" in extensions, "cl_khr_int64_base_atomics" in extensions)
+        wide, atomics = "cl_khr_fp64" in extensions, "cl_khr_int64_base_atomics" in extensions
+        lanes = int(cl_device.native_vector_width_float)
+        self.target = Target("opencl", is_cpu, wide, atomics, lanes if lanes in (4, 8) else 16)
         self.largest_block = int(cl_device.max_mem_alloc_size)
         self.group = min(int(cl_device.max_work_group_size), 256)
         limit = config.get("memory_limit")
@@ -189,6 +191,55 @@ class OpenCLDevice(Device):
             return StridedArray(result, 0, shape, strides, dtype, number)
 
         return compute
+
+    def making(self, plan: Plan, results: Sequence[Layout]) -> Callable[[Arrays, Arrays], tuple[StridedArray, ...]]:
+        """:meth:`launch` with one turn of the lock, of a kernel object of its own whose parameters are set once."""
+        shared, take, queues, number = plan.kernel.raw, self.pool.block, self.queues, self.number
+        raw = self._cl.Kernel(shared.program, shared.function_name)
+        raw._set_arg_buf_multi((raw.num_args - 1, plan.params))
+        size, group, threads = (plan.size,), (plan.group,), self._threads
+        shelves = [(n, self.pool.shelf(n)) for n in [prod(r.shape) * r.dtype.itemsize for r in results]]
+        single = results[0] if len(results) == 1 else None
+
+        def make(ins: Arrays, outs: Arrays) -> tuple[StridedArray, ...]:
+            queue = threads.get(get_ident())
+            if queue is None:
+                queue = self._assign()
+            bit = _BIT[queue]
+            arguments: list[Any] = []
+            made: list[Block] = []
+            place = 0
+            with self.lock:
+                for array in ins:
+                    block = array.buffer
+                    if block.users != bit:
+                        self.reading(block, queue)
+                    arguments += (place, block.memory)
+                    place += 1
+                for array in outs:
+                    block = array.buffer
+                    if block.users != bit:
+                        self.writing(block, queue)
+                    block.writer = queue
+                    arguments += (place, block.memory)
+                    place += 1
+                for n, shelf in shelves:
+                    block = take(n, shelf, queue)
+                    if block.users != bit:
+                        self.writing(block, queue)
+                    made.append(block)
+                    arguments += (place, block.memory)
+                    place += 1
+                raw._set_arg_multi(tuple(arguments))
+                lane = queues[queue]
+                lane.launch(raw, size, group, weight(2 * block.nbytes))
+            if lane.late:
+                self._catch_up(lane)
+            if single is not None:
+                return (StridedArray(block, 0, *single, number),)
+            return tuple([StridedArray(b, 0, *layout, number) for b, layout in zip(made, results, strict=True)])
+
+        return make
 
     def build(self, name: str, text: str) -> Kernel:
         options = ["-cl-std=CL1.2", "-w"]

@@ -132,11 +132,14 @@ def compiled(fn: Callable[..., Any], asked: Asked) -> Callable[..., Any]:
         raise CaptureError(f"compile: {name} cannot be recorded as one graph: {why}")
     if why:
         return _function(fn, Uncaptured(fn, name, why), None)
+    dynamic = settings.dynamic(asked.dynamic)
     captured = Captured(
         fn,
         fullgraph=asked.fullgraph or settings.fail_on_recompile_limit_hit,
         limit=asked.recompile_limit or settings.recompile_limit,
         name=name,
+        fusion=dynamic is not True,
+        dynamic=dynamic,
     )
     return _function(fn, captured, captured)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
+from numpy import ndarray
+
 from flambeau.core import dtype as dt
 from flambeau.core.box import INFERENCE
 from flambeau.core.capture.holders import hooks_of
@@ -13,12 +15,29 @@ from flambeau.core.graph import Leaf, edge_of
 from flambeau.core.keys import get_default_device
 from flambeau.core.state import State
 from flambeau.core.tensor import Tensor
-from flambeau.core.tree import Structure
+from flambeau.core.tree import Structure, flatten
 
 KindOfCall: TypeAlias = tuple[Any, ...]  # hashable: the structure, the modes, then a tuple for each leaf
 
 _MODES: Final = ("grad mode", "inference mode", "autocast", "the default dtype", "the default device")
 _OF_TENSOR: Final = ("device and dtype", "shape", "strides", "class", "history", "memory that arguments share")
+
+
+#: What is a leaf wherever it stands, of the classes that arguments most often have.
+_LEAVES: Final = frozenset({Tensor, bool, int, float, str, type(None)})
+_flat: dict[tuple[int, tuple[str, ...]], Structure] = {}
+
+
+def flattened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Structure]:
+    """:func:`flatten` of ``(args, kwargs)``; one structure serves all calls whose arguments are no containers."""
+    leaves = [*args, *kwargs.values()]
+    if not _LEAVES.issuperset(map(type, leaves)):
+        return flatten((args, kwargs))
+    key = len(args), tuple(kwargs)
+    found = _flat.get(key)
+    if found is None:
+        found = _flat[key] = flatten((args, kwargs))[1]
+    return leaves, found
 
 
 def kind_of(leaves: Sequence[Any], structure: Structure, state: State) -> KindOfCall:
@@ -32,9 +51,13 @@ def kind_of(leaves: Sequence[Any], structure: Structure, state: State) -> KindOf
             if key.level is not None or leaf._in_parts:
                 parts.append(_Same(leaf))
                 continue
-            layout = key.backend.layout(array)
-            first = memory.setdefault(key.backend.storage_id(array), i)
-            parts.append((key, tuple(layout.shape), tuple(layout.strides), type(leaf), _link(leaf), first))
+            first = memory.setdefault(key.backend.storage_id(array), i) if len(leaves) > 1 else i
+            if array.__class__ is ndarray:
+                form = array.shape, array.strides
+            else:
+                layout = key.backend.layout(array)
+                form = tuple(layout.shape), tuple(layout.strides)
+            parts.append((key, *form, type(leaf), _link(leaf), first))
         elif leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes)):
             parts.append((type(leaf), key_of(leaf) if isinstance(leaf, (float, complex)) else leaf))
         else:
@@ -78,6 +101,8 @@ def difference(old: KindOfCall, new: KindOfCall) -> str:
             continue
         if a.__class__ is tuple and b.__class__ is tuple and len(a) == len(b) == len(_OF_TENSOR):
             what, v, w = next(t for t in zip(_OF_TENSOR, a, b, strict=True) if t[1] != t[2])
+            if what == "strides" and a[0].array is ndarray:  # they are numpy's, in bytes
+                v, w = (tuple([s // a[0].stored.itemsize for s in strides]) for strides in (v, w))
             if what in ("shape", "strides"):
                 return f"argument {i} has {what} {w} and had {v}"
             return f"argument {i} has another {what}"

@@ -8,15 +8,19 @@ tell them apart. Histories may be thousands of nodes long, so nothing here walks
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from flambeau.backends.base import Array
+from flambeau.core.autograd.function import FunctionNode
 from flambeau.core.autograd.inplace import CopySlices
 from flambeau.core.box import INFERENCE
 from flambeau.core.capture.cells import Cell, plain
 from flambeau.core.capture.effects import written
+from flambeau.core.capture.hooked import attached_to, attribute, hook
 from flambeau.core.capture.recorder import Recorder
 from flambeau.core.capture.trace import Value, bits_equal
 from flambeau.core.graph import Leaf, Slot, View, edge_of
@@ -63,11 +67,19 @@ class Ending:
     gradients: list[tuple[Form, Form]]  #: tensors of before, and the gradient that each has afterwards
     written: list[int]  #: the storages that were written to
     starts: list[tuple[Tensor, bool]]  #: tensors of before, and whether they had a gradient
+    attached: list[tuple[Form, str, Any, Form]] = field(default_factory=list)  #: what hangs on nodes; see attach
+    hooked: list[tuple[Form, str]] = field(default_factory=list)  #: nodes and leaves that got a hook, and where
     writers: dict[int, str] = field(default_factory=dict)  #: storages of tensors of before, and who wrote to them last
 
     def values(self) -> list[Value]:
         """What is read of a replay."""
         return list(dict.fromkeys(v for f in self.forms for p in f.parts for v in _values_in(p)))
+
+    def loosen(self) -> None:
+        """Keep no tensor alive that the recording made, until the next recording is compared with it."""
+        for form in self.forms:
+            if form.kind == "tensor":
+                form.own = weakref.ref(form.own)
 
     def let_go(self) -> None:
         """Keep no object of the recording but those that are the same in each call."""
@@ -99,6 +111,7 @@ class Pictures:
         self._bases = {id(n.base): i for i, n in enumerate(links) if n.__class__ is View}
         self._forms: dict[int, Form] = {}
         self._order: list[Form] = []
+        self._with_more: list[Any] = []  # nodes and leaves that have hooks, or a context
         self._kept: list[Any] = []  # so that no id is given twice
 
     def ending(self, result: Any) -> Ending:
@@ -116,13 +129,18 @@ class Pictures:
             *(s for _, s in self.recorder.segments),
         ]
         self._histories([v for v in (*leaves, *(g for _, g in grads)) if isinstance(v, Tensor)])
+        results = [self.of(leaf) for leaf in leaves]
+        gradients = [(self._before(t), self.of(g)) for t, g in grads]
+        attached = self._attached()
         return Ending(
             structure,
             self._order,
-            [self.of(leaf) for leaf in leaves],
-            [(self._before(t), self.of(g)) for t, g in grads],
+            results,
+            gradients,
             list(dict.fromkeys(number for s in segments for n in s.nodes for number in sorted(written(n)))),
             [(t, s.grad is not None) for t, s in touched if id(t) not in self._places],
+            attached,
+            self._hooked(),
         )
 
     def _is_made(self, array: Array) -> bool:
@@ -140,6 +158,44 @@ class Pictures:
         self._forms[id(own)] = form
         self._kept.append(own)
         return form
+
+    # -- what hangs on nodes ---------------------------------------------------------------------
+    def _attached(self) -> list[tuple[Form, str, Any, Form]]:
+        """Hooks and contexts: on all that is pictured, also by what they hold themselves."""
+        found = []
+        for node in self._with_more:  # which grows
+            at = self.of(node)
+            for what, place, thing in attached_to(node):
+                form = attribute(self, node, place) if what == "context" else hook(self, thing)
+                if form is not None:
+                    found.append((at, what, place, form))
+        return found
+
+    def _hooked(self) -> list[tuple[Form, str]]:
+        """The nodes and leaves that got a hook in the call; Unpicturable where one is none of a result's history."""
+        self.recorder.touched = {id(t): (t, s) for t, s in self.recorder.released()}
+        if any(id(n) not in self._forms for n, _ in self.recorder.hooked()):
+            gc.collect()  # what the call has left in circles
+        found = []
+        for node, place in self.recorder.hooked():
+            form = self._forms.get(id(node))
+            if form is None or form.kind in ("link", "literal"):
+                raise Unpicturable(registered(node, place))
+            found.append((form, place))
+        return found
+
+    def form(self, kind: str, parts: tuple[Any, ...], own: Any) -> Form:
+        """A new form."""
+        return self._add(Form(kind, parts), own)
+
+    def found(self, thing: Any) -> Form | None:
+        """The form of an object that has one."""
+        return self._forms.get(id(thing))
+
+    def tensor(self, t: Tensor) -> Form:
+        """The form of a tensor that no result led to."""
+        self._histories([t])
+        return self.of(t)
 
     # -- forms -----------------------------------------------------------------------------------
     def of(self, thing: Any) -> Form:
@@ -178,6 +234,8 @@ class Pictures:
         value = self._array(t._array, t._key)
         box = "inference" if t._box is INFERENCE else "none" if t._box is None else "storage"
         own = t._node.__class__ is Leaf and t._node.ref() is t
+        if own and (t._node.hooks or t._node.post_hooks) and self._is_made(t._array):
+            self._with_more.append(t._node)
         link = "leaf" if own else None if t._node is None else self.of(t._node)
         grad = None if t.grad is None or self.recorder.known(t._array).node < 0 else self.of(t.grad)  # type: ignore[union-attr]
         return Form("tensor", (value, t._key, box, link, grad, type(t)))
@@ -194,6 +252,9 @@ class Pictures:
     def _view(self, view: View) -> Form:
         if id(view) in self._links:
             return Form("link", (self._links[id(view)],))
+        if view.node is not None and (view.node.hooks or view.node.pre_hooks):
+            place = next((p for n, p in self.recorder.hooked() if n is view.node), "")
+            raise Unpicturable(f"a hook, registered at {place}, on {view.node.name()}, a view")
         base, parent, op, params, _, before, array, key, mode = view.made
         values = self._array(before, base._key), self._array(array, key)
         return Form("view", (self.of(base), parent and self.of(parent), op, plain(params), *values, key, mode))
@@ -223,11 +284,16 @@ class Pictures:
     def _history(self, n: Any) -> Form:
         if id(n) in self._links:
             return Form("link", (self._links[id(n)],))
-        rebased = n.__class__ is CopySlices
-        if not (n.plain or rebased) or n.hooks or n.pre_hooks or n.trace:
-            what = f"a hook on {n.name()}" if n.plain or rebased else n.name()
-            raise Unpicturable(f"{what} in the history of a result")
+        rebased, custom = n.__class__ is CopySlices, isinstance(n, FunctionNode)
+        if not (n.plain or rebased or custom) or n.trace:
+            raise Unpicturable(f"{n.name()} in the history of a result")
+        if custom or n.hooks or n.pre_hooks:
+            self._with_more.append(n)
         edges = tuple(None if e is None or _is_freed(n) else self.of(e) for e in n.edges)
+        if custom:
+            return Form(
+                "custom", (n.__class__, n.cls, edges, self._saved(n.saved), n.shape, n.key, n.aliases, n.single)
+            )
         params = {k: v._value if type(v) is Cell else v for k, v in n.params.items()}
         parts = (n.op, edges, self._saved(n.saved), params, n.shape, n.key)
         if rebased:
@@ -246,6 +312,12 @@ class Pictures:
         if isinstance(saved, (Tensor, History, Packed)):
             raise Unpicturable(f"a {type(saved).__name__} saved for backward")
         return saved
+
+
+def registered(node: Any, place: str) -> str:
+    """That a hook is registered on what a replay does not make."""
+    on = f"a tensor of shape {tuple(node.shape)}" if node.__class__ is Leaf else node.name()
+    return f"a hook is registered at {place} on {on}, which is neither gone after the call nor made for a result"
 
 
 def _is_freed(n: Any) -> bool:
@@ -274,6 +346,10 @@ def _edges_of(saved: Any) -> Iterator[Any]:
             yield from _edges_of(s)
 
 
+#: Forms of what is found anew in each call, by the arguments or by numbers.
+_OF_CALL = frozenset({"argument", "base", "link", "number", "slot", "view", "leaf"})
+
+
 # -- two recordings ------------------------------------------------------------------------------
 def agreeing(a: Ending, b: Ending) -> str:
     """ "" where two endings are the same, else what differs; forms of one object in both become ``same`` in ``b``."""
@@ -284,15 +360,20 @@ def agreeing(a: Ending, b: Ending) -> str:
     if len(a.forms) != len(b.forms):
         return "the history of the results became another one"
     for p, q in zip(a.forms, b.forms, strict=True):
-        if p.own is not None and p.own is q.own and p.kind in ("tensor", "node", "written", "literal", "same"):
+        own = p.own() if p.own.__class__ is weakref.ref else p.own
+        if own is not None and own is q.own and not {p.kind, q.kind} & _OF_CALL:
             q.kind, q.parts = "same", ()
         elif p.kind != q.kind:
             return f"in the result a {p.kind} became a {q.kind}"
         elif q.kind == "tensor" and q.parts[-1] is not Tensor:
             return f"the result is a {q.parts[-1].__name__} that is made in the call"
+        elif q.kind == "fixed":
+            return f"{q.parts[0]} in the history of a result, holds a {type(q.own).__name__} made in each call"
         elif not _alike(p.parts, q.parts):
             return f"in the result {_short(p.parts)} became {_short(q.parts)}"
-    return ""
+    if not _alike(a.attached, b.attached):
+        return "other hooks are on the history of the results"
+    return next((registered(f.own, place) for f, place in b.hooked if f.kind == "same"), "")
 
 
 def _alike(a: Any, b: Any) -> bool:

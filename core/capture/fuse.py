@@ -1,4 +1,4 @@
-"""Chains of elementwise kernels become one function each, where the backend makes one.
+"""Chains of kernels become one function each, where the backend makes one: elementwise ones, rows, and a head.
 
 The pass goes through the nodes once, in order. Kernels that may go together wait in a group; whatever meets a waiting
 group in a value or in memory, and does not join it, lets it go first. So the nodes that leave in another order than
@@ -9,27 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
-from flambeau.backends.base import Array, Kernel
-from flambeau.backends.group import Group, Input, Operand, Output, Step
-from flambeau.backends.layout import broadcast_shapes
-from flambeau.core import dtype as dt
-from flambeau.core import registry
-from flambeau.core.cache import Cache
+from flambeau.backends.group import Group, Input, Output, Step
 from flambeau.core.capture import effects
+from flambeau.core.capture.fuse_calls import Call, Start, call_of, key_of, rows_of, start_of
+from flambeau.core.capture.fuse_rows import rows_call
 from flambeau.core.capture.trace import Kind, Node, Value
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import DType, host_scalar
-from flambeau.core.expr import Expr, parse
-from flambeau.core.keys import Key, expression
-from flambeau.core.record import ELEMENTWISE
+from flambeau.core.expr import parse
 
 #: Kernels of a group, arrays that it gets, and those that it makes.
 _MOST_CALLS, _MOST_ARRAYS, _MOST_RESULTS = 64, 16, 8
-#: How often a group and its parts are timed.
-_ROUNDS: Final = 5
+#: How many nodes behind a kernel that may begin a group the first one stands that reads its result.
+_NEAR: Final = 12
 
 
 @dataclass(eq=False, slots=True)
@@ -51,130 +45,44 @@ def fused(nodes: list[Node], kept: set[Value]) -> list[Node]:
     return _Pass(nodes, kept).run()
 
 
-# -- what may go into a group ------------------------------------------------------------------------
-@dataclass(eq=False, slots=True)
-class _Call:
-    """A node as a group sees it: ``result`` is what it gives, the memory of ``target`` where it writes there."""
-
-    name: str
-    expr: Expr
-    operands: tuple[Value, ...]
-    result: Value
-    writes: bool
-    #: a source that no group made is better copied by itself
-    follows: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.result.shape
-
-
-def _call(node: Node) -> _Call | None:
-    """What a group would do for a node; None where it can't."""
-    if node.kind is Kind.WRITE:
-        call = _write(node)
-    elif node.kind is Kind.KERNEL:
-        call = _kernel(node)
-    else:
-        return None
-    if call is None or not _fits(call):
-        return None
-    key = _key(call.result)
-    operands = [Operand(_key(x).dtype, x.shape) for x in call.operands]
-    step = Step(call.name, call.expr, tuple(range(len(operands))), key.dtype)
-    return call if key.backend.fuses(step, operands, call.shape) else None
-
-
-def _write(node: Node) -> _Call | None:
-    target, source = node.args
-    if target.__class__ is not Value or source.__class__ is not Value or not source.is_array or node.outs:
-        return None
-    return _Call("cast", parse("x", ("x",)), (source,), target, True, follows=True)
-
-
-def _kernel(node: Node) -> _Call | None:
-    op, key, params = node.op, node.key, dict(node.params)
-    if op is None or key is None or op.functional is not None or node.several:
-        return None
-    count = len(op.schema.operands)
-    operands, rest = node.args[:count], [*node.args[count:], *([params.pop("out")] if "out" in params else [])]
-    if len(operands) < count or len(rest) > 1 or any(x.__class__ is not Value or not x.is_array for x in node.args):
-        return None
-    result = rest[0] if rest else node.outs[0] if len(node.outs) == 1 else None
-    if result.__class__ is not Value or (rest and node.outs not in ((), (result,))):
-        return None
-    if op.name == "cast":
-        if not result.is_array or params != {"dtype": _key(result).dtype}:
-            return None
-        return _Call("cast", parse("x", ("x",)), operands, result, bool(rest))
-    if op.family is not ELEMENTWISE or op.expr is None or params or key.level is not None:
-        return None
-    kinds = {"bool": dt.bool_, "index": dt.int64}
-    expected = [kinds.get(op.kind_of(a), key.dtype) for a in op.schema.operands]
-    if [_key(x).dtype for x in operands] != expected or not result.is_array:
-        return None
-    if _key(result).dtype is not op.dtype.out(0, key.dtype, {}) or registry.overlays.get((key.device.type, op.name)):
-        return None
-    return _Call(op.name, expression(op, key.dtype), operands, result, bool(rest))
-
-
-def _key(value: Value) -> Key:
-    assert value.key is not None
-    return value.key
-
-
-def _fits(call: _Call) -> bool:
-    """Whether arrays are of one device, of shapes that give the result's, and the result's memory is its own."""
-    result, shape = call.result, call.shape
-    for x in (*call.operands, result):
-        key = _key(x)
-        if key.level is not None or key.device != _key(result).device or key.stored is not key.dtype:
-            return False
-        if key.dtype.is_complex:
-            return False
-    if any(broadcast_shapes(x.shape, shape) != shape for x in call.operands if x.shape != shape):
-        return False
-    if call.writes:
-        return _apart(shape, result.strides)
-    return _packed(shape, result.strides) and all(x.storage != result.storage for x in call.operands)
-
-
-def _apart(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether no two indices name one element, as far as a look at the axes tells."""
-    reach = 1
-    for stride, n in sorted((abs(s), n) for s, n in zip(strides, shape, strict=True) if n > 1):
-        if stride < reach:
-            return False
-        reach = stride * n
-    return True
-
-
-def _packed(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether the elements lie side by side, the axes in any order."""
-    reach = 1
-    if 0 in shape:
-        return True
-    for stride, n in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):
-        if stride != reach:
-            return False
-        reach *= n
-    return True
-
-
 # -- groups that wait ------------------------------------------------------------------------------
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """Calls that go together: by their places, what they made, the arrays they read, and the memory they write."""
+    """Calls that go together: by their places, what they made, the arrays they read, and the memory they write.
+
+    ``start`` is the kernel that the group begins with, and ``place`` where it stands.
+    """
 
     device: Device
     shape: tuple[int, ...]
-    calls: dict[int, _Call] = field(default_factory=dict)
+    start: Start | None = None
+    place: int = -1
+    axes: int = 0
+    calls: dict[int, Call] = field(default_factory=dict)
     made: dict[Value, None] = field(default_factory=dict)
     inputs: dict[Value, None] = field(default_factory=dict)
     targets: dict[Value, None] = field(default_factory=dict)
+    dropped: set[Value] = field(default_factory=set)
 
-    def add(self, place: int, call: _Call, literals: Container[Value]) -> None:
+    @classmethod
+    def begun(cls, place: int, start: Start) -> _Waiting:
+        """A group of a kernel that elementwise calls may follow."""
+        result = start.result
+        found = cls(key_of(result).device, result.shape, start, place)
+        found.made[result] = None
+        found.inputs |= dict.fromkeys(start.read)
+        return found
+
+    @property
+    def places(self) -> list[int]:
+        """Of all its nodes, in order."""
+        return sorted([*self.calls, *([] if self.start is None else [self.place])])
+
+    def add(self, place: int, call: Call, literals: Container[Value]) -> None:
         """Take a call in."""
+        self.axes = max(self.axes, call.axes)
+        if call.drops:
+            self.dropped.add(call.result)
         for x in call.operands:
             if x not in self.made and x not in self.targets and x not in literals:
                 self.inputs[x] = None
@@ -189,9 +97,13 @@ class _Waiting:
             return True
         return any(x in self.made or (x.is_array and x.storage in written) for x in reads)
 
-    def serves(self, call: _Call, literals: Container[Value]) -> bool:
+    def serves(self, call: Call, literals: Container[Value]) -> bool:
         """Whether a call may join: memory that one of them writes is read and written at the same elements only."""
-        if call.shape != self.shape or _key(call.result).device != self.device:
+        if not self._alike(call) or key_of(call.result).device != self.device:
+            return False
+        if any(x in self.dropped for x in call.operands):
+            return False
+        if self.start is not None and call.writes and call.result in self.start.read:
             return False
         outside = {x: None for x in call.operands if x not in self.made and x not in literals}
         targets = self.targets if not call.writes or call.result in self.made else {**self.targets, call.result: None}
@@ -205,18 +117,36 @@ class _Waiting:
         arrays = {**self.inputs, **outside, **targets}
         return len(self.calls) < _MOST_CALLS and len(arrays) < _MOST_ARRAYS
 
-    def relates(self, call: _Call) -> bool:
+    def _alike(self, call: Call) -> bool:
+        """Whether a call is of the group's shape, or of what is left of its rows."""
+        if call.axes and self.start is not None or 0 not in (self.axes, call.axes) and self.axes != call.axes:
+            return False
+        return call.shape == self.shape or self.axes > 0 and call.shape == rows_of(self.shape, self.axes)
+
+    def relates(self, call: Call) -> bool:
         """Whether it reads what these calls made, or what they read."""
+        if self.start is not None:
+            return any(x in self.made or x in self.targets for x in call.operands)
         return any(x in self.made or x in self.targets or x in self.inputs for x in call.operands)
 
     def takes(self, other: _Waiting) -> bool:
         """Whether two groups that wait, and so have nothing to do with each other, may be one."""
+        if self.shape != other.shape or None not in (self.start, other.start):
+            return False
+        if 0 not in (self.axes, other.axes) and self.axes != other.axes:
+            return False
+        if self.axes + other.axes and not (self.start is other.start is None):
+            return False
         arrays = {**self.inputs, **other.inputs, **self.targets, **other.targets}
         calls = len(self.calls) + len(other.calls)
         return calls < _MOST_CALLS and len(arrays) < _MOST_ARRAYS
 
     def merge(self, other: _Waiting) -> None:
+        if other.start is not None:
+            self.start, self.place = other.start, other.place
+        self.axes = max(self.axes, other.axes)
         self.calls |= other.calls
+        self.dropped |= other.dropped
         self.made |= other.made
         self.inputs |= other.inputs
         self.targets |= other.targets
@@ -225,8 +155,9 @@ class _Waiting:
 class _Pass:
     """One way through the nodes."""
 
-    def __init__(self, nodes: list[Node], kept: set[Value]):
-        self.nodes, self.kept = nodes, kept
+    def __init__(self, nodes: list[Node], kept: set[Value], elementwise: bool = False):
+        self.nodes, self.kept, self.elementwise = nodes, kept, elementwise
+        self.calls = [call_of(node) or (None if elementwise else rows_call(node)) for node in nodes]
         self.readers: dict[Value, set[int]] = {}
         for i, node in enumerate(nodes):
             for x in effects.read(node):
@@ -247,33 +178,49 @@ class _Pass:
         return [node for node in self.done if id(node) not in unread]
 
     def _take(self, place: int, node: Node) -> None:
-        call = _call(node)
+        call = self.calls[place]
         group = None if call is None else self._group(place, call)
         writes = effects.written(node) if call is None else _memory_of(call)
         for other in [g for g in self.waiting if g is not group]:
             if effects.is_opaque(node) or other.meets(effects.read(node), writes):
                 self._release(other)
         if group is None and call is not None and not call.follows:
-            group = _Waiting(_key(call.result).device, call.shape)
+            group = _Waiting(key_of(call.result).device, call.shape, axes=call.axes)
             if group.serves(call, self.literals):
                 self.waiting.append(group)
             else:
                 group = None
-        if group is None or call is None:
-            self.done.append(node)
-        else:
+        if group is not None and call is not None:
             group.add(place, call, self.literals)
+        elif call is None and (start := self._start(place, node)) is not None:
+            self.waiting.append(_Waiting.begun(place, start))
+        else:
+            self.done.append(node)
+
+    def _start(self, place: int, node: Node) -> Start | None:
+        """A node that a group may begin with, where an elementwise call is the first to read it, and soon.
+
+        Where a kernel of rows reads what that one makes, these two are the better group.
+        """
+        if self.elementwise or len(node.outs) != 1 or node.outs[0] is None:
+            return None
+        first = min((i for i in self.readers.get(node.outs[0], ()) if i > place), default=place)
+        call = self.calls[first] if place < first <= place + _NEAR else None
+        if call is None or call.axes or call.shape != node.outs[0].shape:
+            return None
+        then = [self.calls[i] for i in self.readers.get(call.result, ()) if i > first]
+        return None if any(x is not None and x.axes for x in then) else start_of(node)
 
     def _stored(self, group: _Waiting, own: set[int]) -> list[Value]:
         """What calls made that others than those at some places need."""
         return [x for x in group.made if x in self.kept or not own.issuperset(self.readers.get(x, ()))]
 
-    def _group(self, place: int, call: _Call) -> _Waiting | None:
+    def _group(self, place: int, call: Call) -> _Waiting | None:
         """The waiting group that a call joins, made one of all those that it has to do with."""
         fitting = [
             g for g in self.waiting
             if g.relates(call) and g.serves(call, self.literals)
-            and len(self._stored(g, {place, *g.calls})) < _MOST_RESULTS
+            and len(self._stored(g, {place, *g.places})) < _MOST_RESULTS
         ]  # fmt: skip
         if call.follows:
             fitting = [g for g in fitting if call.operands[0] in g.made or call.operands[0] in g.targets]
@@ -282,7 +229,7 @@ class _Pass:
         first = next((g for g in fitting if any(x in g.made for x in call.operands)), fitting[0])
         for other in fitting:
             if other is not first and first.takes(other):
-                stored = [x for g in (first, other) for x in self._stored(g, {place, *first.calls, *other.calls})]
+                stored = [x for g in (first, other) for x in self._stored(g, {place, *first.places, *other.places})]
                 if len(stored) >= _MOST_RESULTS:
                     continue
                 trial = _Waiting(first.device, first.shape)
@@ -296,56 +243,75 @@ class _Pass:
     def _release(self, group: _Waiting) -> None:
         """Let a group go: as one node, or as the nodes that it was made of."""
         self.waiting.remove(group)
-        places = sorted(group.calls)
+        places = group.places
         made = self._fused(group, places) if len(places) > 1 else None
-        self.done.extend([self.nodes[i] for i in places] if made is None else [made])
+        self.done.extend(self._apart(group, places) if made is None else [made])
+
+    def _apart(self, group: _Waiting, places: list[int]) -> list[Node]:
+        """The nodes of a group that is none: its elementwise ones may still be groups."""
+        nodes = [self.nodes[i] for i in places]
+        if len(places) == 1 or (group.start is None and not group.axes):
+            return nodes
+        used = dict.fromkeys(x for i in group.calls for x in group.calls[i].operands if x in self.literals)
+        literals = [self.literals[x] for x in used]  # which stand before the group already
+        found = _Pass([*literals, *nodes], set(self._stored(group, set(places))), elementwise=True).run()
+        return [node for node in found if node.kind is not Kind.CONSTANT]
 
     def _fused(self, group: _Waiting, places: list[int]) -> Fused | None:
         needed = self._stored(group, set(places))
         if not needed and not group.targets:
             return None
-        known = self.literals.keys()
-        used = [x for x in dict.fromkeys(x for i in places for x in group.calls[i].operands) if x in known]
+        known, calls = self.literals.keys(), [group.calls[i] for i in sorted(group.calls)]
+        used = [x for x in dict.fromkeys(x for call in calls for x in call.operands) if x in known]
         arrays = [*{**group.inputs, **group.targets}]
-        text = _text(group, [group.calls[i] for i in places], arrays, [self.literals[x] for x in used], needed)
-        run = _key(next(iter({**group.made, **group.targets}))).backend.compile(text)
+        text = _text(group, calls, arrays, [self.literals[x] for x in used], needed)
+        run = key_of(next(iter({**group.made, **group.targets}))).backend.compile(text)
         if run is None:
             return None
         nodes = [self.nodes[i] for i in places]
         parts = (*[self.literals[x] for x in used], *nodes)
+        if text.head is not None and text.head.kept:
+            needed.sort(key=lambda x: x is not group.start.result)  # type: ignore[union-attr]
         return Fused(
             Kind.KERNEL, run, tuple(arrays), outs=tuple(needed), several=True, key=nodes[-1].key, place=nodes[-1].place,
             group=text, parts=parts,
         )  # fmt: skip
 
 
-def _memory_of(call: _Call) -> frozenset[int]:
+def _memory_of(call: Call) -> frozenset[int]:
     return frozenset([call.result.storage] if call.writes else [])
 
 
 def _is_literal(node: Node) -> bool:
     """Whether a constant is the same number each time, of a dtype that expressions have numbers of."""
-    return node.args[0].__class__ in (bool, int, float) and not _key(node.out).dtype.is_complex
+    return node.args[0].__class__ in (bool, int, float) and not key_of(node.out).dtype.is_complex
 
 
 def _text(
-    group: _Waiting, calls: Sequence[_Call], arrays: Sequence[Value], literals: Sequence[Node], needed: Sequence[Value]
+    group: _Waiting, calls: Sequence[Call], arrays: Sequence[Value], literals: Sequence[Node], needed: Sequence[Value]
 ) -> Group:
     """What a backend is told of a group: each value by the number of what made it last."""
-    inputs = tuple([Input(_key(x).dtype, x.shape, _strides(x)) for x in arrays])
-    numbers = {x: i for i, x in enumerate(arrays)}
+    result = [] if group.start is None else [group.start.result]
+    inputs = tuple([Input(key_of(x).dtype, x.shape, _strides(x)) for x in (*arrays, *result)])
+    numbers = {x: i for i, x in enumerate((*arrays, *result))}
+    head = None if group.start is None else group.start.head(numbers, result[0] in needed)
     steps: list[Step] = []
     for node in literals:
         value = node.out
-        numbers[value] = len(arrays) + len(steps)
-        steps.append(_constant(node.args[0], _key(value).dtype))
+        numbers[value] = len(inputs) + len(steps)
+        steps.append(_constant(node.args[0], key_of(value).dtype))
     for call in calls:
-        operands = tuple([numbers[x] for x in call.operands])
-        numbers[call.result] = len(arrays) + len(steps)
-        steps.append(Step(call.name, call.expr, operands, _key(call.result).dtype))
-    fresh = [Output(numbers[x] - len(arrays), x.strides) for x in needed]
-    into = [Output(numbers[x] - len(arrays), None, arrays.index(x)) for x in group.targets]
-    return Group(group.shape, inputs, tuple(steps), (*fresh, *into))
+        first = len(inputs) + len(steps)
+        for part in call.parts:
+            operands = tuple([numbers[x] if x.__class__ is Value else first + x for x in part.operands])  # type: ignore[operator]
+            steps.append(Step(part.name, part.expr, operands, part.dtype, part.axes))
+        numbers[call.result] = len(inputs) + len(steps) - 1
+    fresh = [
+        Output(numbers[x] - len(inputs), x.strides, shape=x.shape if x in group.dropped else None)
+        for x in needed if x not in result
+    ]  # fmt: skip
+    into = [Output(numbers[x] - len(inputs), None, arrays.index(x)) for x in group.targets]
+    return Group(group.shape, inputs, tuple(steps), (*fresh, *into), head)
 
 
 def _strides(value: Value) -> tuple[int, ...]:
@@ -359,93 +325,8 @@ def _constant(number: bool | int | float, dtype: DType) -> Step:
     return Step("constant", parse(repr(value), ()), (), dtype)
 
 
-def worthwhile(nodes: list[Node]) -> list[Node]:
-    """The nodes with those groups that took less time than their parts; the parts in the place of the others."""
-    found: list[Node] = []
-    for node in nodes:
-        if isinstance(node, Fused) and not worth(node, [_trial(x) for x in node.args]):
-            found += node.parts
-        else:
-            found.append(node)
-    return found
-
-
-def _trial(value: Value) -> Array:
-    """An array of the form of a value, of ones."""
-    key = _key(value)
-    backend, index = key.backend, key.device.number
-    steps = [(n - 1) * s for n, s in zip(value.shape, value.strides, strict=True) if n > 1]
-    before = -sum(s for s in steps if s < 0)
-    room = backend.empty((before + sum(s for s in steps if s > 0) + 1,), key.stored, index)
-    backend.copy_into(room, key.constant(1))
-    return backend.as_strided(room, value.shape, value.strides, before)
-
-
-# -- whether it pays -------------------------------------------------------------------------------
-def worth(node: Fused, arrays: Sequence[Array]) -> bool:
-    """Whether a group took less time than its parts, on the arrays of its args; measured once for each group.
-
-    The arrays keep their values: what is written to is copied first.
-    """
-    assert node.group is not None
-    key = _key(node.args[0])
-    asked = (node.group, key.device)
-    found = _verdicts.get(asked)
-    if found is None:
-        found = _measure(node, key, _apart_from(node.group, key, arrays))
-        _verdicts.remember(asked, found)
-    return found
-
-
-_verdicts: Final[Cache[tuple[Group, Device], bool]] = Cache(limit=4096)
-
-
-def _apart_from(group: Group, key: Key, arrays: Sequence[Array]) -> list[Array]:
-    """The arrays, those that the group writes to copied, with their strides."""
-    made, backend, index = list(arrays), key.backend, key.device.number
-    for i in {o.into for o in group.outputs if o.into is not None}:
-        dtype, shape, strides = group.inputs[i]
-        steps = [(n - 1) * s for n, s in zip(shape, strides, strict=True) if n > 1]
-        before = -sum(s for s in steps if s < 0)
-        room = backend.empty((before + sum(s for s in steps if s > 0) + 1,), dtype, index)
-        made[i] = backend.as_strided(room, shape, strides, before)
-        backend.copy_into(made[i], arrays[i])
-    return made
-
-
-def _measure(node: Fused, key: Key, arrays: list[Array]) -> bool:
-    ways = (node.fn, _sequence(node))
-    best = [float("inf"), float("inf")]
-    for turn in range(_ROUNDS + 1):  # the first one warms up
-        for k, way in enumerate(ways):
-            key.backend.synchronize(key.device.number)
-            start = perf_counter()
-            way(*arrays)
-            key.backend.synchronize(key.device.number)
-            if turn:
-                best[k] = min(best[k], perf_counter() - start)
-    return best[0] < best[1]
-
-
-def _sequence(node: Fused) -> Kernel:
-    """The parts as one function of the node's args, written out: an interpreter would be timed with them."""
-    scope: dict[str, Any] = {}
-
-    def text(argument: Any) -> str:
-        if argument.__class__ is Value:
-            return str(argument.name)
-        name = f"c{len(scope)}"
-        scope[name] = argument
-        return name
-
-    lines = [f"def parts({', '.join(x.name for x in node.args)}):", "    pass"]
-    for part in node.parts:
-        if part.kind is Kind.CONSTANT:  # made once, as for a replay of the parts
-            scope[part.out.name] = part.fn(*part.args)
-            continue
-        given = [*[text(x) for x in part.args], *[f"{k}={text(v)}" for k, v in part.params.items()]]
-        result = f"{part.out.name} = " if part.outs else ""
-        lines.append(f"    {result}{text(part.fn)}({', '.join(given)})")
-    exec("\n".join(lines), scope)
-    made: Kernel = scope["parts"]
-    return made
+def refused(node: Fused) -> list[Node]:
+    """The parts of a group that is not worth it; of one with a head or rows in groups of elementwise nodes again."""
+    if node.group is None or (node.group.head is None and not node.group.axes):
+        return list(node.parts)
+    return _Pass(list(node.parts), set(node.made), elementwise=True).run()

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from flambeau.core import registry
 from flambeau.core.capture.ending import Ending, agreeing, owners_of
-from flambeau.core.capture.fuse import fused, worthwhile
+from flambeau.core.capture.fuse import fused
 from flambeau.core.capture.holders import Found, holders
+from flambeau.core.capture.passes import Removed, optimised
 from flambeau.core.capture.recorder import CaptureError, Past, Recorder
 from flambeau.core.capture.replay import Writer
 from flambeau.core.capture.surroundings import Snapshot, Surroundings
-from flambeau.core.capture.trace import External, Node, Segment, Value, bits_equal, differences
+from flambeau.core.capture.trace import External, Gradient, Node, Segment, Value, bits_equal, differences
+from flambeau.core.capture.verdicts import worthwhile
 from flambeau.core.tensor import Tensor
 
 _changes = [0]  # how often kernels were registered
@@ -76,7 +78,8 @@ class Graph:
 
     made_because: str
     arguments: list[Value]  #: the arrays of the arguments
-    fusion: bool = True  #: whether chains of kernels become one
+    apart: str = field(default="", kw_only=True)  #: why it is for its sizes alone, where those of others were tried
+    fusion: bool = True  #: whether nodes are left out, and chains of kernels become one
     root: Segment | None = None
     launches: int = 0
     calls: int = 0  #: how many were replayed, in whole or in part
@@ -118,12 +121,21 @@ class Graph:
         return "\n".join(s.source for s in self.path())
 
     @property
+    def removed(self) -> Removed:
+        """How many of the nodes its replays do without; none before there is one."""
+        return sum((Removed(*s.removed) for s in self.path()), Removed())
+
+    @property
     def guards(self) -> list[str]:
         """What is looked at before each replay."""
         found = [f"{o}: its memory, its history, and where it stands" for f in self.found for o in f.owners]
         return found + [str(r.look.where) for s in self.snapshots for r in s._roots]
 
     # -- recording -------------------------------------------------------------------------------
+    def objects(self) -> list[Any]:
+        """What the endings of its recordings hold."""
+        return [f.own for s in self.path() if s.ending is not None for f in s.ending.forms if f.own is not None]
+
     def known(self, tensors: Sequence[Tensor], past: Past | None) -> list[tuple[Any, Value]]:
         """The arrays that have values before a recording begins."""
         found = [(t._array, v) for t, v in zip(tensors, self.arguments, strict=True)]
@@ -137,14 +149,31 @@ class Graph:
     ) -> str:
         """Take in what a recording that is verified depends on; why that cannot be, or ""."""
         self.kernels = _changes[0]
+        likely = surroundings.seen()
         self.snapshots.append(surroundings.freeze())
         self.relied += recorder.relied
         known = {id(t) for t, _ in self.starts}
         self.starts += [s for s in ending.starts if id(s[0]) not in known]
         externals = [e for _, s in recorder.segments for e in s.externals if e.grad_of is None]
         ending.let_go()
-        ours = [recorder.touched, self.starts, ending.starts, recorder.__dict__, tensors]
-        found = holders(externals, ours)
+        ours = [
+            recorder.touched,
+            recorder.__dict__,
+            recorder.relied,
+            tensors,
+            ending.forms,
+            ending.gradients,
+            ending.starts,
+        ]
+        ours += [
+            ending.attached,
+            ending.hooked,
+            self.starts,
+            self.relied,
+            self.by_storage,
+            [n.args for _, s in recorder.segments for n in s.nodes],
+        ]
+        found = holders(externals, ours, likely)
         if found.owners:
             self.found.append(found)
             self.moved.append(found.checker())
@@ -191,6 +220,11 @@ class Graph:
         return ""
 
     # -- replays ---------------------------------------------------------------------------------
+    def freed(self, path: Sequence[Segment]) -> list[Gradient]:
+        """The gradients of before that the segments of a path let go."""
+        known = {id(t) for t, had in self.starts if had} - {id(e.grad_of) for e in self.gradients.values()}
+        return [g for s in path for g in s.freed if id(g.tensor) in known]
+
     def given(self, segment: Segment, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
         """What the function of a first segment takes."""
         count, known = len(tensors), self.gradients
@@ -212,6 +246,13 @@ class Graph:
             if v not in env and v in known:
                 env[v] = _gradient_of(known[v])
 
+    def taken(self, segment: Segment, env: dict[Value, Any]) -> tuple[Any, ...]:
+        """What the function of a later segment takes; what nobody needs beside it goes with it."""
+        found = tuple([env[v] for v in segment.given])
+        for v in segment.gone:
+            env.pop(v, None)
+        return found
+
     def write(self, path: Sequence[Segment]) -> Callable[[tuple[Any, ...], Any], Any]:
         """Make the function of the last segment of a path."""
         segment, ending = path[-1], path[-1].ending
@@ -223,10 +264,16 @@ class Graph:
         nodes = segment.nodes
         if self.fusion:
             kept = {*segment.wanted, *(ending.values() if ending is not None else ())}
-            nodes = worthwhile(fused(list(nodes), kept))
+            done = optimised(nodes, kept, fixed)
+            fixed, segment.removed = fixed + done.fixed, done.removed
+            nodes = worthwhile(fused(done.nodes, kept))
         self.launches = len(nodes)
-        writer = Writer(nodes, fixed, segment.wanted, ending, owners)
+        freed = [g.tensor for g in self.freed([segment])]
+        writer = Writer(nodes, fixed, segment.wanted, ending, owners, freed)
         segment.given = writer.given
+        segment.gone = tuple(
+            {v for s in path[:-1] for v in s.wanted if v.is_array} - {*segment.wanted, *self.arguments}
+        )
         segment.run, segment.source = writer.function()
         return segment.run
 

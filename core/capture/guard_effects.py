@@ -30,12 +30,16 @@ _FUNCTIONS: dict[str, frozenset[str] | None] = {
     "_socket": None,
     "_posixsubprocess": None,
     "_uuid": None,
+    "_queue": None,
 }
 _CLOCKS = frozenset({"now", "utcnow", "today"})
 _OF_FILES = frozenset(["read", "readline", "readlines", "readinto", "write", "writelines", "seek", "truncate", "flush"])
 _PUBLIC = {"_warnings": "warnings", "_io": "io", "posix": "os", "nt": "os", "builtins": "", "_thread": "_thread"}
-#: Files of the standard library all of whose functions are such calls.
-_LIBRARIES = ("socket.py", "subprocess.py", "secrets.py")
+#: Files of the standard library all of whose functions are such calls; those of the second line hand work to others.
+_LIBRARIES = (
+    "/socket.py", "/subprocess.py", "/secrets.py",
+    "/futures/thread.py", "/futures/process.py", "/multiprocessing/pool.py", "/queue.py", "/queues.py",
+)  # fmt: skip
 
 
 def name_of_effect(function: Any) -> str | None:  # Any: any C function
@@ -67,7 +71,7 @@ ALL_OF_ENVIRONMENT = frozenset(getattr(os._Environ, name).__code__ for name in (
 
 def is_library_of_effects(filename: str) -> bool:
     """Whether every function of this file of the standard library is one."""
-    return os.path.basename(filename) in _LIBRARIES
+    return filename.replace(os.sep, "/").endswith(_LIBRARIES)
 
 
 def told(frame: FrameType, name: str) -> str | None:

@@ -98,13 +98,17 @@ def is_own(kind: type) -> bool:
 
 def shown(frame: FrameType) -> str:
     """Where a frame is, such as ``train.py:12``."""
-    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return f"{_base(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+_base = functools.lru_cache(1024)(os.path.basename)
 
 
 def frame_of_program() -> FrameType | None:
     """The innermost frame of the program's own code."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and kind_of_frame(frame) != OWN:
+    kinds = KINDS  # asked at each node of a recording, most often of flambeau's own frames
+    while frame is not None and (kinds.get(frame.f_code.co_filename) == SKIP or kind_of_frame(frame) != OWN):
         frame = frame.f_back
     return frame
 

@@ -349,6 +349,10 @@ class Finder:
         """The names of all attributes of modules that count."""
         return {"training", *self.names}.union(*(x.attributes for x in self._modules))
 
+    def seen(self) -> list[Any]:
+        """The objects that were looked at, but plain values."""
+        return list(self._alive)
+
     def freeze(self) -> list[Root]:
         """What was found, less modules that the run made and that are gone; nothing is kept alive for the search."""
         for look in (*self._looks.values(), *self._spaces.values()):

@@ -10,15 +10,17 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 
 from flambeau.backends.base import Array, Backend, HostArray
 from flambeau.core import registry
 from flambeau.core.capture.cells import Cell, plain
+from flambeau.core.capture.effects import is_opaque
 from flambeau.core.capture.guard_files import place_of_program
-from flambeau.core.capture.trace import External, Kind, Node, Segment, Value, key_of
+from flambeau.core.capture.trace import External, Gradient, Kind, Node, Segment, Value, key_of
 from flambeau.core.events import untold
 from flambeau.core.keys import Key, key_for
 from flambeau.core.record import Op
@@ -35,6 +37,12 @@ class Start(NamedTuple):
     key: Key
     node: Any
     grad: Any
+
+
+#: In the place of a gradient that was there when a tensor was touched, and is nowhere any more.
+_GONE: Final[Any] = SimpleNamespace(_array=None)
+#: How many nodes come between two looks for such gradients.
+_OFTEN: Final = 16
 
 
 class Past:
@@ -92,7 +100,11 @@ class Recorder:
         self._held: dict[int, Any] = {}  # id -> a weak reference, or the array where there are none
         self._storages: dict[tuple[int, int], list[int]] = {}  # (backend, storage) -> [number, arrays alive]
         self.relied: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
+        self.arguments: set[int] = set()  # ids of tensors that are given anew in each call
+        self.held: Mapping[int, int] = {}  # id -> how often recordings before this one hold an object
         self._asked: set[Value] = set()
+        self._sealed = False  # whether the segment has run code that may look for gradients
+        self._hooked: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._classes = tuple({b.array for b in registry.backends.values()})
         for array, value in known:
             self._note(array, value)
@@ -187,6 +199,8 @@ class Recorder:
     def _add(self, node: Node) -> None:
         node.place = place_of_program()
         self.segment.nodes.append(node)
+        if not len(self.segment.nodes) % _OFTEN:
+            self._let_gradients_go()
 
     @property
     def _here(self) -> int:
@@ -195,18 +209,35 @@ class Recorder:
     # -- kernels ---------------------------------------------------------------------------------
     def __call__(self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any) -> Any:
         """A kernel's call, as a watcher sees it."""
-        found = self._again(op, key, params) if self.playing else self._first(op, key, arrays, params, kernel)
+        profile = sys.getprofile()  # what is done here is none of the program's: only the kernel may be
+        if callable(profile):
+            sys.setprofile(None)
+        try:
+            found = (
+                self._again(op, key, params) if self.playing else self._first(op, key, arrays, params, kernel, profile)
+            )
+        finally:
+            if callable(profile):
+                sys.setprofile(profile)
         if op.infer is None and "out" not in params:  # the data decides of the shape
             for i, r in enumerate(found if isinstance(found, (tuple, list)) else (found,)):
                 self.look(self.item(_result_key(op, i, key, params), r, _shape))
         return found
 
-    def _first(self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any) -> Any:
-        """Run a kernel, and write it down."""
+    def _first(
+        self, op: Op, key: Key, arrays: Sequence[Any], params: Mapping[str, Any], kernel: Any, profile: Any
+    ) -> Any:
+        """Run a kernel, which ``profile`` sees if it can, and write it down."""
         args = tuple([self.argument(a, key) for a in arrays])
         given = {n: self.argument(v, key) for n, v in params.items()}
         params = {n: plain(v) for n, v in params.items()}
-        raw = kernel(*plain(list(arrays)), **params)
+        numbers = plain(list(arrays))
+        if callable(profile):
+            sys.setprofile(profile)
+            raw = kernel(*numbers, **params)
+            sys.setprofile(None)
+        else:
+            raw = kernel(*numbers, **params)
         node = Node(Kind.KERNEL, kernel, args, given, op=op, key=key)
         node.served = getattr(key, op.name, None) is kernel
         if "out" in params:
@@ -262,6 +293,9 @@ class Recorder:
             node = self.past.next(Kind.HOST, getattr(fn, "__name__", "a number"))
             cells = [self._left(v) for v in node.outs if v is not None]
             return tuple(cells) if node.several else cells[0] if cells else None
+        if not self._sealed and is_opaque(Node(Kind.HOST, fn, ())):
+            self._let_gradients_go()
+            self._sealed = True
         result = untold(fn, *plain(args))
         if result is NotImplemented:
             return result
@@ -350,6 +384,8 @@ class Recorder:
             self.past.asked(value)
             return
         ended = self.segment
+        self._let_gradients_go()
+        self._sealed = False
         ended.asked, ended.place, ended.end = value, place_of_program(), self._count
         ended.alive = (*(v for v in self._values.values() if v.node >= 0), *(c._value for c in self.cells.values()))
         self.segment = Segment(self._count)
@@ -361,6 +397,14 @@ class Recorder:
             start = Start(tensor._array, tensor._key, tensor._node, getattr(tensor, "_grad", None))
             self.touched[id(tensor)] = (tensor, start)
 
+    def hook(self, node: Any) -> None:
+        """A node or leaf of the graph gets a hook."""
+        self._hooked[id(node)] = weakref.ref(node), place_of_program()
+
+    def hooked(self) -> list[tuple[Any, str]]:
+        """Those that got one and are still there, and where they did."""
+        return [(node, place) for ref, place in self._hooked.values() if (node := ref()) is not None]
+
     def released(self) -> list[tuple[Any, Start]]:
         """The touched tensors that somebody else has: others are gone with the call."""
         entries = list(self.touched.values())
@@ -370,10 +414,36 @@ class Recorder:
         """The tensor that had an array as its gradient when it was first touched; None for other arrays."""
         return next((t for t, s in self.touched.values() if s.grad is not None and s.grad._array is array), None)
 
+    def _let_gradients_go(self) -> None:
+        """Hold no gradient of before that only the recorder has: its tensor has another or none.
+
+        The segment is told, up to where code may run that looks for it.
+        """
+        for number, (tensor, start) in [] if self.playing else list(self.touched.items()):
+            if start.grad is None or start.grad is _GONE or tensor._grad is start.grad or number in self.arguments:
+                continue
+            array, key = start.grad._array, start.grad._key
+            if start.grad._in_parts or key.level is not None:
+                continue
+            references = sys.getrefcount(start.grad) - 1 - self.held.get(id(start.grad), 0)
+            if references == 1 and sys.getrefcount(array) == 3:  # the start's, and those of ``array``
+                if not self._sealed:
+                    layout = key.backend.layout(array)
+                    gone = Gradient(tensor, key, tuple(layout.shape), tuple(layout.strides))
+                    self.segment.freed.append(gone)
+                self.touched[number] = (tensor, start._replace(grad=_GONE))
+
     def chain(self) -> None:
         """Let each segment lead to the one behind it."""
         for (_, a), (answer, b) in zip(self.segments, self.segments[1:], strict=False):
             a.children[answer] = b
+
+    def close(self, ending: Any) -> None:  # Any: an Ending, whose class stands above
+        """Let the last segment end so, and note whose gradients were there before."""
+        for _, segment in self.segments:
+            for e in segment.externals:
+                e.grad_of = self.owner_of_gradient(e.array)
+        self.segments[-1][1].ending = ending
 
     def rely(self, fn: Callable[..., Any], args: tuple[Any, ...], value: Any) -> None:
         """The recording holds while ``fn(*args)`` gives this value."""
@@ -387,8 +457,14 @@ class Recorder:
 
     def end(self) -> None:
         """Nothing is recorded any more: cells that live on are the numbers that they were."""
+        self._let_gradients_go()
         self.segment.end = self._count
         self.recording = False
+
+    def forget(self) -> None:
+        """Keep no array and no tensor alive: a recorder is in circles with what tells it of their ends."""
+        for held in (self._values, self._held, self._storages, self.touched, self.cells):
+            held.clear()
 
 
 def _result_key(op: Op, i: int, key: Key, params: Mapping[str, Any]) -> Key:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import linecache
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import CellType, MethodType
 from typing import Any
 
+from flambeau.core.autograd.function import _Custom as Custom
 from flambeau.core.autograd.inplace import CopySlices
 from flambeau.core.box import INFERENCE, Box, box_of, mark_written
 from flambeau.core.capture.ending import Ending, Form, Saved
+from flambeau.core.capture.hooked import attach, custom_node, function_of, made_anew
 from flambeau.core.capture.trace import Argument, External, Node, Value, values_in
-from flambeau.core.graph import Leaf, Slot, View
+from flambeau.core.graph import Keeper, Leaf, Slot, View
 from flambeau.core.graph import Node as History
 from flambeau.core.tensor import Tensor, blank
 from flambeau.core.tree import Structure, unflatten
@@ -24,6 +28,8 @@ _SCOPE = dict(
     __name__=__name__,
     INFERENCE=INFERENCE, Box=Box, CopySlices=CopySlices, Leaf=Leaf, Node=History, Slot=Slot, View=View, blank=blank,
     box_of=box_of, mark_written=mark_written, unflatten=unflatten,
+    CellType=CellType, Keeper=Keeper, MethodType=MethodType, attach=attach, custom_node=custom_node,
+    function_of=function_of, made_anew=made_anew, partial=partial,
 )  # fmt: skip
 
 
@@ -31,14 +37,15 @@ class Writer:
     """Writes the function of one segment: ``replay(given, arguments)``.
 
     ``given`` are the values that it reads beside ``externals``, whose arrays stand in its globals. It returns the
-    values ``wanted`` as a tuple or, with an ending, the result of the call, for the tensors ``arguments``.
+    values ``wanted`` as a tuple or, with an ending, the result of the call, for the tensors ``arguments``. The tensors
+    ``freed`` lose the gradients that they have before it runs.
     """
 
     def __init__(
         self, nodes: Sequence[Node], externals: Iterable[External], wanted: Sequence[Value],
-        ending: Ending | None = None, owners: Mapping[int, int | Tensor] | None = None,
+        ending: Ending | None = None, owners: Mapping[int, int | Tensor] | None = None, freed: Sequence[Tensor] = (),
     ):  # fmt: skip
-        self.nodes, self.wanted, self.ending, self.owners = nodes, wanted, ending, owners or {}
+        self.nodes, self.wanted, self.ending, self.owners, self.freed = nodes, wanted, ending, owners or {}, freed
         self.scope: dict[str, Any] = dict(_SCOPE)
         self.lines: list[str] = []
         self._names: dict[int, str] = {}
@@ -61,7 +68,7 @@ class Writer:
         return self.scope["replay"], source
 
     def source(self) -> str:
-        self.lines = []
+        self.lines = [f"{self._global(t, 't')}._grad = None" for t in self.freed]
         if self.given:
             self.lines += [f"{''.join(v.name + ', ' for v in self.given)}= given", "del given"]
         for i, node in enumerate(self.nodes):
@@ -131,6 +138,9 @@ class _Finish:
                 self.lines.append(f"mark_written({owner}, {self.ending.writers.get(storage, 'a replay')!r})")
         for form in self.ending.forms:
             self._made[form.index] = getattr(self, f"_{form.kind}")(form)
+        for at, what, place, thing in self.ending.attached:
+            if at.kind != "same":
+                self.lines.append(f"attach({self.of(at)}, {what!r}, {self.writer.text(place)}, {self.of(thing)})")
         for tensor, grad in self.ending.gradients:
             self.lines.append(f"{self.of(tensor)}._grad = {self.of(grad)}")
         self.lines.append(f"return {self._result([self.of(f) for f in self.ending.results])}")
@@ -221,12 +231,61 @@ class _Finish:
         more = dict(inner=self.of(inner), chain=self.writer.text(chain), order=self.writer.text(order))
         return self._new("n", "CopySlices()", **self._fields(form), **more)
 
+    def _custom(self, form: Form) -> str:
+        kind, cls, edges, saved, shape, key, aliases, single = form.parts
+        text = self.writer.text
+        op = self.writer._global(Custom(cls.__name__, 1 if single else len(shape)))
+        return self._new(
+            "n", f"custom_node({text(kind)}, {text(cls)})", op=op, edges=f"({self._all(edges)})",
+            saved=self._saved(saved), params="{}", shape=text(shape), key=text(key), hooks="None", pre_hooks="None",
+            trace="None", aliases=repr(aliases), single=repr(single),
+        )  # fmt: skip
+
+    def _all(self, forms: Iterable[Form | None]) -> str:
+        return "".join(self.of(f) + ", " for f in forms)
+
+    def _named(self, forms: Mapping[Any, Form]) -> str:
+        return f"{{{', '.join(f'{self.writer.text(k)}: {self.of(v)}' for k, v in forms.items())}}}"
+
+    # -- what hooks and contexts hold ------------------------------------------------------------
+    def _keeper(self, form: Form) -> str:
+        return self._new("h", f"Keeper({self.of(form.parts[0])})")
+
+    def _function(self, form: Form) -> str:
+        code, space, names, defaults, cells = form.parts
+        given = ["None" if forms is None else f"({self._all(forms)})" for forms in (defaults, cells)]
+        return self._new("h", f"function_of({', '.join([*map(self.writer.text, (code, space, names)), *given])})")
+
+    def _cell(self, form: Form) -> str:
+        return self._new("h", f"CellType({self._all(form.parts)})")
+
+    def _method(self, form: Form) -> str:
+        return self._new("h", f"MethodType({self._all(form.parts)})")
+
+    def _partial(self, form: Form) -> str:
+        fn, args, keywords = form.parts
+        return self._new("h", f"partial({self.of(fn)}, {self._all(args)} **{self._named(keywords)})")
+
+    def _tuple(self, form: Form) -> str:
+        return self._new("h", f"({self._all(form.parts)})")
+
+    def _list(self, form: Form) -> str:
+        return self._new("h", f"[{self._all(form.parts)}]")
+
+    def _dict(self, form: Form) -> str:
+        return self._new("h", self._named(form.parts[0]))
+
+    def _value(self, form: Form) -> str:
+        return self.writer.text(form.parts[0])
+
+    def _object(self, form: Form) -> str:
+        return self._new("h", f"made_anew({self.writer.text(form.parts[0])}, {self._named(form.parts[1])})")
+
     def _fields(self, form: Form) -> dict[str, str]:
         op, edges, saved, params, shape, key = form.parts[:6]
         inside = ", ".join(f"{k!r}: {self.writer.text(v)}" for k, v in params.items())
-        leads = "".join(self.of(e) + ", " for e in edges)
         return dict(
-            op=self.writer._global(op), edges=f"({leads})", saved=self._saved(saved),
+            op=self.writer._global(op), edges=f"({self._all(edges)})", saved=self._saved(saved),
             params=f"{{{inside}}}", shape=self.writer.text(shape), key=self.writer.text(key),
             hooks="None", pre_hooks="None", trace="None",
         )  # fmt: skip

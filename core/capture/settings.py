@@ -24,11 +24,22 @@ recompile_limit = 8  #: how many kinds of calls a function keeps recordings of
 cache_size_limit = 8  #: the older name of ``recompile_limit``
 disable = False  #: whether what is compiled from now on runs eagerly
 fail_on_recompile_limit_hit = False  #: whether what cannot be recorded as one graph is an error, as by ``fullgraph``
+automatic_dynamic_shapes = dynamic_shapes = True  #: whether calls of other sizes may share a recording by themselves
+assume_static_by_default = True  #: False: as ``dynamic=True`` where nothing is said
 # What programs set of PyTorch's tracer of Python; nothing reads it.
 accumulated_cache_size_limit = accumulated_recompile_limit = 256
-assume_static_by_default = automatic_dynamic_shapes = dynamic_shapes = optimize_ddp = True
+optimize_ddp = True
 allow_unspec_int_on_nn_module = capture_dynamic_output_shape_ops = capture_scalar_outputs = False
 force_disable_caches = suppress_errors = verbose = False
+
+
+def dynamic(asked: bool | None) -> bool | None:
+    """Which sizes may share a recording, as ``dynamic`` of compile has it, where that says nothing too."""
+    if asked is not None:
+        return asked
+    if not (automatic_dynamic_shapes and dynamic_shapes):
+        return False
+    return None if assume_static_by_default else True
 
 
 @contextlib.contextmanager

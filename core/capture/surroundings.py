@@ -232,9 +232,17 @@ class Surroundings:
             self.effects.append(text)
 
     # -- afterwards ------------------------------------------------------------------------------
+    def why(self) -> str:
+        """Why the run cannot be repeated by a replay, or ""."""
+        return next(iter(self.effects), "") or self.changed_by_run() or ""
+
     def changed_by_run(self) -> str | None:
         """What the run itself changed of what it read, or wrote for the first time; None: nothing."""
         return compare(self._finder.roots, self._everywhere)
+
+    def seen(self) -> list[Any]:
+        """The objects that were looked at; nothing after :meth:`freeze`."""
+        return self._finder.seen()
 
     def freeze(self) -> Snapshot:
         """What was seen, to compare with later; the last that is asked of this object."""

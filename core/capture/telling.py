@@ -181,11 +181,26 @@ def _graph(number: int, graph: Graph, full: bool) -> list[str]:
         return [f"{rows[0]}, nothing recorded"]
     counts = Counter(n.kind for n in nodes)
     rows[0] += "; " + ", ".join(f"{counts[kind]} {_KINDS[kind](counts[kind])}" for kind in Kind if counts[kind])
+    if any(removed := getattr(graph, "removed", ())):
+        rows.append(f"  left out of replays: {removed}")
     arguments: list[Value] = getattr(graph, "arguments", [])
+    if why := _of_sizes(graph):
+        rows.append(f"  {why}")
     rows += _shortened([f"  {v.name}: argument, {describe(v)}" for v in arguments], "arguments", full)
     rows += _shortened([f"  {external(e)}" for s in _path(graph) for e in s.externals], "from elsewhere", full)
     rows += _shortened([f"  guard: {guard}" for guard in graph.guards], "guards", full)
     return rows + [f"  {row}" for row in listing(nodes, full=full)]
+
+
+def _of_sizes(graph: Any) -> str:
+    """For which sizes a recording is, where that is to be told."""
+    template = getattr(graph, "template", None)
+    if template is not None:
+        count = len(template.holes)
+        others = "1 other entry" if count == 1 else f"{count} other entries"
+        return f"sizes: the function of the graph for {template.sizes}, with {others}"
+    apart = getattr(graph, "apart", "")
+    return f"sizes: these alone, since {apart}" if apart else ""
 
 
 def _path(graph: Any) -> list[Segment]:

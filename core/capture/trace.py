@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from flambeau.core.keys import Key
 from flambeau.core.record import Op
@@ -111,6 +111,15 @@ class External:
     grad_of: Any = None  #: the tensor whose gradient it is, where each call may find another one there
 
 
+class Gradient(NamedTuple):
+    """A gradient that a tensor had when the program began, and that nobody has any more."""
+
+    tensor: Any  #: whose
+    key: Key
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  #: in elements
+
+
 @dataclass(eq=False, slots=True)
 class Segment:
     """Nodes up to the next place where the program looks at a value on the host, or to its end."""
@@ -130,6 +139,9 @@ class Segment:
     source: str = ""  #: its text
     given: list[Value] = field(default_factory=list)  #: what it takes
     wanted: list[Value] = field(default_factory=list)  #: what it leaves, where the program goes on
+    freed: list[Gradient] = field(default_factory=list)  #: gone before foreign code runs, or at its end
+    gone: tuple[Value, ...] = ()  #: arrays of segments before that nobody needs once it has taken what is given
+    removed: tuple[int, ...] = ()  #: how many nodes the function does without, as its passes count them
 
 
 def key_of(answer: Any) -> Any:
@@ -148,8 +160,16 @@ def bits_equal(a: Any, b: Any) -> bool:
     """Whether two literals are the same: numbers by type and bits, containers by their parts, else by ``==``."""
     if a is b:
         return True
-    if type(a) is not type(b):
+    kind = type(a)
+    if kind is not type(b):
         return False
+    if kind is list or kind is tuple:  # before each replay, most often with the same objects in them
+        if len(a) != len(b):
+            return False
+        for v, w in zip(a, b, strict=True):  # noqa: SIM110  # all() of a generator takes twice the time
+            if v is not w and not bits_equal(v, w):
+                return False
+        return True
     if isinstance(a, (float, complex)):
         return bool(key_of(a) == key_of(b))
     if isinstance(a, (list, tuple)):

@@ -105,16 +105,21 @@ def compile(
 ) -> Any:  # Any: a function, a module, or a decorator of them  # fmt: skip
     """A function or module that records what ``model`` computes and replays it; without ``model`` a decorator.
 
-    The first call of a kind (shapes, dtypes, numbers among the arguments, grad mode, ...) runs eagerly, the next two
+    The first call of a kind (dtypes, shapes, numbers among the arguments, grad mode, ...) runs eagerly, the next two
     are recorded, and from the fourth on the recording runs, without the Python of ``model``. All of a training step may
     be inside: forward, backward and the optimizer. What cannot be recorded runs eagerly, after one warning that says
     why.
-    Results are those of an eager call, to the bit. ``explain()`` of what comes back tells what it did.
+    Results are those of an eager call, to the bit; where kernels that reduce rows (softmax, norms, sums over the last
+    axes) were joined with others, to a few units in the last place. ``explain()`` of what comes back tells what it did.
 
     Args:
         model: a function, a class, whose calls are compiled, or a module, which comes back in an OptimizedModule.
         fullgraph: raise :class:`CaptureError` for what cannot be recorded.
-        dynamic: a bool or None, for PyTorch's sake: every size has a recording of its own.
+        dynamic: which sizes of arguments share a recording: all (None, which is the default, and True), or only those
+            of :func:`mark_dynamic` (False). Sizes 0 and 1, and those of :func:`mark_static`, never do. A new size is
+            recorded once, and replayed from its second call on; nothing is replayed at a size that was not recorded,
+            since no one sees all that depends on one. With None a size that is called often gets recordings of its
+            own, with kernels fused for it; with True one function serves all of them.
         backend: "inductor", "flambeau" and "cudagraphs" record, "eager" and "aot_eager" run eagerly, and so does a
             function, since it takes a graph of PyTorch's tracer, of which none is made; None is the default backend.
         mode: one of PyTorch's modes; all of them record in the same way.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from flambeau.core.capture.sizes import DYNAMIC, MAYBE, STATIC, mark
 from flambeau.core.events import refuse
 from flambeau.core.exchange import from_numpy
 from flambeau.core.tensor import Tensor
@@ -103,6 +104,47 @@ def nested_compile_region(
     True
     """
     return allow_in_graph if fn is None else allow_in_graph(fn)
+
+
+# -- sizes -----------------------------------------------------------------------------------------
+def mark_dynamic(
+    t: Tensor, index: int | Iterable[int], *, hint_override: int | None = None, min: int | None = None,
+    max: int | None = None, specialize_on: Any = None,
+) -> None:  # fmt: skip
+    """Let calls that differ in the size of dimension ``index`` share a recording, also under ``dynamic=False``.
+
+    Where they cannot share one, a warning says why, and each size has recordings of its own, where PyTorch raises an
+    error. The other arguments are not looked at. The mark belongs to this tensor, so mark the arguments of each call.
+
+    TypeError for what is no tensor, or for dimensions that are no ints; IndexError for a dimension that it has not.
+
+    >>> add = fb.compile(lambda x: x + x, dynamic=False)
+    >>> for size in (2, 2, 2, 3, 3, 3, 4, 4):
+    ...     x = fb.ones(size)
+    ...     fb.compiler.mark_dynamic(x, 0)
+    ...     y = add(x)
+    >>> add.explain().replayed
+    3
+    """
+    mark(t, index, DYNAMIC, "mark_dynamic")
+
+
+def maybe_mark_dynamic(t: Tensor, index: int | Iterable[int]) -> None:
+    """As :func:`mark_dynamic`, without a warning where sizes have recordings of their own.
+
+    >>> fb.compiler.maybe_mark_dynamic(fb.ones(2), 0)
+    """
+    mark(t, index, MAYBE, "maybe_mark_dynamic")
+
+
+def mark_static(t: Tensor, index: int | Iterable[int] | None = None) -> None:
+    """Let each size of dimension ``index`` of ``t``, or of all dimensions, have recordings of its own.
+
+    TypeError for what is no tensor, or for dimensions that are no ints; IndexError for a dimension that it has not.
+
+    >>> fb.compiler.mark_static(fb.ones(2, 3), 1)
+    """
+    mark(t, index, STATIC, "mark_static")
 
 
 def wrap_numpy(fn: Callable[..., Any]) -> Callable[..., Any]:  # Any: of fn

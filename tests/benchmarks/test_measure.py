@@ -26,6 +26,14 @@ def test_a_row_has_the_ratio_of_its_sides_and_exceeds_its_limit() -> None:
     assert alone.theirs is None and alone.ratio is None and not alone.exceeds
 
 
+def test_among_peers_the_ratio_is_to_the_rival() -> None:
+    peers = {"a": (1.0,) * 3, "b": (4.0,) * 3}
+    row = Row("compiled", "mlp", (2.0,) * 3, limit=0.6, peers=peers, rival="b")
+    assert row.ratio == (0.5, 0.5, 0.5) and not row.exceeds
+    assert Row("compiled", "mlp", (2.0,) * 3, limit=0.6, peers=peers, rival="a").exceeds
+    assert Row("compiled", "mlp", (2.0,) * 3, limit=0.6, peers=peers).ratio is None
+
+
 def test_means_are_geometric() -> None:
     assert geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
     assert geometric_mean([1.0, 2.0, 4.0]) == pytest.approx(2.0)

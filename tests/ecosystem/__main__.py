@@ -31,6 +31,9 @@ TORCH = "torch==2.13.0"
 #: What answers are recorded with in place of it.
 OLDER = {"torchtext": ["torch==2.3.1", "numpy<2"]}
 
+#: The devices that are packages of their own, in plugins/, and what these stand on.
+LIBRARIES = {"jax": "jax[cpu]>=0.7", "mlx": "mlx[cpu]>=0.32"}
+
 
 def make(folder: Path, packages: list[str], record: bool, device: str = "cpu") -> Path:
     """The Python of the environment, with what the packages need."""
@@ -49,11 +52,12 @@ def make(folder: Path, packages: list[str], record: bool, device: str = "cpu") -
         subprocess.run([*pip, "-e", f"{ROOT}[opencl]"], check=True)
         subprocess.run([str(python), "-m", "flambeau", "torch-wheel", "--out", str(folder)], check=True)
         subprocess.run([*pip, *map(str, folder.glob("torch-*.whl"))], check=True)
-    if device.startswith("jax") and "flambeau-jax" not in have:
-        source = folder / "flambeau-jax"  # building leaves files beside the sources
-        shutil.copytree(ROOT / "plugins" / "jax", source, dirs_exist_ok=True)
-        subprocess.run([*pip, "jax[cpu]>=0.7", str(source)], check=True)
-        have = [*have, "flambeau-jax"]
+    for name, library in LIBRARIES.items():
+        if device.startswith(name) and f"flambeau-{name}" not in have:
+            source = folder / f"flambeau-{name}"  # building leaves files beside the sources
+            shutil.copytree(ROOT / "plugins" / name, source, dirs_exist_ok=True)
+            subprocess.run([*pip, library, str(source)], check=True)
+            have = [*have, f"flambeau-{name}"]
     needed = [r for p in packages if p not in have for r in REQUIREMENTS[p]]
     if needed:
         subprocess.run([*pip, *needed], check=True)

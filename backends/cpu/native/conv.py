@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu.native import conv_forward, conv_weights, depthwise, winograd_calls
+from flambeau.backends.cpu.native.after import NOTHING, Applied
 from flambeau.backends.cpu.native.conv_tile import Memory, tile_of
 from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.storage import address
@@ -108,20 +109,25 @@ def dense(x: Array) -> Array:
 # -- forward ---------------------------------------------------------------------------------------
 def conv(
     target: Target, x: Array, weight: Array, bias: Array | None, *, stride: Ints, padding: Ints, dilation: Ints,
-    groups: int,
+    groups: int, out: Array | None = None, applied: Applied = NOTHING,
 ) -> Array | None:  # fmt: skip
-    """Cross-correlation plus bias, (N, O, *L); None if it is not served."""
+    """Cross-correlation plus bias, (N, O, *L), then a line over it; None if it is not served.
+
+    ``out``, if given, is dense. A line is not served where each channel is by itself.
+    """
     s = _shape(x.shape, weight.shape, stride, padding, dilation, groups)
     if s is None or not served(x, weight, bias):
         return None
     outside = s.outside[3 - (x.ndim - 2) :]
-    y = np.empty((s.batch, weight.shape[0], *outside), np.float32)
+    if s.is_depthwise and applied.values:
+        return None
+    y = np.empty((s.batch, weight.shape[0], *outside), np.float32) if out is None else out
     x, weight = dense(x), dense(weight)
     if s.is_depthwise:
         _depthwise(target, x, weight, bias, y, s, s.taps, s.outside, s.stride)
     else:
         filters = weight.reshape(s.groups, s.out_channels, s.channels, len(s.taps))
-        _dense(target, x, filters, list(range(len(s.taps))), bias, y, s.taps, s.outside, s.stride)
+        _dense(target, x, filters, list(range(len(s.taps))), bias, y, s.taps, s.outside, s.stride, applied)
     return y
 
 
@@ -131,9 +137,12 @@ def _bias(bias: Array | None, count: int) -> Array:
 
 def _dense(
     target: Target, x: Array, weight: Array, which: list[int], bias: Array | None, y: Array, taps: Array,
-    outside: Ints, stride: Ints,
+    outside: Ints, stride: Ints, applied: Applied = NOTHING,
 ) -> None:  # fmt: skip
-    """The convolution of x with the taps ``which`` of a weight (groups, O, C, taps), which may be a view."""
+    """The convolution of x with the taps ``which`` of a weight (groups, O, C, taps), which may be a view.
+
+    A line may run twice, the second time over new results: it writes to none of what it reads but to these.
+    """
     tile, (groups, out_channels, channels, _) = tile_of(target), weight.shape
     start = _bias(bias, groups * out_channels)
     if winograd_calls.pays(x.shape[0], channels, out_channels, outside) and len(taps) == 9:
@@ -142,7 +151,7 @@ def _dense(
             padding, order = square
             nine = [which[i] for i in order]
             sizes = (x.shape[2], x.shape[3]), (outside[1], outside[2])
-            if winograd_calls.conv(target, x, weight, nine, start, y, *sizes, padding):
+            if winograd_calls.conv(target, x, weight, nine, start, y, *sizes, padding, applied):
                 return
     if weight.flags.c_contiguous and len(which) == weight.shape[3]:
         read, apart = weight, (out_channels * channels * len(which), channels * len(which), 1)
@@ -158,10 +167,10 @@ def _dense(
     memory = Memory((step * kernel + out_channels) * tile.width * panels)
     chunks = -(-all_panels // panels)
     table = np.ascontiguousarray(taps, np.int64)
-    conv_forward.forward(target, stride[2] if stride[2] < 3 else 0)(
+    conv_forward.forward(target, stride[2] if stride[2] < 3 else 0, applied.after)(
         chunks * groups, address(x), address(read), address(start), address(y), address(table), memory.address,
         memory.bytes, places, channels, out_channels, groups, *inside, kernel, *outside, *stride, step, panels,
-        chunks, *apart,
+        chunks, *apart, *applied.values,
     )  # fmt: skip
 
 
@@ -200,16 +209,22 @@ def _depthwise(
 # -- gradient of the input -------------------------------------------------------------------------
 def conv_grad_input(
     target: Target, grad: Array, weight: Array, *, shape: Ints, stride: Ints, padding: Ints, dilation: Ints,
-    groups: int,
+    groups: int, out: Array | None = None, applied: Applied = NOTHING,
 ) -> Array | None:  # fmt: skip
-    """The gradient for an input of ``shape``; None if it is not served."""
+    """The gradient for an input of ``shape``, then a line over it; None if it is not served.
+
+    ``out``, if given, is dense. A line is served where all of the input meets the same taps of several channels.
+    """
     s = _shape(shape, weight.shape, stride, padding, dilation, groups)
     if s is None or not served(grad, weight):
+        return None
+    if applied.values and (s.is_depthwise or len(s.phases) > 1 or not s.phases[0][2]):
         return None
     if s.is_depthwise and max(s.stride) > 1:
         return _depthwise_strided(target, dense(grad), dense(weight), s).reshape(shape)
     grad, weight = dense(grad), dense(weight).reshape(s.groups, s.out_channels, s.channels, -1)
-    whole = np.empty((s.batch, shape[1], *s.inside), np.float32)
+    flat = np.empty(shape, np.float32) if out is None else out
+    whole = flat.reshape(s.batch, shape[1], *s.inside)
     for places, taps, which in s.phases:
         part = whole[:, :, places[0], places[1], places[2]]
         if not part.size:
@@ -222,10 +237,10 @@ def conv_grad_input(
             filters = np.ascontiguousarray(weight[..., which])
             _depthwise(target, grad, filters, None, y, s, taps, y.shape[2:], (1, 1, 1))
         else:
-            _dense(target, grad, weight.swapaxes(1, 2), which, None, y, taps, y.shape[2:], (1, 1, 1))
+            _dense(target, grad, weight.swapaxes(1, 2), which, None, y, taps, y.shape[2:], (1, 1, 1), applied)
         if y is not part:
             part[...] = y
-    return whole.reshape(shape)
+    return flat
 
 
 def _depthwise_strided(target: Target, grad: Array, weight: Array, s: Shape) -> Array:

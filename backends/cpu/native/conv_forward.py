@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
+from flambeau.backends.cpu.native.after import AHEAD, NOTHING, After, Follow
 from flambeau.backends.cpu.native.conv_tile import below, call_for, products, tile_of
 from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.llvm.ir import Function, Value
@@ -34,13 +35,14 @@ NUMBERS: Final = (
 
 
 @cache
-def forward(target: Target, stride: int) -> Job:
-    """The job of convolutions whose stride along the last axis is ``stride``: 1, 2, or 0 for any."""
+def forward(target: Target, stride: int, after: After = NOTHING.after) -> Job:
+    """The job of convolutions whose stride along the last axis is ``stride``: 1, 2, or 0 for any; then a line."""
     module = Module(target)
     tile = tile_of(target)
     pack, multiply = _pack(module, tile, stride), products(module, "product", tile)
-    f = JobFunction(module, "forward", [PTR] * len(POINTERS) + [I64] * len(NUMBERS))
-    _chunk(f, tile, pack, multiply)
+    more = after.parameters if after.sizes else []
+    f = JobFunction(module, "forward", [PTR] * len(POINTERS) + [I64] * len(NUMBERS) + more)
+    _chunk(f, tile, pack, multiply, Follow(f, after) if after.sizes else None)
     (job,) = jobs(f)
     return job
 
@@ -50,8 +52,9 @@ class _Chunk:
 
     def __init__(self, f: JobFunction, tile: Tile):
         self.f, self.tile = f, tile
-        self.v = v = dict(zip((*POINTERS, *NUMBERS), f.values, strict=True))
+        self.v = v = dict(zip((*POINTERS, *NUMBERS), f.values, strict=False))  # behind them stands a line's
         group, number = f.chunk // v["chunks"], f.chunk % v["chunks"]
+        self.group = group
         self.plane = v["depth"] * v["height"] * v["width"]
         self.outside = v["out_depth"] * v["out_height"] * v["out_width"]
         self.x = v["x"] + group * v["channels"] * self.plane * 4
@@ -91,8 +94,8 @@ class _Chunk:
             yield n, f.maximum(q, n * outside), f.minimum(q + columns, (n + 1) * outside)
 
 
-def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function]) -> None:
-    """For some channels at a time: the panels, then each piece of the weight with all of them."""
+def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function], follow: Follow | None) -> None:
+    """For some channels at a time: the panels, then each piece of the weight with all of them; at last the line."""
     z = _Chunk(f, tile)
     v = z.v
     for c in f.range(0, v["channels"], v["step"]):
@@ -120,6 +123,13 @@ def _chunk(f: JobFunction, tile: Tile, pack: Function, multiply: list[Function])
             for n, low, high in z.images(q, columns):
                 to = z.y + (n * z.out_image + low - n * z.outside) * 4
                 _rows(f, tile, aside + (low - q) * 4, to, z.outside, v["out_channels"], high - low)
+    if follow is not None:
+        for n, low, high in z.images(z.begin, z.end - z.begin):
+            for i in f.range(0, v["out_channels"]):
+                plane = (n * v["groups"] + z.group) * v["out_channels"] + i
+                place, ahead = plane * z.outside + (low - n * z.outside), i + AHEAD < v["out_channels"]
+                follow.fetch(place + AHEAD * z.outside, place, f.select(ahead, high - low, 0))
+                follow(place, place, high - low)
     f.ret()
 
 

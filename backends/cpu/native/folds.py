@@ -133,13 +133,13 @@ def fold_span(f: Function, fold: Fold, read: Lanes, p: Value, span: Span, acc: V
             x = fold.lift(f, read.load(f, p, i, mask, fold.other), centre)
             found.append(x if mask is None else f.select(mask, x, fold.start))
         if odd is not None:
-            odd.set(tree([odd.now, *_unordered(found)], lambda a, b: a | b))
+            odd.set(tree([odd.now, *unordered(found)], lambda a, b: a | b))
         acc.set(joined(f, acc.now, found, fold.bare or fold.join))
     if odd is not None:
         acc.set(f.select(odd.now, nan, acc.now))
 
 
-def _unordered(found: list[Value]) -> list[Value]:
+def unordered(found: list[Value]) -> list[Value]:
     """Where there is a nan, by pairs."""
     return [a.compare("unordered", b) for a, b in zip(found[::2], found[1::2] or found[:1], strict=True)]
 

@@ -14,12 +14,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from flambeau.backends.base import Kernel, KernelTable
-from flambeau.backends.cpu import elementwise as numpy_kernels
-from flambeau.backends.cpu import generated, small
-from flambeau.backends.cpu.native import walk
+from flambeau.backends.cpu.native import fused_heads, fused_rows, walk
 from flambeau.backends.cpu.native.arrays import active
-from flambeau.backends.cpu.native.deferred import CAST
-from flambeau.backends.cpu.native.elementwise import Lines, Plan, builtin_chunk, cast_program, meets_itself, plans
+from flambeau.backends.cpu.native.elementwise import Lines, Plan, builtin_chunk, meets_itself, plans
+from flambeau.backends.cpu.native.fused_steps import Steps, served
 from flambeau.backends.cpu.storage import address, broadcast_strides
 from flambeau.backends.group import Group, Operand
 from flambeau.backends.group import Step as GroupStep
@@ -31,76 +29,24 @@ from flambeau.backends.llvm.target import Target
 from flambeau.core import dtype as dt
 from flambeau.core.cache import Cache
 from flambeau.core.dtype import DType
-from flambeau.core.expr import ExprError, Program, Step, lower, parse
-from flambeau.core.expr.arrays import numpy_has
+from flambeau.core.expr import Step
 from flambeau.core.expr.lower import wide
 
 Array = np.ndarray[Any, Any]
 
 #: Arrays of a group: each has a buffer on the stack of a thread.
 _MOST: Final = 24
-#: Kernels of numpy's functions whose results are the same wherever they are computed.
-_EXACT: Final = frozenset({
-    "add", "sub", "mul", "div", "neg", "abs", "sqrt", "square", "floor", "ceil", "trunc", "round_half_even", "positive",
-    "maximum", "minimum", "fmax", "fmin", "reciprocal", "rsqrt", "copysign", "relu", "sign", "where", "signbit", "lt",
-    "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "bitwise_not", "logical_and", "logical_or", "logical_xor", "logical_not",
-})  # fmt: skip
-#: Those that may give either zero of two; numpy gives another one of low precision.
-_OF_ZEROS: Final = frozenset({"maximum", "minimum", "fmax", "fmin", "relu"})
 
 
 # -- one step --------------------------------------------------------------------------------------
-class _Served(NamedTuple):
-    """The program of a step, and elements of an operand from which its kernel has the same bits; None at no size."""
-
-    program: Program
-    least: int | None
-
-
 def fuses(table: KernelTable, step: GroupStep, operands: Sequence[Operand]) -> bool:
     """Whether a step gives the bits of its kernel."""
     if active() is None:
         return False
-    found = _served(table, step, tuple([x.dtype for x in operands]))
+    found = served(table, step, tuple([x.dtype for x in operands]))
     if found is None or found.least is None:
         return False
     return found.least == 0 or max([prod(x.shape) for x in operands], default=0) >= found.least
-
-
-def _served(table: KernelTable, step: GroupStep, dtypes: tuple[DType, ...]) -> _Served | None:
-    if any(d not in casts.REGISTER for d in (*dtypes, step.dtype)):
-        return None
-    try:
-        found = _of_step(table, step, dtypes)
-    except (ExprError, KeyError):  # no meaning for these dtypes, or a function that only numpy has
-        return None
-    return None if printer.unserved(found.program) else found
-
-
-def _of_step(table: KernelTable, step: GroupStep, dtypes: tuple[DType, ...]) -> _Served:
-    name, expr, _, result = step
-    if name == "constant":
-        return _Served(lower(expr, (), result), 0)
-    if name == "cast":
-        program = cast_program(dtypes[0], result)
-        return _Served(program, 0 if generated.has_exact_steps(program) else CAST)
-    dtype = next((d for d in dtypes if d is not dt.bool_), dt.bool_)
-    if table.own(name, dtype) is not None:
-        builtin = small.SOURCES.get(dtype, {}).get(name)
-        names = expr.operands if builtin is None else ("x", "y", "z")[: len(dtypes)]
-        source = parse(builtin or numpy_kernels.source(name, names), names)
-        program = lower(source, dtypes, result, printer.native)
-        signed = name in _OF_ZEROS and dtype in dt.LOW_PRECISION
-        if name in _EXACT and not signed and generated.has_exact_steps(program):
-            return _Served(program, 0)
-        large = numpy_kernels.has_native(name, dtype)
-        return _Served(program, numpy_kernels.native_from(name, dtype) if large else None)
-    code = generated.in_machine_code(name, expr, len(dtypes))
-    program = lower(code, dtypes, result, printer.native)
-    usual = lower(expr, dtypes, result, numpy_has)
-    exact = generated.has_exact_steps(program) and generated.has_exact_steps(usual)
-    return _Served(program, 0 if exact else generated.native_from(name, expr, dtypes, result))
 
 
 # -- all steps -------------------------------------------------------------------------------------
@@ -121,13 +67,13 @@ def compose(table: KernelTable, group: Group) -> Composed | None:
     known = len(group.inputs)
     reads = sorted({i for step in group.steps for i in step.operands if i < known})
     inputs = tuple([group.inputs[i].dtype for i in reads])
-    steps = _Steps()
+    steps = Steps()
     values = {i: steps.add(Step("input", wide(d), (), k)) for k, (i, d) in enumerate(zip(reads, inputs, strict=True))}
     for number, step in enumerate(group.steps, known):
         operands = group.operands(step)
         if not fuses(table, step, operands):
             return None
-        found = _served(table, step, tuple([x.dtype for x in operands]))
+        found = served(table, step, tuple([x.dtype for x in operands]))
         assert found is not None
         value = steps.inline(found.program, [values[i] for i in step.operands])
         low = step.dtype in dt.LOW_PRECISION
@@ -136,39 +82,20 @@ def compose(table: KernelTable, group: Group) -> Composed | None:
     return Composed(tuple(steps.steps), tuple(reads), inputs, results)
 
 
-class _Steps:
-    """Steps that are written one after another, equal ones once."""
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self._numbers: dict[Any, int] = {}
-
-    def add(self, step: Step) -> int:
-        key = (*step[:3], type(step.value), repr(step.value))  # repr keeps 0.0 from -0.0, and nan equal to itself
-        if key not in self._numbers:
-            self._numbers[key] = len(self.steps)
-            self.steps.append(step)
-        return self._numbers[key]
-
-    def inline(self, program: Program, operands: Sequence[int]) -> int:
-        """The steps of a program on values; the number of its result."""
-        numbers: list[int] = []
-        for step in program.steps:
-            args = tuple([numbers[a] for a in step.args])
-            numbers.append(operands[step.value] if step.op == "input" else self.add(step._replace(args=args)))
-        return numbers[-1]
-
-
 # -- the kernel ------------------------------------------------------------------------------------
 def kernel(table: KernelTable, group: Group) -> Kernel | None:
     """The function of a group, in machine code for the target that there is now; None for what is not served."""
     target = active()
     if target is None or not group.steps or not group.outputs:
         return None
+    if group.axes:
+        return fused_rows.kernel(table, group)
     composed = compose(table, group)
     if composed is None or len(composed.reads) + len(composed.results) > _MOST:
         return None
     lines = _lines[composed.steps, composed.inputs, composed.results, target]
+    if group.head is not None:
+        return fused_heads.kernel(table, group, composed.reads, lines, Fused(group, composed, lines))
     made = Fused(group, composed, lines)
     return _quick(made, composed, lines, target) if _is_plain(group, made) else made
 

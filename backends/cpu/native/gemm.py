@@ -12,6 +12,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from flambeau.backends.cpu.native import micro, pack
+from flambeau.backends.cpu.native.after import AHEAD, NOTHING, After, Follow
 from flambeau.backends.cpu.native.micro import Epilogue
 from flambeau.backends.cpu.native.pack import NUMBERS, Numbers, prefetch
 from flambeau.backends.llvm.ir import Function, Value, Variable
@@ -35,10 +36,9 @@ _BLOCK: Final = _COLUMNS_TURNED * (_UNCUT + 16)
 _STRIP: Final = 1 << 15
 _SUMS: Final = _COLUMNS_TURNED * 2 * _ROWS
 _WORTH: Final = 1 << 21  # multiplications worth a chunk
-#: Numbers of B up to which it is read where it lies, those with rows so many numbers apart that they come into the same
-#: few places of the cache, and those for so few rows that packing costs more.
-_DIRECT, _DIRECT_APART, _DIRECT_FEW = 1 << 19, 1 << 18, 1 << 20
-_APART, _FEW = 1024, 64
+#: Numbers of B up to which it is read where it lies, and those for so few rows that packing costs more. Rows of B are
+#: often so far apart that they come into few places of the first cache, and out of it before they are read again.
+_DIRECT, _DIRECT_FEW, _FEW = 1 << 16, 1 << 20, 64
 #: Of the rows of A behind a tile's: how many are fetched for each of its tiles, and how many numbers of one.
 _AHEAD_ROWS, _AHEAD = 2, 128
 _LINE: Final = 64  # bytes of a cache line
@@ -71,7 +71,7 @@ def plan(shape: micro.Tile, low: bool, m: int, n: int, k: int, batch: int, turne
     terms = -(-k // (2 * blocks)) * 2
     work = m * n * k
     wanted = max(1, min(64, work // _WORTH))
-    most = _DIRECT_FEW if m <= _FEW else _DIRECT_APART if n % _APART == 0 else _DIRECT
+    most = _DIRECT_FEW if m <= _FEW else _DIRECT
     direct = row_major and not low and k * n <= most
     packs = turned or low
     across = -(-n // (_COLUMNS_TURNED if packs else _COLUMNS))
@@ -103,19 +103,19 @@ class _Functions:
 
 
 @cache
-def products(target: Target, name: str, epilogue: Epilogue | None = None) -> Job:
-    """The job of products of a dtype, through an activation.
+def products(target: Target, name: str, epilogue: Epilogue | None = None, after: After = NOTHING.after) -> Job:
+    """The job of products of a dtype, through an activation, and then a line.
 
     Its values: m, n, k; a, its steps over rows and terms; b, its steps over terms and columns; c and its step over
     rows; bias or 0; the offsets in a and b of each product of the batch (2 of 64 bits each) or 0, the size of the
     batch, the step over results; rows, columns, terms, batch of :class:`Plan`; direct; workspace, its bytes for each
-    thread. Steps are in elements.
+    thread; those of the line, whose arrays lie as c does. Steps are in elements.
     """
-    (job,) = jobs(define(Module(target), name, epilogue))
+    (job,) = jobs(define(Module(target), name, epilogue, after))
     return job
 
 
-def define(module: Module, name: str, epilogue: Epilogue | None = None) -> JobFunction:
+def define(module: Module, name: str, epilogue: Epilogue | None = None, after: After = NOTHING.after) -> JobFunction:
     """The job of :func:`products`, written."""
     numbers = NUMBERS[name]
     shape = micro.tile(module.target, numbers)
@@ -131,18 +131,18 @@ def define(module: Module, name: str, epilogue: Epilogue | None = None) -> JobFu
         pack.define_across(module, "a_across", numbers, shape.rows),
     )
     part = _define_part(module, numbers, shape, functions)
-    return _define_job(module, numbers, part)
+    return _define_job(module, numbers, part, after)
 
 
-def _define_job(module: Module, numbers: Numbers, part: Function) -> JobFunction:
-    f = JobFunction(
-        module, "products",
-        [I64] * 3 + [PTR, I64, I64] + [PTR, I64, I64] + [PTR, I64] + [PTR] + [PTR, I64, I64] + [I64] * 5 + [PTR, I64],
-    )  # fmt: skip
+def _define_job(module: Module, numbers: Numbers, part: Function, after: After) -> JobFunction:
+    values = [I64] * 3 + [PTR, I64, I64] + [PTR, I64, I64] + [PTR, I64] + [PTR] + [PTR, I64, I64] + [I64] * 5
+    values += [PTR, I64]
+    f = JobFunction(module, "products", [*values, *(after.parameters if after.sizes else [])])
     (
         m, n, k, a, a_row, a_term, b, b_term, b_column, c, ldc, bias, offsets, batch, c_step,
         rows, columns, terms, each, direct, room, room_bytes,
-    ) = f.values  # fmt: skip
+    ) = f.values[: len(values)]  # fmt: skip
+    follow = Follow(f, after) if after.sizes else None
     across, down = (n + (columns - 1)) // columns, (m + (rows - 1)) // rows
     parts = across * down
     first, rest = f.chunk // parts * each, f.chunk % parts
@@ -160,6 +160,11 @@ def _define_job(module: Module, numbers: Numbers, part: Function) -> JobFunction
             f.at(c, number * c_step + row * ldc + column, numbers.memory), ldc,
             f.select(bias.address().ne(0), f.at(bias, column, numbers.memory), bias), terms, direct, mine,
         )  # fmt: skip
+        if follow is not None:
+            at = number * c_step + row * ldc + column
+            for i in f.range(0, height):
+                follow.fetch(at + (i + AHEAD) * ldc, column, f.select(i + AHEAD < height, width, 0))
+                follow(at + i * ldc, column, width)
     f.ret()
     return f
 

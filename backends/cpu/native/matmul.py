@@ -15,6 +15,7 @@ import numpy as np
 
 from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.native import few, gemm
+from flambeau.backends.cpu.native.after import NOTHING, After
 from flambeau.backends.cpu.native.arrays import active
 from flambeau.backends.cpu.native.micro import Epilogue, tile
 from flambeau.backends.cpu.native.pack import NUMBERS
@@ -26,8 +27,8 @@ from flambeau.core import dtype as dt
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Operand = tuple[Shape, Shape]  # sizes and strides
-#: (x, y, bias, out) to the result.
-Call = Callable[[Array, Array, Array | None, Array | None], Array]
+#: (x, y, bias, out) to the result; values of a line may follow.
+Call = Callable[..., Array]
 
 _LINE: Final = 64  # bytes that are read at once
 _NAMES: Final = {d.numpy: d.name for d in dt.FLOATS}  # of this machine's byte order
@@ -88,6 +89,27 @@ def product(
     if out is not None and not _may_write(out, x, y, bias):
         return None
     return call(x, y, bias, out)
+
+
+def followed(x: Operand, y: Operand, dtype: np.dtype[Any], after: After) -> Call | None:
+    """What multiplies operands of some sizes and strides, and goes over the result by a line.
+
+    It is called with x, y, the dense bias of shape (m,) or None, the dense result, and the values of the line. None
+    where :func:`product` would not compute by tiles, of operands that are read where they lie.
+    """
+    target, name = active(), _NAMES.get(dtype)
+    (*_, n, k), m = x[0], y[0][-1]
+    batch = np.broadcast_shapes(x[0][:-2], y[0][:-2])
+    if target is None or name is None or 0 in (*batch, n, k, m) or name == "float16" and not target.half:
+        return None
+    turned = y[1][-1] != dtype.itemsize and m > 1
+    if not _pays(n, m, k, prod(batch), turned, NUMBERS[name].is_low) or m == 1:
+        return None
+    if any(_readable(*v, dtype.itemsize) != v[1] for v in (x, y)):
+        return None
+    if few.suits(n, m, k, _steps(*y, dtype.itemsize)[1] != 1):
+        return None
+    return _prepared(target, dtype, name, (*batch, n, m), x, y, (m, n * m), None, after)
 
 
 def _may_write(out: Array, x: Array, y: Array, bias: Array | None) -> bool:
@@ -216,7 +238,7 @@ def _turned(inner: Call) -> Call:
 
 def _prepared(
     target: Target, dtype: np.dtype[Any], name: str, shape: Shape, x: Operand, y: Operand, steps: tuple[int, int],
-    epilogue: Epilogue | None,
+    epilogue: Epilogue | None, after: After = NOTHING.after,
 ) -> Call:  # fmt: skip
     """What multiplies operands that can be read where they lie."""
     (*batch, n, m), k, count = shape, x[0][-1], prod(shape[:-2])
@@ -232,11 +254,11 @@ def _prepared(
         rest: tuple[int, ...] = (cut.columns, cut.batch)
     else:
         plan = gemm.plan(tile(target, numbers), numbers.is_low, n, m, k, count, a_term != 1, b_column == 1)
-        job, room, chunks = gemm.products(target, name, epilogue), gemm.workspace_bytes(numbers), plan.chunks
+        job, room, chunks = gemm.products(target, name, epilogue, after), gemm.workspace_bytes(numbers), plan.chunks
         b_steps = (b_term, b_column)
         rest = (plan.rows, plan.columns, plan.terms, plan.batch, plan.direct)
 
-    def call(x: Array, y: Array, bias: Array | None, out: Array | None) -> Array:
+    def call(x: Array, y: Array, bias: Array | None, out: Array | None, *line: int) -> Array:
         if out is None:
             out = np.empty(shape, dtype)
         values = (
@@ -248,7 +270,7 @@ def _prepared(
         else:
             most = 1 if chunks == 1 else threads.num_threads()
             workspace = workspaces.take(room * most)
-            job(chunks, *values, workspace[1], room, most=most)
+            job(chunks, *values, workspace[1], room, *line, most=most)
             workspaces.give(workspace)
         return out
 

@@ -215,6 +215,11 @@ def _fill(f: Function, buffer: Value, pointer: Value, size: int, count: Value) -
         f.store(value, buffer, i)
 
 
+def piece(module: Module, sizes: Sequence[int], results: int) -> Function:
+    """``piece(line, past, step, arrays, strides, count)`` of a row: a line of any strides, and what is left of it."""
+    return _piece(module, sizes, _staged(module, sizes, results))
+
+
 def _piece(module: Module, sizes: Sequence[int], staged: Function) -> Function:
     """``piece(line, past, step, arrays, strides, count)``: at once what lies in order, the rest :func:`_staged`."""
     arrays = len(sizes)

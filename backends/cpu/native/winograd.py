@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from flambeau.backends.cpu.native.after import AHEAD, NOTHING, After, Follow
 from flambeau.backends.cpu.native.conv_tile import below, call_for, products, tile_of
 from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.native.pack import transpose
@@ -199,7 +200,7 @@ class Chunk:
 
     def __init__(self, f: JobFunction, tile: Tile, pointers: Sequence[str]):
         self.f, self.tile = f, tile
-        self.v = v = dict(zip((*pointers, *SIZES), f.values, strict=True))
+        self.v = v = dict(zip((*pointers, *SIZES), f.values, strict=False))  # behind them stands a line's
         self.group, self.number = f.chunk // v["chunks"], f.chunk % v["chunks"]
         self.pitch = (v["channels"] + (tile.lanes - 1)) & ~(tile.lanes - 1)
         self.out_pitch = (v["out_channels"] + (tile.lanes - 1)) & ~(tile.lanes - 1)
@@ -234,14 +235,18 @@ def odd_lines(f: Function, count: Value) -> Value:
 
 
 @cache
-def forward(target: Target) -> Job:
-    """The job of the convolution; ``filters`` are transformed ones. ``flags`` get nan for what is not finite."""
+def forward(target: Target, after: After = NOTHING.after) -> Job:
+    """The job of the convolution, then a line.
+
+    ``filters`` are transformed ones. ``flags`` get nan for what is not finite before the line.
+    """
     module, tile = Module(target), tile_of(target)
     multiply, results = products(module, "product", tile), _results(module, tile)
     images = images_of(module, tile, turn_of(module, tile))
     pointers = ("x", "filters", "bias", "y", "flags", "memory")
-    f = JobFunction(module, "forward", [PTR] * len(pointers) + [I64] * len(SIZES))
-    z = Chunk(f, tile, pointers)
+    more = after.parameters if after.sizes else []
+    f = JobFunction(module, "forward", [PTR] * len(pointers) + [I64] * len(SIZES) + more)
+    z, follow = Chunk(f, tile, pointers), Follow(f, after) if after.sizes else None
     v = z.v
     begin = z.number * v["step"]
     end = f.minimum(begin + v["step"], v["units"])
@@ -270,6 +275,12 @@ def forward(target: Target) -> Job:
             left, v["out_width"], v["wide"],
         )  # fmt: skip
         nothing.set(nothing.now + found)
+        if follow is not None:
+            for c in f.range(0, v["out_channels"]):
+                plane = (u // v["high"] * v["groups"] + z.group) * v["out_channels"] + c
+                place, count = plane * z.out_plane + first * v["out_width"], f.minimum(left, RESULTS) * v["out_width"]
+                follow.fetch(place + AHEAD * z.out_plane, place, f.select(c + AHEAD < v["out_channels"], count, 0))
+                follow(place, place, count)
     f.store(nothing.now, v["flags"], f.chunk)
     f.ret()
     (job,) = jobs(f)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from flambeau.backends.cpu.native import winograd, winograd_weights
+from flambeau.backends.cpu.native.after import NOTHING, Applied
 from flambeau.backends.cpu.native.conv_tile import Memory, tile_of
 from flambeau.backends.cpu.native.micro import Tile
 from flambeau.backends.cpu.native.winograd import NUMBERS, RESULTS, TAPS
@@ -112,7 +113,7 @@ def _sizes(
 
 def conv(
     target: Target, x: Array, weight: Array, which: list[int], bias: Array, y: Array, inside: Pair,
-    outside: Pair, padding: Pair,
+    outside: Pair, padding: Pair, applied: Applied = NOTHING,
 ) -> bool:  # fmt: skip
     """The convolution of x, in two axes, with the nine taps ``which`` of a weight (groups, O, C, taps), a view.
 
@@ -128,9 +129,9 @@ def conv(
         s.parts, s.block,
     )  # fmt: skip
     memory, flags = Memory(floats), np.empty(groups * s.chunks, np.float32)
-    winograd.forward(target)(
+    winograd.forward(target, applied.after)(
         len(flags), address(x), address(panels), address(bias), address(y), address(flags), memory.address,
-        memory.bytes, *astuple(s),
+        memory.bytes, *astuple(s), *applied.values,
     )  # fmt: skip
     return not flags.any()
 

@@ -44,6 +44,7 @@ def bench(request: pytest.FixtureRequest, opencl: OpenCLBackend) -> Any:
     """Kernels for the device's own kind, then those for the other one (a processor runs them too)."""
     device = opencl.device(0)
     before, programs = device.target, device._programs
+    device.products.clear()
     if request.param == "other":
         device.target = dataclasses.replace(before, cpu=not before.cpu)
         device._programs = _other_programs
@@ -52,6 +53,7 @@ def bench(request: pytest.FixtureRequest, opencl: OpenCLBackend) -> Any:
     device.target, device._programs = before, programs
     opencl._expressions.clear()  # their plans hold kernels of one style
     opencl._copying.clear()
+    device.products.clear()
 
 
 _other_programs: dict[Any, Any] = {}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from flambeau.backends.launched import linalg
 from flambeau.core import dtype as dt
+from flambeau.core.cache import Cache
+from tests.backends.launched.conftest import Bench
 
 pytestmark = pytest.mark.device("opencl")
 
@@ -58,3 +62,25 @@ def test_every_form_for_processors(opencl, bench, rng, monkeypatch, form):
         for first, second in ((False, False), (True, True)):
             got = bench.get(bench.op("matmul", dt.float32)(placed(bench, x, first), placed(bench, y, second)))
             np.testing.assert_allclose(got, x @ y, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_blocks_for_vectors_of_every_width(opencl, rng, monkeypatch, lanes):
+    """What a processor with other registers computes, to the bit: a sum has its terms in the same order."""
+    device, shape = opencl.device(0), (2, 37, 131, 41)
+    if not device.target.cpu:
+        pytest.skip("blocks are for processors")
+    bench = Bench(opencl)
+    batches, m, k, n = shape
+    x, y = rng.normal(size=(batches, m, k)).astype("f4"), rng.normal(size=(batches, k, n)).astype("f4")
+    for form, limit in (("direct", 1 << 40), ("packed", 0)):
+        monkeypatch.setattr(linalg, "_DIRECT", limit)
+        found = []
+        for target in (device.target, dataclasses.replace(device.target, lanes=lanes)):
+            with monkeypatch.context() as patch:
+                patch.setattr(device, "target", target)
+                patch.setattr(device, "_programs", {})
+                patch.setattr(device, "products", Cache(limit=8))
+                found.append(bench.get(bench.op("matmul", dt.float32)(bench.put(x), placed(bench, y, True))))
+        np.testing.assert_array_equal(*found, err_msg=form)
+        np.testing.assert_allclose(found[0], x @ y, rtol=1e-4, atol=1e-3)

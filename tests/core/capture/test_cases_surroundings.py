@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import os
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,26 @@ def writes_in_a_pool() -> Program:
         return state.clone()
 
     return program(step, state)
+
+
+@cases(eager="Executor.map")
+def writes_in_a_pool_that_runs_already() -> Program:
+    state, pool = fb.zeros(4, 6), ThreadPoolExecutor(1)
+    list(pool.map(abs, range(4)))
+
+    def step(x: fb.Tensor) -> fb.Tensor:
+        list(pool.map(lambda n: state[n].add_(x[n]), range(4)))
+        return state.clone()
+
+    return program(step, state)
+
+
+@cases(eager="queue.Queue")
+def batches_of_a_queue() -> Program:
+    batches: queue.Queue[fb.Tensor] = queue.Queue()
+    for i in range(9):
+        batches.put(numbers(i, 4, 6))
+    return program(lambda: batches.get() * 2, inputs=lambda i: ())
 
 
 @cases(why="another batch from an iterator in each call")

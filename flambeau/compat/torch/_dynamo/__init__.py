@@ -15,6 +15,9 @@ from flambeau.compiler import (
     disable,
     is_compiling,
     list_backends,
+    mark_dynamic,
+    mark_static,
+    maybe_mark_dynamic,
     reset,
     set_stance,
     substitute_in_graph,
@@ -29,7 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 disallow_in_graph = forbid_in_graph = run = unchanged
-graph_break = mark_dynamic = mark_static = mark_static_address = maybe_mark_dynamic = nothing
+graph_break = mark_static_address = nothing
 is_dynamo_supported = yes
 _CALLS = 3  # an eager call, and two that are recorded
 
