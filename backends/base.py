@@ -235,6 +235,8 @@ class Backend:
     limitations: tuple[Limitation, ...] = ()
     #: What holds int64 (positions, labels, counts) on a device that :meth:`supports` no int64.
     index_dtype: DType = dt.int32
+    #: The types of device that automatic choice tries before this one, though they are built in.
+    yields_to: ClassVar[tuple[str, ...]] = ()
     #: The type of device by which DLPack knows the memory (2: CUDA); None where other libraries cannot share it.
     dlpack_kind: ClassVar[int | None] = None
 
@@ -308,6 +310,10 @@ class Backend:
 
     def free_memory(self, index: int = 0) -> int | None:
         """Bytes that the driver could still give to anybody; None where it does not tell."""
+        return None
+
+    def largest_array(self, index: int = 0) -> int | None:
+        """Bytes that one array can have at most, where the device sets a bound below its memory; None without one."""
         return None
 
     def set_memory_limit(self, limit: int | None, index: int = 0) -> None:

@@ -241,7 +241,12 @@ class StridedBackend(Backend):
         return self.empty(shape, held, index)
 
     def _block(self, nbytes: int, index: int) -> Block:
-        ledger = self.ledger(index)
+        ledger, most = self.ledger(index), self.largest_array(index)
+        if most is not None and nbytes > most:
+            raise OutOfMemoryError(
+                f"{ledger.device}: an array can have {most} bytes at most, {nbytes} are asked for; split it, along the "
+                "batch for example"
+            )
         ledger.take(nbytes)
         try:
             memory = self.allocate(max(nbytes, 1), index)

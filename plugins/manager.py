@@ -348,13 +348,20 @@ def _asked(names: Iterable[str]) -> str:
 
 
 def _best() -> device:
-    """Installed plugins' accelerators first, since somebody chose to install them, then the built-in ones'."""
-    for plugin in sorted(catalogue(), key=lambda p: p.builtin):
-        if plugin.is_overlay or plugin.disabled:
-            continue
+    """Installed plugins' accelerators first, since somebody chose to install them, then the built-in ones'.
+
+    A backend that yields to other types comes after these.
+    """
+    waiting = [p for p in sorted(catalogue(), key=lambda p: p.builtin) if not (p.is_overlay or p.disabled)]
+    while waiting:
+        plugin = waiting.pop(0)
         try:
-            found = registry.get_backend(plugin.device_type).accelerators()
-            if found:
+            backend = registry.get_backend(plugin.device_type)
+            found = backend.accelerators()
+            before = [i for i, other in enumerate(waiting, 1) if other.device_type in backend.yields_to]
+            if found and before:
+                waiting.insert(before[-1], plugin)
+            elif found:
                 chosen = located(plugin.device_type, found[0])
                 registry.resolve(chosen)
                 return chosen

@@ -139,6 +139,14 @@ def test_memory_is_counted_and_given_back(backend: FlatBackend) -> None:
     assert backend.memory_stats(0).allocations == 0
 
 
+def test_an_array_beyond_the_largest_is_refused(backend: FlatBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "largest_array", lambda index=0: 40)
+    assert backend.empty((10,), dt.float32, 1).size == 10
+    with pytest.raises(OutOfMemoryError, match="flat:1: an array can have 40 bytes at most, 44 are asked for"):
+        backend.empty((11,), dt.float32, 1)
+    assert backend.memory_stats(1).allocated == 0
+
+
 def test_the_limit_is_a_clear_error_and_the_device_goes_on(backend: FlatBackend) -> None:
     backend.set_memory_limit(100)
     x = put(backend, floats(20))

@@ -165,7 +165,7 @@ def test_the_wheel_has_every_module_and_nothing_at_the_top_level(
     assert wheel.name == f"flambeau-{flambeau.__version__}-py3-none-any.whl"
     archive, info = zipfile.ZipFile(wheel), f"flambeau-{flambeau.__version__}.dist-info/"
     packed = {name: archive.read(name) for name in archive.namelist() if not name.startswith(info)}
-    others = ("flambeau/plugins/jax/", "flambeau/plugins/mlx/", "flambeau/plugins/template/")
+    others = tuple(f"flambeau/plugins/{name}/" for name in ("jax", "mlx", "template", "webgpu"))
     assert packed == {n: text for n, text in files(checkout, "flambeau").items() if not n.startswith(others)}
     for needed in ("py.typed", "__init__.pyi", "core/tensor_methods.pyi", "data/digits.npz", "utils/data/loader.py"):
         assert f"flambeau/{needed}" in packed

@@ -294,6 +294,7 @@ class Switched(Toy):
         return {reason!r}
     def accelerators(self):
         return {accelerators}
+    yields_to = {yields_to}
     def device_count(self):
         return 2
 
@@ -302,8 +303,10 @@ def flambeau_backends():
 """
 
 
-def switched(site: Site, name: str, reason: str | None = None, accelerators: str = "()") -> None:
-    site.package(name, SWITCHED.format(name=name, reason=reason, accelerators=accelerators))
+def switched(
+    site: Site, name: str, reason: str | None = None, accelerators: str = "()", yields_to: tuple[str, ...] = ()
+) -> None:
+    site.package(name, SWITCHED.format(name=name, reason=reason, accelerators=accelerators, yields_to=yields_to))
 
 
 def choose(names: str | None) -> device:
@@ -337,6 +340,13 @@ def test_the_variable_is_named_when_it_was_the_one_that_asked(site: Site) -> Non
     config.reset()
     with pytest.raises(config.ConfigError, match="FLAMBEAU_DEVICE=cpu,a b: device: invalid device string 'a b'"):
         manager.default_device()
+
+
+@pytest.mark.parametrize("cards, wanted", [("(0,)", "bolt:0"), ("()", "acme:1")])
+def test_auto_tries_what_a_backend_yields_to_first(site: Site, cards: str, wanted: str) -> None:
+    switched(site, "acme", accelerators="(1,)", yields_to=("bolt", "absent"))
+    switched(site, "bolt", accelerators=cards)
+    assert choose("auto") is device(wanted)
 
 
 def test_a_list_picks_the_first_available(site: Site) -> None:
