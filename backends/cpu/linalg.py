@@ -88,7 +88,10 @@ def _native(x: Array, y: Array, bias: Array | None, least: int) -> Array | None:
             break
         here = x[..., i : i + step], y[..., i : i + step, :]
         part = product(*here)
-        total += np.matmul(*here) if part is None else part
+        if part is None:
+            with threads.single_threaded_blas():
+                part = np.matmul(*here)
+        total += part
     return total
 
 

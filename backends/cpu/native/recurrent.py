@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from flambeau.backends.cpu import threads
 from flambeau.backends.cpu.native import matmul, micro, steps
 from flambeau.backends.cpu.native.gates import CELLS
 from flambeau.backends.cpu.native.lanes import dtype_name
@@ -80,8 +81,12 @@ def _gradient(x: Array | None, nothing: Array) -> tuple[Array, tuple[int, int, i
 
 
 def _times(x: Array, y: Array) -> Array:
+    """The product; where BLAS makes it, in one thread: its bits depend on how many there are."""
     found = matmul.product(x, y)
-    return np.matmul(x, y) if found is None else found
+    if found is None:
+        with threads.single_threaded_blas():
+            found = np.matmul(x, y)
+    return found
 
 
 # -- packed weights --------------------------------------------------------------------------------
@@ -204,7 +209,7 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     flat = rows.reshape(-1, x.shape[-1])
     found = matmul.product(flat, weight.T, bias)
     if found is None:
-        found = np.matmul(flat, weight.T)
+        found = _times(flat, weight.T)
         found = found if bias is None else np.add(found, bias, out=found)
     found = found.reshape(*rows.shape[:2], -1)
     return found.transpose(1, 0, 2) if swapped else found
