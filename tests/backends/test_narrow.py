@@ -446,6 +446,7 @@ def run_kit(*arguments: str) -> subprocess.CompletedProcess[str]:
                           check=False)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_kit_passes() -> None:
     done = run_kit("--flambeau-dtypes=few", "--flambeau-sizes=small", "-k", CHOSEN)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -90,6 +90,7 @@ def quick() -> dict[str, Any]:
     return from_jax(QUICK, {name: optimized(*case)[1] for name, case in OPTIMIZERS.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_losses_in_jax_are_flambeaus(name: str, quick: dict[str, Any]) -> None:
     training = Training(fb, WORKLOADS[name], SMALL[name])
@@ -104,6 +105,7 @@ def test_losses_of_the_larger_networks_in_jax_are_flambeaus() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.slow
 def test_optimizers_in_jax_are_flambeaus(name: str, quick: dict[str, Any]) -> None:
     np.testing.assert_allclose(quick[name], optimized(*OPTIMIZERS[name])[0], rtol=1e-5, atol=1e-6)
 

@@ -147,6 +147,7 @@ def test_every_elementwise_op_has_its_kernel(generated: Any) -> None:
             assert native_kernel(key, op) is not None, name
 
 
+@pytest.mark.slow
 def test_the_kit_passes_a_sample_of_it(package: Path, run_python: Callable[..., Any]) -> None:
     ran = run_python(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", "-p",

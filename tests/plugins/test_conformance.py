@@ -17,6 +17,8 @@ import flambeau
 from flambeau.plugins.conformance.sample import Facts, parse, spread
 from tests.conftest import RunPython
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 KIT = Path(flambeau.__file__).parent / "plugins" / "conformance"
 PLANTED = {"FLAMBEAU_PLUGINS": "planted=tests.plugins.planted", "PYTHONPATH": str(ROOT)}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 import flambeau as fb
 
 
+@pytest.mark.slow
 def test_autocast_and_a_scaler_on_cuda(machine: Any) -> None:
     fb.manual_seed(0)
     net = fb.nn.Sequential(fb.nn.Linear(4, 8), fb.nn.ReLU(), fb.nn.Linear(8, 3)).to("cuda")
