@@ -39,7 +39,7 @@ class Bench:
         return self.backend.elementwise(f"test {source}", parse(source, names), dtypes, out or dtypes[-1])
 
 
-@pytest.fixture(params=["own", "other"])
+@pytest.fixture(params=["own", pytest.param("other", marks=pytest.mark.slow)])
 def bench(request: pytest.FixtureRequest, opencl: OpenCLBackend) -> Any:
     """Kernels for the device's own kind, then those for the other one (a processor runs them too)."""
     device = opencl.device(0)
