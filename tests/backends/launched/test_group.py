@@ -21,7 +21,6 @@ from tests.backends.launched.groups import Builder, check_any_group, same, value
 pytestmark = pytest.mark.device("opencl")
 
 
-
 @pytest.mark.parametrize("dtype", [dt.float32, dt.bool_], ids=str)
 def test_layouts_and_broadcast_operands(bench: Bench, dtype: DType) -> None:
     name = "add" if dtype is not dt.bool_ else "bitwise_and"
