@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,8 +18,6 @@ from flambeau import nn, optim
 from flambeau.backends.base import OutOfMemoryError
 from flambeau.core import dtype as dt
 from flambeau.core import registry
-from tests.environments import NewEnvironment
-from tests.plugins.test_third_party import TRAIN
 
 PACKAGE = Path(__file__).resolve().parents[2] / "flambeau" / "plugins" / "mlx"
 HELD = (
@@ -313,17 +310,3 @@ def test_a_seed_means_the_same_as_on_the_cpu(backend: Any) -> None:
         ])  # fmt: skip
     for found, wanted in zip(*draws, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=3e-7)  # cosines near 0 are absolutely exact
-
-
-# -- the package -------------------------------------------------------------------------------------
-@pytest.mark.slow
-def test_it_installs_and_trains_in_an_environment_of_its_own(
-    distributions: tuple[Path, Path], new_environment: NewEnvironment
-) -> None:
-    environment = new_environment("mlx")
-    environment.pip("install", str(distributions[0]), "mlx[cpu]>=0.32")
-    copy = shutil.copytree(PACKAGE, environment.folder / "flambeau-mlx", ignore=shutil.ignore_patterns("__pycache__"))
-    environment.pip("install", "--no-deps", "--no-build-isolation", str(copy))
-    environment.run("-c", TRAIN + '\nreference = train("cpu")\nassert same(train("mlx"), reference)\n')
-    listed = environment.run("-m", "flambeau", "doctor")
-    assert "flambeau-mlx 0.1.0" in listed and "mlx:0" in listed
