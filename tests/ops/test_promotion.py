@@ -10,7 +10,7 @@ from tests.ops.recorded_promotion import differences, recorded
 #: Devices, and one cell in so many of the table; on the CPU the whole of it with ``-m slow``.
 OPENCL = pytest.mark.device("opencl")
 SAMPLES = [("cpu", 23), ("strict", 211)]
-GREATER = [("cpu", 1), ("strict", 7), pytest.param("opencl", 101, marks=OPENCL)]
+GREATER = [("cpu", 1), ("strict", 7), pytest.param("opencl", 2003, marks=OPENCL)]
 
 
 def check(device: str, step: int) -> None:
