@@ -128,13 +128,13 @@ def test_random_groups(opencl: Any, data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=30, deadline=None, database=None)
+@settings(max_examples=20, deadline=None, database=None)
 def test_more_random_groups(opencl: Any, data: st.DataObject) -> None:
     check_any_group(Bench(opencl), data)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16, dt.int32], ids=str)  # each step has a kernel to build
+@pytest.mark.parametrize("dtype", [dt.float32], ids=str)  # each step has a kernel to build
 def test_every_step_has_the_bits_of_its_kernel(opencl: Any, dtype: DType) -> None:
     bench, taken = Bench(opencl), 0
     for op in OPS.values():
