@@ -35,7 +35,6 @@ def test_every_op_is_there_and_the_cpu_lacks_nothing() -> None:
     assert set(found["bitwise_and"]) == {d.name for d in (*dt.BOOLS, *dt.INTS)}
 
 
-@pytest.mark.slow
 def test_what_the_device_has_decides(strict: dict[str, dict[str, coverage.Cover]]) -> None:
     assert strict["add"]["float32"].state == "native"
     assert "float64" not in strict["add"] and "complex128" not in strict["add"]
@@ -44,7 +43,6 @@ def test_what_the_device_has_decides(strict: dict[str, dict[str, coverage.Cover]
     assert strict["tanh"]["float32"].state == "composite" and strict["cholesky"]["float32"].state == "missing"
 
 
-@pytest.mark.slow
 def test_native_is_what_the_dispatcher_finds(strict: dict[str, dict[str, coverage.Cover]]) -> None:
     for name, row in strict.items():
         for d, cover in row.items():
