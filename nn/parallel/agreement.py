@@ -71,7 +71,8 @@ def require_same(named: Sequence[tuple[str, Tensor]], talk: Collectives, group: 
     for rank, form in enumerate(forms):
         if form != forms[0]:
             raise RuntimeError(
-                f"DistributedDataParallel: process {rank} has other parameters than process 0: {_differing(form, forms[0])}"
+                f"DistributedDataParallel: process {rank} has other parameters than process 0: "
+                + _differing(form, forms[0])
             )
 
 
@@ -79,4 +80,5 @@ def _differing(form: Sequence[Any], first: Sequence[Any]) -> str:
     if len(form) != len(first):
         return f"{len(form)} of them and not {len(first)}"
     mine, other = next((a, b) for a, b in zip(form, first, strict=True) if a != b)
-    return f"{mine[0]!r} of shape {mine[1]} and {mine[2]}, where process 0 has {other[0]!r} of shape {other[1]} and {other[2]}"
+    has, had = (f"{name!r} of shape {shape} and {dtype}" for name, shape, dtype in (mine, other))
+    return f"{has}, where process 0 has {had}"

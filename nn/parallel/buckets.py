@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flambeau.backends.layout import is_dense
 from flambeau.core.box import box_of
 from flambeau.core.creation import empty_like, zeros
 from flambeau.core.dispatch import tensor_of

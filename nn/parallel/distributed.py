@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
@@ -17,7 +17,7 @@ from flambeau.nn.module import Module
 from flambeau.nn.parallel.agreement import require_same, share
 from flambeau.nn.parallel.buckets import MIB
 from flambeau.nn.parallel.join import Join, Joinable, JoinHook
-from flambeau.nn.parallel.processes import Collectives, Group, collectives
+from flambeau.nn.parallel.processes import Group, collectives
 from flambeau.nn.parallel.reducer import Hook, Options, Reducer
 from flambeau.nn.parameter import UninitializedTensorMixin
 

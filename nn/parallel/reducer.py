@@ -82,7 +82,9 @@ class Reducer:
         self.awaited: list[int] = []
         self._build(range(len(self.parameters) - 1, -1, -1))
         me = weakref.ref(self)
-        handles = [p.register_post_accumulate_grad_hook(partial(_arrived, me, i)) for i, p in enumerate(self.parameters)]
+        handles = [
+            p.register_post_accumulate_grad_hook(partial(_arrived, me, i)) for i, p in enumerate(self.parameters)
+        ]
         weakref.finalize(self, _remove, handles)
 
     @property
