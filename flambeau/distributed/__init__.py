@@ -1,5 +1,8 @@
 """Communication between processes, under the names of torch.distributed."""
 
+import sys as _sys
+
+
 from flambeau.distributed.collectives import (
     all_gather_into_tensor,
     all_reduce,
@@ -32,3 +35,6 @@ from flambeau.distributed.groups import (
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.reductions import ReduceOp, supports_complex
 from flambeau.distributed.work import Work
+from flambeau.nn.parallel import processes as _processes
+
+_processes.offer(_sys.modules[__name__])

@@ -19,7 +19,7 @@ TOGETHER: Final = 250 * MIB
 
 
 def share(tensors: Iterable[Tensor], talk: Collectives, group: Group, source: int) -> None:
-    """Give tensors the values that they have in process ``source`` of the group; many of one dtype are sent together."""
+    """Give tensors the values that they have in process ``source`` of the group, many in one message."""
     if talk.get_world_size(group) == 1:
         return
     with no_grad():
