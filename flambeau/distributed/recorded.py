@@ -7,20 +7,20 @@ memory, in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from flambeau.core import events
+from flambeau.core.box import mark_written
 from flambeau.core.dispatch import tensor_of
 from flambeau.core.tensor import Tensor
+from flambeau.distributed.driven import driven
 
 if TYPE_CHECKING:
     from flambeau.distributed.process_group import Body, Call, ProcessGroup
     from flambeau.distributed.work import Work
     from flambeau.futures import Future
-
-S = TypeVar("S")
 
 
 class Repeated:
@@ -84,52 +84,18 @@ class RecordedWork:
         return work is None or work.is_completed()
 
 
-def driven(wait: Callable[[], object], result: S) -> Future[S]:
-    """A Future of ``result`` that is there after ``wait()``, which its own ``wait`` calls, in the same thread."""
-    from flambeau.futures import Future
-
-    class Driven(Future[Any]):
-        """What follows a Future is done by who waits for it."""
-
-        def __init__(self, before: Callable[[], Any]):
-            super().__init__()
-            self._before = before
-
-        def wait(self) -> Any:
-            if not self.done():
-                try:
-                    self.set_result(self._before())
-                except Exception as error:
-                    self.set_exception(error)
-            return self.value()
-
-        def then(self, callback: Callable[[Future[Any]], Any]) -> Future[Any]:
-            def follow() -> Any:
-                self.wait()
-                return callback(self)
-
-            return Driven(follow)
-
-    def first() -> S:
-        wait()
-        return result
-
-    return Driven(first)
-
-
 def start(
     group: ProcessGroup, call: Call, body: Body, reads: Sequence[Tensor], writes: Sequence[Tensor],
     both: Sequence[Tensor], async_op: bool, timeout: float | None,
-) -> RecordedWork | None:  # fmt: skip
+) -> Work | RecordedWork | None:  # fmt: skip
     """Run a call now, and again in each replay."""
     tensors = [*reads, *writes, *both]
-    if not tensors or any(t._in_parts or t._key.level is not None for t in tensors):
-        events.refuse(f"{call.name}() without tensors communicates")
-    place = Repeated(group, call, body, (reads, writes, both), timeout)
     if not tensors:
-        place.begin()
-        place.end()
-        return None
+        events.refuse(f"{call.name}() communicates, and of no tensor")
+        return events.untold(group.start, call, body, async_op=async_op, timeout=timeout)
+    place = Repeated(group, call, body, (reads, writes, both), timeout)
+    for t in (*writes, *both):
+        mark_written(t, call.name)
     events.run(tensors[0]._key, place.begin, *[t._array for t in tensors], writes=True)
     work = RecordedWork(place, tensors, [*writes, *both])
     if async_op:
