@@ -1,7 +1,16 @@
-"""Several processes that work as one: torch.distributed's names on MPI and NCCL."""
+"""Communication between processes, under the names of torch.distributed."""
 
-from __future__ import annotations
-
+from flambeau.distributed.collectives import (
+    all_gather_into_tensor,
+    all_reduce,
+    barrier,
+    broadcast,
+    irecv,
+    isend,
+    recv,
+    reduce_scatter_tensor,
+    send,
+)
 from flambeau.distributed.errors import (
     DistBackendError,
     DistError,
@@ -9,9 +18,18 @@ from flambeau.distributed.errors import (
     DistStoreError,
     QueueEmptyError,
 )
+from flambeau.distributed.groups import (
+    GroupMember,
+    destroy_process_group,
+    get_node_local_rank,
+    get_rank,
+    get_world_size,
+    group,
+    init_process_group,
+    is_initialized,
+    new_group,
+)
+from flambeau.distributed.process_group import ProcessGroup
+from flambeau.distributed.reductions import ReduceOp, supports_complex
 from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
-
-__all__ = [
-    "DistBackendError", "DistError", "DistNetworkError", "DistStoreError", "FileStore", "HashStore", "PrefixStore",
-    "QueueEmptyError", "Store", "TCPStore",
-]  # fmt: skip
+from flambeau.distributed.work import Work

@@ -1,13 +1,13 @@
-"""What goes wrong between processes, as torch.distributed names it.
+"""The errors of communication between processes.
 
 ::
 
     RuntimeError
     └── DistError
-        ├── DistBackendError    a collective or its engine failed
-        ├── DistNetworkError    another process cannot be reached
-        └── DistStoreError      a store did not answer, or not in time
-            └── QueueEmptyError
+        ├── DistBackendError    an engine failed: no answer in time, a rank that is gone, a mismatched collective
+        ├── DistNetworkError    no connection
+        ├── DistStoreError      a store has no answer
+        └── QueueEmptyError     a queue of a store has nothing in it
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ __all__ = ["DistBackendError", "DistError", "DistNetworkError", "DistStoreError"
 
 
 class DistError(RuntimeError):
-    """Something went wrong between processes."""
+    """What goes wrong between processes."""
 
 
 class DistBackendError(DistError):
-    """A collective, or the engine that does it, failed."""
+    """An engine failed, or a rank did not do its part in time."""
 
 
 class DistNetworkError(DistError):
-    """Another process cannot be reached."""
+    """A connection could not be made, or broke."""
 
 
 class DistStoreError(DistError):
-    """A store did not answer, or not in time."""
+    """A store did not answer."""
 
 
 class QueueEmptyError(DistStoreError):
-    """A queue of a store has nothing to give."""
+    """A queue of a store has nothing in it."""
