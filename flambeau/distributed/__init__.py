@@ -81,11 +81,13 @@ from flambeau.distributed.objects import (
 )
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.reductions import ReduceOp, premul_sum, supports_complex
+from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
 from flambeau.distributed.work import Work
 
 __all__ = [
     "Backend", "BackendConfig", "DebugLevel", "DistBackendError", "DistError", "DistNetworkError", "DistStoreError",
-    "GroupMember", "P2POp", "ProcessGroup", "QueueEmptyError", "ReduceOp", "Work", "all_gather",
+    "FileStore", "GroupMember", "HashStore", "P2POp", "PrefixStore", "ProcessGroup", "QueueEmptyError", "ReduceOp",
+    "Store", "TCPStore", "Work", "all_gather",
     "all_gather_coalesced", "all_gather_into_tensor", "all_gather_object", "all_reduce", "all_reduce_coalesced",
     "all_to_all", "all_to_all_single", "barrier", "batch_isend_irecv", "broadcast", "broadcast_object_list",
     "coalescing_manager", "default_pg_timeout", "destroy_process_group", "gather", "gather_object", "get_backend",

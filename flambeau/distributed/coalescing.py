@@ -76,7 +76,7 @@ class Coalesced:
 
 @contextmanager
 def coalescing_manager(group: Group = None, device: object = None, async_ops: bool = False) -> Iterator[Coalesced]:
-    """Collectives inside the block are begun together at its end; with ``async_ops`` the target's ``wait`` ends them."""
+    """Collectives inside the block begin together at its end; with ``async_ops`` the target's ``wait`` ends them."""
     found = Coalesced()
     pg = member(group, "coalescing_manager")
     if pg is None:

@@ -14,11 +14,11 @@ from flambeau.core import config
 from flambeau.core.device import DeviceLike, located
 from flambeau.core.device import device as Device
 from flambeau.core.keys import get_default_device
-from flambeau.distributed import engines
+from flambeau.distributed import engines, rendezvous
 from flambeau.distributed.checking import DebugLevel
 from flambeau.distributed.engines import Backend, BackendConfig
 from flambeau.distributed.errors import DistBackendError
-from flambeau.distributed.mpi import MpiEngine
+from flambeau.distributed.mpi import MpiEngine, load, require
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.work import Timeout, after_fork, seconds
 
@@ -122,8 +122,6 @@ def init_process_group(
     """
     if is_initialized():
         raise ValueError("trying to initialize the default process group twice!")
-    if store is not None and init_method is not None:
-        raise ValueError("Cannot specify both init_method and store.")
     limit = seconds(timeout, default_pg_timeout.total_seconds())
     wanted = None if backend is None else BackendConfig(backend)
     engine, store = _join(init_method, rank, world_size, store, limit)
@@ -154,11 +152,11 @@ def _device_of(device_id: Device | str | int | None) -> Device | None:
 
 
 def _join(init_method: str | None, rank: int, world_size: int, store: Any, limit: float) -> tuple[MpiEngine, Any]:
-    """Become one of the processes of the job: an engine for all of them, and a store."""
-    from flambeau.distributed.mpi import load
-
+    """Become one of the processes of the job: an engine for all of them, and their store."""
+    require()
+    place = rendezvous.join(init_method, rank, world_size, store, timedelta(seconds=limit))
     comm = load().COMM_WORLD
-    return MpiEngine(within(limit, "init_process_group", comm.Dup)), store
+    return MpiEngine(within(limit, "init_process_group", comm.Dup)), place.store
 
 
 def destroy_process_group(group: Group = None) -> None:

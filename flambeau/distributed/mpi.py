@@ -32,13 +32,18 @@ _MISSING = (
 )
 
 
-def load() -> Any:  # the module MPI of mpi4py, which has no types of its own here
-    """The module ``mpi4py.MPI``, initialised for threads; ImportError names the extra that has it."""
+def require() -> None:
+    """Prepare mpi4py, whose module MPI initialises MPI at its import; ImportError names the extra that has it."""
     try:
         import mpi4py
     except ImportError as error:
         raise ImportError(_MISSING) from error
     mpi4py.rc.thread_level = "multiple"
+
+
+def load() -> Any:  # the module MPI of mpi4py, which has no types of its own here
+    """The module ``mpi4py.MPI``, initialised for threads; ImportError names the extra that has it."""
+    require()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
