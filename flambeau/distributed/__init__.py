@@ -11,6 +11,7 @@ collectives what is there. Without a launcher a process is a job of its own:
 
 from __future__ import annotations
 
+import sys as _sys
 from importlib.util import find_spec as _find_spec
 
 from flambeau.distributed.checking import DebugLevel, get_debug_level, set_debug_level, set_debug_level_from_env
@@ -83,6 +84,7 @@ from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.reductions import ReduceOp, premul_sum, supports_complex
 from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
 from flambeau.distributed.work import Work
+from flambeau.nn.parallel import processes as _processes
 
 __all__ = [
     "Backend", "BackendConfig", "DebugLevel", "DistBackendError", "DistError", "DistNetworkError", "DistStoreError",
@@ -105,3 +107,6 @@ __all__ = [
 def is_available() -> bool:
     """Whether processes can communicate here: whether mpi4py is installed."""
     return _find_spec("mpi4py") is not None
+
+
+_processes.offer(_sys.modules[__name__])

@@ -211,9 +211,10 @@ class Recorded(Work):
     is_success = is_completed
 
     def get_future(self) -> Future[list[Any]]:
-        """A future that is there already."""
-        self.wait()
-        return super().get_future()
+        """A future whose value, and what follows it, is made by who waits for it."""
+        from flambeau.distributed.driven import driven
+
+        return driven(self.wait, self._result)
 
 
 def _nothing() -> Steps:
