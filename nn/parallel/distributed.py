@@ -99,6 +99,8 @@ class DistributedDataParallel(Module, Joinable):
             )
         if device_mesh is not None:
             process_group = device_mesh.get_group(mesh_dim=0)
+        if process_group is None:
+            process_group = self._talk.group.WORLD
         ignored = set(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
         named = _trainable(module, ignored)
         self.module, self.dim, self.process_group = module, dim, process_group

@@ -12,6 +12,7 @@ import pytest
 import flambeau as fb
 import flambeau.distributed as dist
 from flambeau import nn
+from flambeau.distributed.algorithms.join import Join, Joinable, JoinHook
 from flambeau.nn.parallel import DistributedDataParallel as DDP
 from tests.distributed.ddp_tools import (
     SMALL,
@@ -58,6 +59,17 @@ def case_join() -> None:
             optimizer.step()
         for p, q in zip(ddp.parameters(), module.parameters(), strict=True):
             close(p.detach().numpy(), q.detach().numpy())
+
+
+def case_what_join_asks_for() -> None:
+    ddp = DDP(network())
+    assert ddp.join_device == fb.device("cpu") and ddp.join_process_group is dist.group.WORLD
+    assert isinstance(ddp.join_hook(), JoinHook) and isinstance(ddp, Joinable)
+    with pytest.raises(ValueError, match="at least one joinable"):
+        Join([])
+    alone = [dist.new_group([r]) for r in range(dist.get_world_size())][dist.get_rank()]
+    with pytest.raises(ValueError, match="one process group and one device"):
+        Join([ddp, DDP(network(), process_group=alone)])
 
 
 def case_join_without_any_batch_and_early_end() -> None:
