@@ -30,7 +30,7 @@ class DeviceMesh:
     mesh_dim_names: tuple[str, ...] | None
 
     def __init__(
-        self, device_type: str, mesh: Tensor | Sequence[Any], *, mesh_dim_names: Sequence[str] | None = None,
+        self, device_type: str, mesh: Tensor | Sequence[Any] | Ranks, *, mesh_dim_names: Sequence[str] | None = None,
         backend_override: Mapping[Dimension, str] | None = None, _groups: Sequence[ProcessGroup] | None = None,
     ):  # fmt: skip
         values = mesh.numpy() if isinstance(mesh, Tensor) else mesh
@@ -171,7 +171,7 @@ class DeviceMesh:
         if not name or name in (self.mesh_dim_names or ()):
             raise ValueError(f"DeviceMesh._flatten: mesh_dim_name needs a new name, got {mesh_dim_name!r}")
         if name not in self._flattened:
-            backends = {0: backend_override} if backend_override else None
+            backends: dict[Dimension, str] | None = {0: backend_override} if backend_override else None
             flat = self._ranks.reshape(-1)
             self._flattened[name] = DeviceMesh(
                 self.device_type, flat, mesh_dim_names=(name,), backend_override=backends
