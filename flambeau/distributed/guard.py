@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 
 __all__ = ["FAILURE_FILE", "failed", "leave", "main", "watch_over"]
 
-FAILURE_FILE = "FLAMBEAU_FAILURE_FILE"  # where a rank writes why it failed, for its launcher
+FAILURE_FILE = "LAUNCHED_BY_FLAMBEAU_REPORT"  # where a rank writes why it failed, for its launcher
 _LONGEST_REASON = 1500  # bytes, which fit a line of the PMI server
 _PDEATHSIG = 1  # of Linux's prctl
 
