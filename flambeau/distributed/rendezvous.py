@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+from flambeau.distributed import pmi
 from flambeau.distributed.errors import DistError, DistStoreError
 from flambeau.distributed.guard import watch_over
 from flambeau.distributed.mpi import load
@@ -283,10 +284,10 @@ def _meet(rank: int, world_size: int, store: Store, timeout: timedelta, every: b
 
 
 def _start_server(world_size: int) -> int:
-    """Start ``serve``; the port of the PMI server."""
+    """Start the PMI server; its port."""
     input_end, _ours = os.pipe()  # ours is left open: the server ends when this process does, in whatever way
     with subprocess.Popen(
-        [sys.executable, "-m", "flambeau.distributed.serve", str(world_size)],
+        [sys.executable, "-I", pmi.PROGRAM, str(world_size)],
         stdin=input_end, stdout=subprocess.PIPE, start_new_session=True,
     ) as server:  # fmt: skip
         os.close(input_end)
