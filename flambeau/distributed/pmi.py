@@ -93,6 +93,7 @@ class Server:
         self._lost = lost
         self._arrived: list[_Process] = []
         self._watchers: list[_Process] = []
+        self._left: set[int] = set()
         self._here = 0  # processes of ranks that are connected
         self._emptied = threading.Condition()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -160,7 +161,7 @@ class Server:
             with self._emptied:
                 self._here -= 1
                 self._emptied.notify_all()
-            if not process.finished:
+            if not process.finished and process.rank not in self._left:
                 self._tell(process.rank, "")
 
     def _tell(self, rank: int, why: str) -> None:
@@ -252,6 +253,11 @@ class Server:
         """Of ours: the process of a rank asks to be told of those that are lost."""
         process.rank = self._rank(given["rank"])
         self._watchers.append(process)
+
+    def _on_left(self, process: _Process, given: dict[str, str], line: str) -> None:
+        """Of ours: a rank has left, though its process will end in a way in which MPI says nothing."""
+        self._left.add(self._rank(given["rank"]))
+        process.say("cmd=left_ack")
 
     def _on_failed(self, process: _Process, given: dict[str, str], line: str) -> None:
         """Of ours: the process of a rank says why it ends."""
