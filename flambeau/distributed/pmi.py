@@ -4,6 +4,9 @@ A process whose environment names the server (``PMI_PORT``, ``PMI_ID``) gets its
 no ``mpiexec`` is needed. The server sees each process end: one whose connection closes before it said ``finalize`` is lost.
 
 The protocol is described in MPICH's wiki, "PMI-1.1 wire protocol"; messages are lines of ``key=value``.
+
+As a program, ``python pmi.py SIZE``, it prints its port and serves until the process that started it, rank 0, is gone: when
+its input ends. It then imports nothing of flambeau, which would make the start slow.
 """
 
 from __future__ import annotations
@@ -11,14 +14,18 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-__all__ = ["Server", "process_mapping", "remove_shared_memory"]
+__all__ = ["PROGRAM", "Server", "process_mapping", "remove_shared_memory"]
 
+PROGRAM = __file__
+_LEAVE = 5.0  # seconds that the other ranks have to take leave after rank 0
 _NAME, _KEY, _VALUE = 256, 64, 1024  # the longest that PMI-1's clients ask for
 _LINE = 4096  # the longest line that is read
 _TOTAL = 1 << 26  # bytes of all values of a job
@@ -61,7 +68,7 @@ class _Process:
     def say(self, text: str) -> None:
         """Send a line; one that cannot take it is found gone when it is read from."""
         with contextlib.suppress(OSError):
-            self.sock.sendall(text.encode("latin-1") + b"\n")
+            self.sock.sendall(text.encode() + b"\n")
 
 
 class Server:
@@ -71,12 +78,12 @@ class Server:
         size: how many processes.
         nodes: the node of each rank, ascending; all on one by default.
         host: the address to listen at.
-        lost: called with the rank whose process went without taking leave, or which aborted, and the exit code or None.
+        lost: called in the server's thread with a rank that aborted or went without taking leave, and why, where it said.
     """
 
     def __init__(
         self, size: int, nodes: Sequence[int] | None = None, host: str = "127.0.0.1",
-        lost: Callable[[int, int | None], None] | None = None,
+        lost: Callable[[int, str], None] | None = None,
     ):  # fmt: skip
         self.size = size
         # MPICH derives the names of its shared memory from this one: what a killed job left must not match.
@@ -86,6 +93,7 @@ class Server:
         self._lost = lost
         self._arrived: list[_Process] = []
         self._watchers: list[_Process] = []
+        self._left: set[int] = set()
         self._here = 0  # processes of ranks that are connected
         self._emptied = threading.Condition()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -140,7 +148,7 @@ class Server:
             self._gone(process)
             return
         for line in lines:
-            if not self._answer(process, line.decode("latin-1")):
+            if not self._answer(process, line.decode(errors="replace")):
                 self._gone(process)
                 return
 
@@ -153,15 +161,15 @@ class Server:
             with self._emptied:
                 self._here -= 1
                 self._emptied.notify_all()
-            if not process.finished:
-                self._tell(process.rank, None)
+            if not process.finished and process.rank not in self._left:
+                self._tell(process.rank, "")
 
-    def _tell(self, rank: int, code: int | None) -> None:
+    def _tell(self, rank: int, why: str) -> None:
         for watcher in self._watchers:
             if watcher.rank != rank:
-                watcher.say(f"cmd=lost rank={rank}")
+                watcher.say(f"cmd=lost rank={rank} why={why}")
         if self._lost is not None:
-            self._lost(rank, code)
+            self._lost(rank, why)
 
     def _answer(self, process: _Process, line: str) -> bool:
         """Answer one line; whether the connection goes on."""
@@ -238,10 +246,33 @@ class Server:
     def _on_abort(self, process: _Process, given: dict[str, str], line: str) -> bool:
         process.finished = True
         if process.rank is not None:
-            self._tell(process.rank, int(given.get("exitcode", 1)))
+            self._tell(process.rank, f"rank {process.rank} aborted with status {int(given.get('exitcode', 1))}")
         return False
 
     def _on_watch(self, process: _Process, given: dict[str, str], line: str) -> None:
         """Of ours: the process of a rank asks to be told of those that are lost."""
         process.rank = self._rank(given["rank"])
         self._watchers.append(process)
+
+    def _on_left(self, process: _Process, given: dict[str, str], line: str) -> None:
+        """Of ours: a rank has left, though its process will end in a way in which MPI says nothing."""
+        self._left.add(self._rank(given["rank"]))
+        process.say("cmd=left_ack")
+
+    def _on_failed(self, process: _Process, given: dict[str, str], line: str) -> None:
+        """Of ours: the process of a rank says why it ends."""
+        self._tell(self._rank(given["rank"]), line.split("why=", 1)[1])
+
+
+def _main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = Server(int(sys.argv[1]), host="0.0.0.0")
+    print(server.port, flush=True)
+    sys.stdin.buffer.read()
+    server.drain(_LEAVE)
+    server.close()
+    remove_shared_memory(server.name)
+
+
+if __name__ == "__main__":
+    _main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from flambeau.core.locks import fork_safe
 from flambeau.distributed.errors import DistStoreError
 from flambeau.distributed.stores.base import LONGEST, Store, Table, as_bytes
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
@@ -25,25 +26,37 @@ __all__ = ["FileStore"]
 
 _SET, _DELETE = 0, 1
 _RECORD = struct.Struct("<BIQ")  # what, bytes of the key, bytes of the value
+_OPENED, _CLOSED = "\0opened", "\0closed"  # how many processes came, and left
 _POLL = 0.01  # seconds between two looks at the file
+
+
+if sys.platform == "win32":
+
+    def _lock(file: BinaryIO) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+
+    def _unlock(file: BinaryIO) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _lock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+    def _unlock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextlib.contextmanager
 def _locked(file: BinaryIO) -> Iterator[None]:
     """The file is this process's alone."""
-    if os.name == "nt":
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    _lock(file)
     try:
         yield
     finally:
-        if os.name == "nt":
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_UN)
+        _unlock(file)
 
 
 def _read(file: BinaryIO) -> tuple[int, str, bytes] | None:
@@ -74,6 +87,23 @@ class FileStore(Store):
         self._read_to = 0
         self._closed = False
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        if world_size > 0:
+            self._count(_OPENED)
+
+    def _count(self, key: str) -> int:
+        return int(str(self._update(key, lambda table: table.add(key, 1))))
+
+    def close(self) -> None:
+        """Leave the store; the last of ``world_size`` processes removes the file."""
+        if not self._closed and self._world_size > 0:
+            self._closed = True
+            with contextlib.suppress(OSError):
+                if self._count(_CLOSED) >= max(self._world_size, int(self._values.get(_OPENED, b"0"))):
+                    Path(self.path).unlink()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_closed"):
+            self.close()
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -147,14 +177,14 @@ class FileStore(Store):
 
     def num_keys(self) -> int:
         with self._opened():
-            return len(self._values)
+            return len(self._values.keys() - {_OPENED, _CLOSED})
 
     def append(self, key: str, value: str | bytes) -> None:
         self._update(key, lambda table: table.append(key, as_bytes(value)))
 
     def list_keys(self) -> list[str]:
         with self._opened():
-            return list(self._values)
+            return list(self._values.keys() - {_OPENED, _CLOSED})
 
     def clone(self) -> FileStore:
         made = FileStore(self.path)
