@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
+from flambeau.core import events
 from flambeau.core.creation import full
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import int32
@@ -158,6 +159,8 @@ class DistributedDataParallel(Module, Joinable):
         """What the module gives for a batch of this process."""
         reducer, sync = self.reducer, is_grad_enabled() and self.require_backward_grad_sync
         counted = Join.notify_join_context(self) if self._join_config.enable else None
+        if self._join_config.enable:
+            events.refuse("the number of processes in a join is another one in each iteration")
         if counted is not None:
             reducer.divisor = reducer.size if self._divides_by_all else counted.value()
         if sync:

@@ -29,6 +29,7 @@ from tests.distributed.ddp_tools import (
     part,
     same_everywhere,
     shared,
+    trained,
     trained_once,
     whole,
 )
@@ -63,6 +64,38 @@ def case_compiled_steps_equal_eager_ones() -> None:
             found.append([update(training.x, training.target).item() for _ in range(7)])
         assert found[0] == found[1], options
         assert update.captured.counts.replayed >= 3
+
+
+def case_a_compiled_forward_alone_and_a_compiled_module_inside() -> None:
+    found = []
+    for wrap in (DDP, lambda model: fb.compile(DDP(model)), lambda model: DDP(fb.compile(model))):
+        model = wrap(network(9))
+        found.append(trained(model, part(batch()), 7))
+        for p in model.parameters():
+            same_everywhere(p)
+    assert found[0] == found[1] == found[2]
+
+
+def case_compiled_accumulation_and_unused_parameters() -> None:
+    def step(ddp: Any, optimizer: Any, x: Any) -> Any:
+        optimizer.zero_grad()
+        with ddp.no_sync():
+            ddp(x[:1])[0].square().mean().backward()
+        loss = ddp(x[1:])[0].square().mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(ddp.parameters(), 0.1)
+        optimizer.step()
+        return loss
+
+    found = []
+    for compiled in (False, True):
+        fb.manual_seed(10)
+        ddp = DDP(Branches(), find_unused_parameters=True)
+        run = partial(step, ddp, fb.optim.SGD(ddp.parameters(), lr=0.1))
+        call = fb.compile(run) if compiled else run
+        found.append([call(part(batch())).item() for _ in range(7)])
+        assert ddp.module.never.weight.grad is None
+    assert found[0] == found[1]
 
 
 def case_compiled_buffers_and_sync_batch_norm() -> None:
