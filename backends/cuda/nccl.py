@@ -7,8 +7,11 @@ NCCL's functions: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/api.
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Final, Protocol
 
 from flambeau.backends.base import BackendUnavailableError
@@ -40,9 +43,19 @@ class Host(Protocol):
         """The device ``cuda:index``."""
 
 
+def library(cupy: Raw) -> Raw:
+    """CuPy's module of NCCL's functions; None where it does not find the library."""
+    found = getattr(cupy.cuda, "nccl", None)
+    if found is None and isinstance(cupy, ModuleType):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # CuPy warns where it does not find the library
+            found = importlib.import_module("cupy.cuda.nccl")
+    return found if hasattr(found, "NcclCommunicator") else None
+
+
 def missing(cupy: Raw) -> str | None:
     """Why NCCL cannot be used; None where it can."""
-    return None if hasattr(cupy.cuda.nccl, "NcclCommunicator") else REMEDY
+    return REMEDY if library(cupy) is None else None
 
 
 class Nccl:
@@ -52,7 +65,7 @@ class Nccl:
         why = missing(backend.cupy)
         if why is not None:
             raise BackendUnavailableError(f"cuda: {why}")
-        self._nccl, self._device = backend.cupy.cuda.nccl, backend.device(index)
+        self._nccl, self._device = library(backend.cupy), backend.device(index)
         mine = encoded(self._nccl.get_unique_id()) if rank == 0 else b""
         with self._device.current():
             self._comm = self._nccl.NcclCommunicator(size, decoded(share(mine)), rank)
