@@ -66,9 +66,9 @@ class Nccl:
         if why is not None:
             raise BackendUnavailableError(f"cuda: {why}")
         self._nccl, self._device = library(backend.cupy), backend.device(index)
-        mine = encoded(self._nccl.get_unique_id()) if rank == 0 else b""
+        mine = self._nccl.get_unique_id() if rank == 0 else b""
         with self._device.current():
-            self._comm = self._nccl.NcclCommunicator(size, decoded(share(mine)), rank)
+            self._comm = self._nccl.NcclCommunicator(size, share(mine), rank)
 
     def folds(self, op: Fold, dtype: DType) -> bool:
         return dtype is dt.bool_ or (dtype.is_complex and op == "sum") or dtype in _NAMES
@@ -142,21 +142,3 @@ class Nccl:
 def _pointer(array: StridedArray) -> int:
     address: int = array.buffer.memory.ptr + array.offset * array.dtype.itemsize
     return address
-
-
-def encoded(unique_id: tuple[int, ...]) -> bytes:
-    """CuPy's form of NCCL's unique id, numbers of one byte with a sign, as bytes.
-
-    >>> encoded((1, -1))
-    b'\\x01\\xff'
-    """
-    return bytes(n & 0xFF for n in unique_id)
-
-
-def decoded(data: bytes) -> tuple[int, ...]:
-    """The way back.
-
-    >>> decoded(b"\\x01\\xff")
-    (1, -1)
-    """
-    return tuple(n - 256 if n > 127 else n for n in data)

@@ -38,7 +38,7 @@ class Nccl:
 
     def __init__(self, fake: Any):
         self.fake = fake
-        self._ids, self._worlds, self._lock = itertools.count(200), dict[Any, World](), threading.Lock()
+        self._ids, self._worlds, self._lock = itertools.count(200), dict[bytes, World](), threading.Lock()
         self._local = threading.local()
         for number, name in enumerate([*TYPES, *FOLDS]):
             setattr(self, name, number)
@@ -51,10 +51,10 @@ class Nccl:
 
         self.NcclCommunicator = NcclCommunicator
 
-    def get_unique_id(self) -> tuple[int, ...]:
-        return (*(n - 256 if n > 127 else n for n in next(self._ids).to_bytes(2, "little")), *[0] * 126)
+    def get_unique_id(self) -> bytes:
+        return next(self._ids).to_bytes(128, "little")
 
-    def world(self, comm_id: tuple[int, ...], size: int) -> World:
+    def world(self, comm_id: bytes, size: int) -> World:
         with self._lock:
             return self._worlds.setdefault(comm_id, World(size))
 
@@ -78,8 +78,8 @@ class Communicator:
 
     module: Nccl
 
-    def __init__(self, ndev: int, commId: tuple[int, ...], rank: int):
-        assert len(commId) == 128 and all(-128 <= n < 128 for n in commId)
+    def __init__(self, ndev: int, commId: bytes, rank: int):
+        assert isinstance(commId, bytes) and len(commId) == 128
         self.size, self.rank, self.closed = ndev, rank, ""
         self._world = self.module.world(commId, ndev)
         self._world.barrier.wait()
