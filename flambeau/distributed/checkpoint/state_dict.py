@@ -8,8 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import flambeau.distributed as dist
 from flambeau.core import dtype as dt
-from flambeau.core.creation import empty, zeros_like
-from flambeau.core.state import no_grad
+from flambeau.core.creation import empty, full_like, zeros_like
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
 from flambeau.distributed.checkpoint.peers import Peers
@@ -197,26 +196,36 @@ def _numbered(model: Module, optimizer: Optimizer) -> list[tuple[str, Tensor]]:
     return found
 
 
-def _begin(optimizer: Optimizer) -> None:
-    """Have the state that an optimizer makes at its first step, and nothing changed: a step of zeros at the rate 0."""
-    if optimizer.state:
-        return
-    params = [p for group in optimizer.param_groups for p in group["params"]]
-    if any(p.grad is not None for p in params):
-        return
+def _first_state(optimizer: Optimizer) -> Any:
+    """The state_dict of an optimizer that has taken no step, with the state that it would begin with.
+
+    It is made by a step of zeros at the rate 0, and forgotten by the optimizer, which is as it was.
+    """
+    params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    grads = [p.grad for p in params]
     rates = [group.get("lr") for group in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        if "lr" in group:
-            group["lr"] = zeros_like(group["lr"]) if isinstance(group["lr"], Tensor) else 0.0
-    with no_grad():
+    step = type(optimizer).step
+    try:
+        for group in optimizer.param_groups:
+            if "lr" in group:
+                group["lr"] = zeros_like(group["lr"]) if isinstance(group["lr"], Tensor) else 0.0
         for p in params:
-            if p.requires_grad:
-                p.grad = zeros_like(p.detach())
-    optimizer.step()
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        if "lr" in group:
-            group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
+            p.grad = zeros_like(p.detach())
+        getattr(step, "__wrapped__", step)(optimizer)  # without hooks, and uncounted
+    finally:
+        for p, grad in zip(params, grads, strict=True):
+            p.grad = grad
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            if "lr" in group:
+                group["lr"] = rate
+    found = optimizer.state_dict()
+    rate_of = {i: group.get("lr") for group in found["param_groups"] for i in group["params"]}
+    for number, values in found["state"].items():
+        begins = {"step": 0.0, "mu_product": 1.0, "mu": 1.0, "eta": rate_of[number]}
+        for name in begins.keys() & values.keys():
+            values[name] = full_like(values[name], begins[name])
+    optimizer.state.clear()
+    return found
 
 
 def get_optimizer_state_dict(
@@ -225,16 +234,15 @@ def get_optimizer_state_dict(
 ) -> dict[str, Any]:  # fmt: skip
     """The state of optimizers by the names of the parameters, so that it fits any number of ranks.
 
-    Every rank must call it. An optimizer that has taken no step yet gets its first state, so that a checkpoint has
-    something to load into.
+    Every rank must call it. Of an optimizer that has taken no step yet it has the state that it begins with, so that
+    a checkpoint has something to load into.
     """
     options = options or StateDictOptions()
     state: dict[str, Any] = {}
     groups: list[dict[str, Any]] = []
     for optimizer in _all(optimizers):
-        _begin(optimizer)
         names = _numbered(model, optimizer)
-        own = optimizer.state_dict()
+        own: Any = optimizer.state_dict() if optimizer.state else _first_state(optimizer)
         for number, values in own["state"].items():
             name, p = names[number]
             state[name] = {k: _piece_like(v, p) for k, v in values.items()}
