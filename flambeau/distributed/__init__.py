@@ -31,4 +31,5 @@ from flambeau.distributed.groups import (
 )
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.reductions import ReduceOp, supports_complex
+from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
 from flambeau.distributed.work import Work
