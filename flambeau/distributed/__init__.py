@@ -1,5 +1,8 @@
 """Communication between processes, under the names of torch.distributed."""
 
+import sys as _sys
+
+
 from flambeau.distributed.collectives import (
     all_gather_into_tensor,
     all_reduce,
@@ -33,3 +36,6 @@ from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.reductions import ReduceOp, supports_complex
 from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
 from flambeau.distributed.work import Work
+from flambeau.nn.parallel import processes as _processes
+
+_processes.offer(_sys.modules[__name__])

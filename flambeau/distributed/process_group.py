@@ -11,6 +11,7 @@ from flambeau.core.box import mark_written
 from flambeau.core.device import device as Device
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.tensor import Tensor
+from flambeau.distributed import recorded
 from flambeau.distributed.errors import DistBackendError
 from flambeau.distributed.mpi import MpiEngine
 from flambeau.distributed.staging import Host, bound
@@ -82,17 +83,20 @@ class ProcessGroup:
     def start(
         self, call: Call, body: Body, reads: Sequence[Tensor] = (), writes: Sequence[Tensor] = (),
         both: Sequence[Tensor] = (), *, async_op: bool = False, message: bool = False, timeout: float | None = None,
-    ) -> Work | None:  # fmt: skip
+    ) -> Work | recorded.RecordedWork | None:  # fmt: skip
         """Run a call in its turn. ``both`` are read and written; the body gets them last among what is written.
 
         A message between two ranks waits for no other call.
         """
         if self.dead:
             raise DistBackendError(f"group {self.group_name!r} cannot be used any more: {self.dead}")
-        if not message:
+        if message:
+            events.refuse(f"{call.name}() communicates with another process")
+        elif events.recorder() is not None:
+            return recorded.start(self, call, body, reads, writes, both, async_op, timeout)
+        else:
             self.sequence += 1
         what = f"rank {self._rank} of {self.size()}: {call} #{self.sequence} in group {self.group_name!r}"
-        events.refuse(f"{call.name}() communicates with other processes")
         for t in (*reads, *writes, *both):
             bound(call.name, t, agreed=self.engines.get(t.device.type) == "mpi" and t.device.type != "cpu")
             if not t._key.backend.has("shares_host"):
