@@ -38,6 +38,12 @@ class FSDPModule(Module):
 
     _fsdp_unit: Unit
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # Any: a slice of a container, say, is a module as before
+        plain = cls.__mro__[cls.__mro__.index(FSDPModule) + 1]
+        made = plain.__new__(plain)
+        made.__init__(*args, **kwargs)  # type: ignore[misc]
+        return made
+
     def unshard(self, async_op: bool = False) -> UnshardHandle | None:
         """Have this module's parameters whole until :meth:`reshard`, or the end of the next backward.
 
@@ -242,8 +248,13 @@ def _places(modules: list[Module], ignored: set[int]) -> list[tuple[Parameter, l
                     taken[id(original)] = p.places[0]
             continue
         for name, param in module._parameters.items():
-            if param is None or id(param) in ignored or isinstance(param, Sharded):
+            if param is None or id(param) in ignored:
                 continue
+            if isinstance(param, Sharded):
+                raise ValueError(
+                    f"fully_shard: parameter {name!r} of {type(module).__name__} is a shard already, of a module that "
+                    "stands outside; call fully_shard on parts first, and on the whole last"
+                )
             found.setdefault(id(param), (param, []))[1].append((module, name))
         stack += reversed([m for m in module._modules.values() if m is not None])
     for key, (_, at) in found.items():
