@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import flambeau as fb
@@ -39,7 +40,7 @@ F = nn.functional
 
 def setup() -> None:
     fb.set_num_threads(1)
-    dist.init_process_group("mpi")
+    dist.init_process_group("mpi", timeout=timedelta(seconds=30))
 
 
 def rank() -> int:

@@ -26,6 +26,8 @@ NAME: Final = "index.json"
 FORMAT: Final = "flambeau.checkpoint"
 VERSION: Final = 1
 _LIMIT: Final = 1 << 30  # bytes of an index
+#: The dtypes that tensors in a checkpoint may have.
+STORED: Final = {d.name: d for d in dt.STORABLE if safetensors.storable(d)} | {"complex128": dt.complex128}
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,8 @@ def _index(found: Any) -> Index:
             for file, key, offsets, shape in e["parts"]
         )
         entry = Entry(_text(e["dtype"]), _sizes(e["shape"]), parts)
-        if not isinstance(getattr(dt, entry.dtype, None), dt.DType):
-            raise ValueError(f"tensor {shortened(path)} has dtype {shortened(entry.dtype)}, which flambeau does not have")
+        if entry.dtype not in STORED:
+            raise ValueError(f"tensor {shortened(path)} has dtype {shortened(entry.dtype)}, which no checkpoint has")
         if lost := {p.file for p in parts} - index.files.keys():
             raise ValueError(f"tensor {shortened(path)} is in file {shortened(min(lost))}, which is not in the list")
         if not covers(entry.shape, [p.region for p in parts]):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import flambeau.distributed as dist
-from flambeau.core import dtype as dt
 from flambeau.core.creation import empty, full_like, zeros_like
+from flambeau.core.dtype import dtype_named
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
 from flambeau.distributed.checkpoint.peers import Peers
@@ -167,7 +167,7 @@ def _from_first(state: Any) -> Any:
         if kind is not None:
             name, shape = kind
             device = leaves[i].device if peers.rank == 0 else "cpu"
-            t = leaves[i].detach().contiguous() if peers.rank == 0 else empty(shape, dtype=getattr(dt, name), device=device)
+            t = leaves[i].detach().contiguous() if peers.rank == 0 else empty(shape, dtype=dtype_named(name), device=device)
             if peers.size > 1:
                 dist.broadcast(t, 0)
             found[i] = t

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import flambeau.distributed as dist
-from flambeau.core import dtype as dt
 from flambeau.core.creation import empty
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, dtype_named
 from flambeau.core.events import refuse
 from flambeau.core.ops.joining import cat
 from flambeau.core.state import enable_grad, no_grad
@@ -223,7 +222,7 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
                 counts[e.dtype] += math.prod(e.shape)
         found = {}
         for name in sorted(counts):
-            dtype: DType = getattr(dt, name)
+            dtype = dtype_named(name)
             found[dtype] = empty(counts[name], dtype=dtype, device=self.join_device)
             dist.recv(found[dtype], group_src=rank, group=self.process_group)
         return found
