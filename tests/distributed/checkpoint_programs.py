@@ -27,9 +27,7 @@ def train(name: str, folder: str, upto: str) -> list[Any]:
     kept.restore(state)
     first = state["step"]
     if first:
-        set_state_dict(
-            training.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
-        )
+        set_state_dict(training.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
     losses = [step(training) for _ in range(first, int(upto))]
     model_state, optimizer_state = get_state_dict(training.model, optimizer)
     kept.save(int(upto), {"model": model_state, "optimizer": optimizer_state, "step": int(upto)})

@@ -105,7 +105,7 @@ def covers(shape: tuple[int, ...], regions: list[Region]) -> bool:
 
 def _inside(shape: tuple[int, ...], r: Region) -> bool:
     return len(r.shape) == len(shape) and all(
-        0 <= o and o + n <= size for o, n, size in zip(r.offsets, r.shape, shape, strict=True)
+        o >= 0 and o + n <= size for o, n, size in zip(r.offsets, r.shape, shape, strict=True)
     )
 
 
@@ -202,7 +202,7 @@ def open_file(folder: Path, name: str, index: Index) -> tuple[BinaryIO, Header]:
     """A file of a checkpoint and its header, which must be the one that was written."""
     path = folder / name
     try:
-        file = open(path, "rb")
+        file = path.open("rb")
     except OSError as error:
         raise CheckpointError(f"{str(path)!r}: cannot be read: {error}") from None
     try:

@@ -131,6 +131,4 @@ class _Files:
 
 
 def _slices(common: Region, within: Region) -> tuple[slice, ...]:
-    return tuple(
-        slice(o - w, o - w + n) for o, n, w in zip(common.offsets, common.shape, within.offsets, strict=True)
-    )
+    return tuple(slice(o - w, o - w + n) for o, n, w in zip(common.offsets, common.shape, within.offsets, strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from flambeau.core.box import box_of
 from flambeau.core.creation import empty
@@ -28,7 +27,8 @@ class ShardedParam:
     """
 
     def __init__(
-        self, places: list[Place], param: Parameter, piece: Piece, offload: OffloadPolicy, on_grad: Callable[[Any], None]
+        self, places: list[Place], param: Parameter, piece: Piece, offload: OffloadPolicy,
+        on_grad: Callable[[ShardedParam], None],
     ):  # fmt: skip
         self.places, self.piece, self.offload, self.on_grad = places, piece, offload, on_grad
         self._device: Device = param.device
@@ -60,8 +60,10 @@ class ShardedParam:
                 f"fully_shard: parameter {name!r} was replaced by one of shape {tuple(found.shape)}; this rank's shard "
                 f"of {self.piece.shape} has shape {self.piece.region.shape}"
             )
-        own = isinstance(found, ShardedParameter)
-        self.shard = found if own else sharded_parameter(found, self.piece, found.requires_grad)
+        if isinstance(found, ShardedParameter):
+            self.shard = found
+        else:
+            self.shard = sharded_parameter(found, self.piece, found.requires_grad)
         self._put(self.shard)
 
     def _home(self, local: Tensor) -> Tensor:

@@ -22,6 +22,10 @@ M = TypeVar("M", bound=Module)
 Placement = Callable[[Parameter], Any]
 
 
+_SAME_DTYPES: Final = MixedPrecisionPolicy()
+_NOT_OFFLOADED: Final = OffloadPolicy()
+
+
 class UnshardHandle:
     """A gather on its way: :meth:`wait` ends it."""
 
@@ -39,9 +43,9 @@ class FSDPModule(Module):
     _fsdp_unit: Unit
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # Any: a slice of a container, say, is a module as before
-        plain = cls.__mro__[cls.__mro__.index(FSDPModule) + 1]
+        plain: Any = cls.__mro__[cls.__mro__.index(FSDPModule) + 1]
         made = plain.__new__(plain)
-        made.__init__(*args, **kwargs)  # type: ignore[misc]
+        made.__init__(*args, **kwargs)
         return made
 
     def unshard(self, async_op: bool = False) -> UnshardHandle | None:
@@ -149,8 +153,8 @@ def fully_shard(
 ) -> list[Module]: ...  # fmt: skip
 def fully_shard(
     module: Any, *, mesh: Any = None, reshard_after_forward: bool | None = None,
-    shard_placement_fn: Placement | None = None, mp_policy: MixedPrecisionPolicy = MixedPrecisionPolicy(),
-    offload_policy: OffloadPolicy = OffloadPolicy(), ignored_params: Iterable[Parameter] | None = None,
+    shard_placement_fn: Placement | None = None, mp_policy: MixedPrecisionPolicy = _SAME_DTYPES,
+    offload_policy: OffloadPolicy = _NOT_OFFLOADED, ignored_params: Iterable[Parameter] | None = None,
 ) -> Any:  # fmt: skip
     """Cut the parameters of a module over the ranks; forward and backward gather them when they are needed.
 
@@ -188,14 +192,20 @@ def fully_shard(
     for m in modules:
         _check_module(m)
     if reshard_after_forward is not None and not isinstance(reshard_after_forward, bool):
-        raise ValueError(f"fully_shard: reshard_after_forward must be True, False or None, got {reshard_after_forward!r}")
+        raise ValueError(
+            f"fully_shard: reshard_after_forward must be True, False or None, got {reshard_after_forward!r}"
+        )
     ranks = ranks_of(mesh)
     places = _places(modules, {id(p) for p in ignored_params or ()})
     unit: Unit
+
+    def arrived(param: ShardedParam) -> None:
+        unit.gradient_arrived(param)
+
+    pieces = [_piece(p, at[0][1], ranks, shard_placement_fn) for p, at in places]
     params = [
-        ShardedParam(at, p, _piece(p, at[0][1], ranks, shard_placement_fn), offload_policy, lambda q: unit.gradient_arrived(q))
-        for p, at in places
-    ]  # fmt: skip
+        ShardedParam(at, p, piece, offload_policy, arrived) for (p, at), piece in zip(places, pieces, strict=True)
+    ]
     unit = Unit(modules, ParamGroup(params, ranks, mp_policy), mp_policy, reshard_after_forward)
     for m in modules:
         m.__dict__["_fsdp_unit"] = unit

@@ -20,7 +20,7 @@ ELEMENTWISE: Final = (ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, 
 
 @dataclass
 class Slice:
-    """Elements ``start`` to ``end`` of a parameter in row-major order, which this rank keeps: an optimizer's parameter."""
+    """Elements ``start`` to ``end`` of a parameter in row-major order, as a parameter of this rank's optimizer."""
 
     param: Tensor
     start: int

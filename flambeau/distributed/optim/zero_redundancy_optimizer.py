@@ -73,7 +73,9 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         if overlap_with_ddp:
             raise ValueError("ZeroRedundancyOptimizer: overlap_with_ddp must be False: the step runs after backward")
         if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
-            raise TypeError(f"ZeroRedundancyOptimizer: optimizer_class must be an optimizer's class, got {optimizer_class!r}")
+            raise TypeError(
+                f"ZeroRedundancyOptimizer: optimizer_class must be an optimizer's class, got {optimizer_class!r}"
+            )
         self.process_group = world() if process_group is None else process_group
         self.world_size, self.rank = dist.get_world_size(process_group), dist.get_rank(process_group)
         self.parameters_as_bucket_view = parameters_as_bucket_view
@@ -184,9 +186,7 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
             raise ValueError(f"consolidate_state_dict: to must be a rank in [0, {self.world_size}), got {to!r}")
         told, tensors = self._told()
         peers = Peers(self.process_group)
-        heads = [
-            [_Entry(*decode(e)) for e in head] for head in peers.gather([encode(list(e), e.name) for e in told])
-        ]
+        heads = [[_Entry(*decode(e)) for e in head] for head in peers.gather([encode(list(e), e.name) for e in told])]
         self._consolidated = None
         if self.rank == to:
             parts = [self._received(head, r) if r != to else tensors for r, head in enumerate(heads)]
@@ -258,8 +258,8 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         """
         if self._consolidated is None:
             raise RuntimeError(
-                "ZeroRedundancyOptimizer: the state of the other ranks is not here; call consolidate_state_dict(to=...) "
-                "on all ranks before state_dict() on that one"
+                "ZeroRedundancyOptimizer: the state of the other ranks is not here; call "
+                "consolidate_state_dict(to=...) on all ranks before state_dict() on that one"
             )
         return self._consolidated
 
@@ -268,7 +268,9 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         self._consolidated = None
         groups, state = state_dict["param_groups"], state_dict["state"]
         if len(groups) != len(self.param_groups):
-            raise ValueError(f"loaded state dict has {len(groups)} parameter groups, the optimizer {len(self.param_groups)}")
+            raise ValueError(
+                f"loaded state dict has {len(groups)} parameter groups, the optimizer {len(self.param_groups)}"
+            )
         by_param: dict[int, Any] = {}
         for saved, group in zip(groups, self.param_groups, strict=True):
             if len(saved["params"]) != len(group["params"]):
