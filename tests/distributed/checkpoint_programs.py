@@ -14,13 +14,14 @@ from flambeau.distributed.checkpoint import folders, saving
 from flambeau.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from flambeau.distributed.pieces import Piece, sharded
 from tests.distributed import shard_programs
-from tests.distributed.shard_programs import rank, ranks, setup, sharded_training, step
+from tests.distributed.shard_programs import rank, ranks, replicated_training, setup, sharded_training, step
 
 
-def train(name: str, folder: str, upto: str) -> list[Any]:
+def train(name: str, folder: str, upto: str, stage: str = "3") -> list[Any]:
     """Go on from the last checkpoint up to a step and save that; the step it went on from, and the losses."""
     setup()
-    training, optimizer = sharded_training(name)
+    training, after = replicated_training(name) if stage == "1" else (sharded_training(name)[0], lambda: None)
+    optimizer = training.optimizer
     kept = dcp.Checkpoints(folder, keep=2)
     model_state, optimizer_state = get_state_dict(training.model, optimizer)
     state: dict[str, Any] = {"model": model_state, "optimizer": optimizer_state, "step": 0}
@@ -28,7 +29,7 @@ def train(name: str, folder: str, upto: str) -> list[Any]:
     first = state["step"]
     if first:
         set_state_dict(training.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
-    losses = [step(training) for _ in range(first, int(upto))]
+    losses = [step(training, after) for _ in range(first, int(upto))]
     model_state, optimizer_state = get_state_dict(training.model, optimizer)
     kept.save(int(upto), {"model": model_state, "optimizer": optimizer_state, "step": int(upto)})
     return [first, losses]

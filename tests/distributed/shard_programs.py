@@ -107,13 +107,19 @@ def _sum_gradients(model: Any) -> None:
         p.grad.div_(ranks())
 
 
-def check_losses(name: str) -> None:
-    expected = alone(name)
+def replicated_training(name: str) -> tuple[Training, Callable[[], None]]:
+    """A workload whose optimizer's state is sharded, and what sums its gradients."""
     training = Training(fb, WORKLOADS[name], SIZES[name])
     group = training.optimizer.param_groups[0]
     options = {k: group[k] for k in ("lr", "weight_decay")}
     training.optimizer = ZeroRedundancyOptimizer(training.model.parameters(), type(training.optimizer), **options)
-    same([step(training, lambda: _sum_gradients(training.model)) for _ in range(STEPS)], expected)
+    return training, lambda: _sum_gradients(training.model)
+
+
+def check_losses(name: str) -> None:
+    expected = alone(name)
+    training, sums = replicated_training(name)
+    same([step(training, sums) for _ in range(STEPS)], expected)
     for reshard in (False, True):
         training, _ = sharded_training(name, reshard_after_forward=reshard)
         same([step(training) for _ in range(STEPS)], expected)

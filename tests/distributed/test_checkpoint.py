@@ -35,11 +35,11 @@ def test_case(cases: Cases, name: str) -> None:
     cases.check(name)
 
 
-def check_training(name: str, sizes: tuple[int, ...], folder: Path) -> None:
+def check_training(name: str, sizes: tuple[int, ...], folder: Path, stage: int = 3) -> None:
     """A training that goes on with other numbers of ranks has the losses of one rank."""
     expected = shard_programs.alone(name, 2 * len(sizes))
     for i, size in enumerate(sizes):
-        job = run_ranks(size, f"{PROGRAMS}:train", name, str(folder), str(2 * i + 2)).check()
+        job = run_ranks(size, f"{PROGRAMS}:train", name, str(folder), str(2 * i + 2), str(stage)).check()
         first, losses = job.returned[0]
         assert first == 2 * i
         shard_programs.same(losses, expected[2 * i : 2 * i + 2])
@@ -50,9 +50,10 @@ def test_training_goes_on_with_other_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 3])
 @pytest.mark.parametrize("name", ["gpt", "lenet", "lstm"])
-def test_training_goes_on_from_4_to_2_to_1_and_back(name: str, tmp_path: Path) -> None:
-    check_training(name, (4, 2, 1, 4), tmp_path)
+def test_training_goes_on_from_4_to_2_to_1_and_back(name: str, stage: int, tmp_path: Path) -> None:
+    check_training(name, (4, 2, 1, 4), tmp_path, stage)
 
 
 # -- dying ---------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
 from flambeau.distributed.checkpoint.flat import decode, encode
 from flambeau.distributed.checkpoint.peers import Peers
+from flambeau.distributed.optim.zero_redundancy_optimizer import ZeroRedundancyOptimizer
 from flambeau.distributed.pieces import Piece, Sharded, piece_of, sharded
 from flambeau.nn.module import Module
 from flambeau.nn.saving import IncompatibleKeys
@@ -241,6 +242,11 @@ def get_optimizer_state_dict(
     state: dict[str, Any] = {}
     groups: list[dict[str, Any]] = []
     for optimizer in _all(optimizers):
+        if isinstance(optimizer, ZeroRedundancyOptimizer):
+            part, its_groups = optimizer.pieces(_names_of(model), _first_state)
+            state |= part
+            groups += its_groups
+            continue
         names = _numbered(model, optimizer)
         own: Any = optimizer.state_dict() if optimizer.state else _first_state(optimizer)
         for number, values in own["state"].items():
@@ -280,6 +286,9 @@ def set_optimizer_state_dict(
     if options.broadcast_from_rank0:
         given = _from_first(given)
     for optimizer in _all(optimizers):
+        if isinstance(optimizer, ZeroRedundancyOptimizer):
+            optimizer.take_pieces(given["state"], given["param_groups"], _names_of(model))
+            continue
         names = _numbered(model, optimizer)
         nested = _nested(given, optimizer, names) if "param_groups" not in given else given
         optimizer.load_state_dict(_renumbered(nested, optimizer, names))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import flambeau.distributed as dist
@@ -18,6 +18,7 @@ from flambeau.distributed.checkpoint.flat import decode, encode
 from flambeau.distributed.checkpoint.peers import Peers
 from flambeau.distributed.groups import world
 from flambeau.distributed.optim.shares import ELEMENTWISE, Bins, Run, Slice
+from flambeau.distributed.pieces import Piece, Sharded, sharded
 from flambeau.nn.parallel.join import Join, Joinable, JoinHook
 from flambeau.optim.optimizer import NUMBERS, Group, Optimizer
 
@@ -249,6 +250,54 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         numbers = {id(p): i for i, p in enumerate(params)}
         groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
         return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    # -- for sharded checkpoints -------------------------------------------------------------------
+    def pieces(self, names: Mapping[int, str], first: Callable[[Optimizer], Any]) -> tuple[dict[str, Any], list[Any]]:
+        """The state of this rank's share by the names of parameters (by their ids), and the groups.
+
+        State of cut parameters is pieces of vectors, for a parameter's elements in row-major order. ``first`` makes
+        the state of an optimizer that has taken no step.
+        """
+        state: dict[str, Any] = {}
+        own: Any = None
+        if self.optim is not None:
+            own = (self.optim.state_dict() if self.optim.state else first(self.optim))["state"]
+        for i, s in enumerate(s for _, some, _ in self._pairs() for s in some):
+            values = own.get(i, {})
+            state[names[id(s.param)]] = {k: self._as_piece(v, s) for k, v in values.items()}
+        groups = [{**g, "params": [names[id(p)] for p in g["params"]]} for g in self.param_groups]
+        return state, groups
+
+    def _as_piece(self, value: Any, s: Slice) -> Any:
+        if s.is_whole or not isinstance(value, Tensor) or value.shape != s.own.shape:
+            return value
+        run = Piece((s.param.numel(),), 0, self.world_size, self.rank, self.process_group, run=(s.start, s.end))
+        return sharded(value.detach(), run)
+
+    def take_pieces(self, state: Mapping[str, Any], groups: list[Any], names: Mapping[int, str]) -> None:
+        """Take back what :meth:`pieces` gave."""
+        given = {"state": {}, "param_groups": []}  # type: dict[str, Any]
+        at = 0
+        for group, slices, own in self._pairs():
+            members = {names[id(p)] for p in group["params"]}
+            saved = next((g for g in groups if members <= set(g["params"])), None)
+            if saved is None:
+                raise ValueError(f"optimizer state: no group of it has the parameters {sorted(members)[:3]}")
+            group.update({k: v for k, v in saved.items() if k not in ("params", "param_names")})
+            if own is None:
+                continue
+            for i, s in enumerate(slices, at):
+                values = state.get(names[id(s.param)], {})
+                if values:
+                    given["state"][i] = {k: v.to_local() if isinstance(v, Sharded) else v for k, v in values.items()}
+            options = {k: v for k, v in group.items() if k not in ("params", "param_names")}
+            given["param_groups"].append({**options, "params": list(range(at, at + len(slices)))})
+            at += len(slices)
+        self._consolidated = None
+        if self.optim is not None:
+            loaded: Any = given
+            self.optim.load_state_dict(loaded)
+            self.state = self.optim.state
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
         """The state of all parameters, as ``optimizer_class`` alone would have it, on the rank that gathered it.
