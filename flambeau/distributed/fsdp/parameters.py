@@ -36,7 +36,10 @@ class ShardedParam:
         self.original = weakref.ref(param)  # alive where a module outside of this group has it too
         with no_grad():
             local = piece.of(param.detach()).contiguous().clone()
-        self.shard = sharded_parameter(self._home(local), piece, param.requires_grad)
+        local = self._home(local)
+        if self.offloaded and self.offload.pin_memory and param._key.backend.has("can_pin"):  # type: ignore[attr-defined]
+            local = local.pin_memory(self._device)
+        self.shard = sharded_parameter(local, piece, param.requires_grad)
         self._put(self.shard)
 
     @property
@@ -70,8 +73,7 @@ class ShardedParam:
         """A shard, or its gradient, where the policy wants it."""
         if not isinstance(self.offload, CPUOffloadPolicy) or local.device.type == "cpu":
             return local
-        host = local.to("cpu")
-        return host.pin_memory() if self.offload.pin_memory else host
+        return local.to("cpu")
 
     def _put(self, param: Parameter) -> None:
         for module, name in self.places:

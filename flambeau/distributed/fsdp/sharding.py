@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 from flambeau.core.tensor import Tensor
 from flambeau.distributed.fsdp.group import ParamGroup
@@ -65,6 +65,11 @@ class FSDPModule(Module):
         """Have this module's shards alone."""
         self._fsdp_unit.stays = False
         self._fsdp_unit.group.free()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        for unit in units_in(self):
+            unit.group.free()  # what is moved or cast are the shards
+        return super()._apply(fn, recurse)
 
     def _units(self, recurse: bool) -> list[Unit]:
         return units_in(self) if recurse else [self._fsdp_unit]
@@ -195,14 +200,24 @@ def fully_shard(
         raise ValueError(
             f"fully_shard: reshard_after_forward must be True, False or None, got {reshard_after_forward!r}"
         )
-    ranks = ranks_of(mesh)
+    fully_shard_over(
+        ranks_of(mesh), modules, reshard_after_forward, mp_policy, offload_policy, ignored_params, shard_placement_fn
+    )
+    return module
+
+
+def fully_shard_over(
+    ranks: Ranks, modules: list[Module], reshard_after_forward: bool | None, mp_policy: MixedPrecisionPolicy,
+    offload_policy: OffloadPolicy, ignored_params: Iterable[Parameter] | None, placement: Placement | None = None,
+) -> None:  # fmt: skip
+    """Make modules one group, cut over these ranks."""
     places = _places(modules, {id(p) for p in ignored_params or ()})
     unit: Unit
 
     def arrived(param: ShardedParam) -> None:
         unit.gradient_arrived(param)
 
-    pieces = [_piece(p, at[0][1], ranks, shard_placement_fn) for p, at in places]
+    pieces = [_piece(p, at[0][1], ranks, placement) for p, at in places]
     params = [
         ShardedParam(at, p, piece, offload_policy, arrived) for (p, at), piece in zip(places, pieces, strict=True)
     ]
@@ -212,7 +227,6 @@ def fully_shard(
         m.__class__ = _with_methods(type(m))
         m.register_state_dict_pre_hook(_only_shards)
         m._register_load_state_dict_pre_hook(_only_shards, with_module=True)
-    return module
 
 
 def _only_shards(module: FSDPModule, *ignored: object) -> None:

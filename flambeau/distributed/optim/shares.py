@@ -68,7 +68,7 @@ def sliced(params: list[Tensor], parts: int, rank: int) -> list[Slice]:
     for p in params:
         start, end = max(low - at, 0), min(high - at, p.numel())
         if start < end:
-            own = Parameter(p.detach().reshape(-1)[start:end], False)
+            own = Parameter(p.detach().reshape(-1)[start:end], p.requires_grad)
             found.append(Slice(p, start, end, own))
         at += p.numel()
     return found
