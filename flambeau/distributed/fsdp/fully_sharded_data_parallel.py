@@ -108,7 +108,7 @@ class FullyShardedDataParallel(Module):
         strategy = sharding_strategy or ShardingStrategy.FULL_SHARD
         ranks = _ranks(strategy, process_group, device_mesh)
         ignored = {id(m) for top in ignored_modules or () for m in top.modules()}
-        left = {p for top in ignored_modules or () for p in top.parameters()}
+        left: set[Any] = {p for top in ignored_modules or () for p in top.parameters()}
         left |= {p for s in ignored_states or () for p in ([s] if isinstance(s, Tensor) else s.parameters())}
         if param_init_fn is not None:
             _initialize(module, param_init_fn)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flambeau.nn.multihead import MultiheadAttention as _Attention
 from flambeau.nn.container import ModuleDict, ModuleList
 from flambeau.nn.module import Module
+from flambeau.nn.multihead import MultiheadAttention as _Attention
 
 __all__ = [
     "ModuleWrapPolicy", "Policy", "always_wrap_policy", "chosen", "size_based_auto_wrap_policy",
