@@ -84,6 +84,7 @@ from flambeau.distributed.objects import (
 )
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.reductions import ReduceOp, premul_sum, supports_complex
+from flambeau.distributed.spawn import SpawnedRanks, spawn
 from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
 from flambeau.distributed.work import Work
 from flambeau.nn.parallel import processes as _processes
@@ -91,7 +92,7 @@ from flambeau.nn.parallel import processes as _processes
 __all__ = [
     "Backend", "BackendConfig", "DebugLevel", "DeviceMesh", "DistBackendError", "DistError", "DistNetworkError",
     "DistStoreError", "FileStore", "GroupMember", "HashStore", "P2POp", "PrefixStore", "ProcessGroup",
-    "QueueEmptyError", "ReduceOp", "Store", "TCPStore", "Work", "all_gather", "all_gather_coalesced",
+    "QueueEmptyError", "ReduceOp", "SpawnedRanks", "Store", "TCPStore", "Work", "all_gather", "all_gather_coalesced",
     "all_gather_into_tensor", "all_gather_object", "all_reduce", "all_reduce_coalesced", "all_to_all",
     "all_to_all_single", "barrier", "batch_isend_irecv", "broadcast", "broadcast_object_list", "coalescing_manager",
     "default_pg_timeout", "destroy_process_group", "gather", "gather_object", "get_backend", "get_backend_config",
@@ -101,7 +102,7 @@ __all__ = [
     "is_mpi_available", "is_nccl_available", "is_torchelastic_launched", "is_ucc_available", "is_xccl_available",
     "isend", "monitored_barrier", "new_group", "new_subgroups", "new_subgroups_by_enumeration", "nn", "premul_sum",
     "recv", "recv_object_list", "reduce", "reduce_scatter", "reduce_scatter_tensor", "scatter", "scatter_object_list",
-    "send", "send_object_list", "set_debug_level", "set_debug_level_from_env", "shrink_group", "split_group",
+    "send", "send_object_list", "set_debug_level", "set_debug_level_from_env", "shrink_group", "spawn", "split_group",
     "supports_complex",
 ]  # fmt: skip
 

@@ -127,14 +127,12 @@ def init_process_group(
     wanted = None if backend is None else BackendConfig(backend)
     engine, store = _join(init_method, rank, world_size, store, limit)
     device = _device_of(device_id)
-    mine = [
-        None if wanted is None else repr(wanted),
-        (device or get_default_device()).type,
-        config.get("distributed_debug"),
-    ]
+    name = None if wanted is None else str(backend).lower()
+    mine = [name, (device or get_default_device()).type, config.get("distributed_debug")]
     told = within(limit, "init_process_group", lambda: engine.comm.allgather(json.dumps(mine)))
     names, kinds, levels = zip(*map(json.loads, told), strict=True)
     if len(set(names)) > 1:
+        engine.close()
         raise ValueError(f"init_process_group: the ranks ask for different backends: {list(names)}")
     found = wanted or engines.chosen(list(kinds))
     level = max((DebugLevel[name.upper()] for name in levels), key=lambda x: x.value)
