@@ -284,6 +284,23 @@ def case_clipped_gradients() -> None:
     assert close(nn.utils.get_total_norm([p.grad for p in model.parameters()]), b, 10)
 
 
+def case_scaled_gradients() -> None:
+    """An inf or nan on one rank, which may have no element of its own, lets all of them skip the step."""
+    for bad in (float("inf"), float("nan"), 1.0):
+        model = fully_shard(nn.Linear(1, 1))
+        optimizer, scaler = fb.optim.SGD(model.parameters(), lr=0.1), fb.amp.GradScaler("cpu", init_scale=4.0)
+        before = [p.detach().clone() for p in model.parameters()]
+        scaler.scale(model(fb.full((1, 1), bad if rank() == ranks() - 1 else 1.0)).sum()).backward()
+        assert all(p.grad.numel() == (rank() == 0) for p in model.parameters())
+        scaler.step(optimizer)
+        scaler.update()
+        assert scaler.get_scale() == (4.0 if bad == 1.0 else 2.0)
+        for p, b in zip(model.parameters(), before, strict=True):
+            assert p.tolist() == b.tolist() if bad != 1.0 or rank() else p.tolist() != b.tolist()
+        size = nn.utils.get_total_norm([p.grad for p in model.parameters()], float("inf")).item()
+        assert str(size) == {"inf": "inf", "nan": "nan", "1.0": "1.0"}[str(bad)]
+
+
 def case_mixed_precision() -> None:
     seen = []
 
