@@ -259,19 +259,24 @@ def test_modules_arguments_and_results() -> None:
 
 
 # -- options -----------------------------------------------------------------------------------------------
+def parsed(line: str) -> options.Job:
+    """The job of a command line."""
+    return options.parse(line.split())
+
+
 def test_torchruns_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = options.parse(
+    job = parsed(
         "--nnodes=1:4 --nproc_per_node=3 --max-restarts 2 --rdzv_backend c10d --rdzv_endpoint h:400 --rdzv-id x "
-        "--rdzv-conf join_timeout=7 -r 0:1,1:3 -m pkg.train --nnodes 9 -m".split()
+        "--rdzv-conf join_timeout=7 -r 0:1,1:3 -m pkg.train --nnodes 9 -m"
     )
     assert (job.ranks, job.restarts, job.command[-5:]) == (3, 2, ["-m", "pkg.train", "--nnodes", "9", "-m"])
     at = job.endpoint
     assert (at.host, at.port, at.job, at.least, at.most, at.join, at.leads) == ("h", 400, "x", 1, 4, 7, None)
     assert [(job.console(rank), job.files(rank)) for rank in range(3)] == [(2, 1), (0, 3), (3, 0)]
-    static = options.parse("--nnodes 2 --node-rank 1 --master-addr h --master-port 5 train.py".split()).endpoint
+    static = parsed("--nnodes 2 --node-rank 1 --master-addr h --master-port 5 train.py").endpoint
     assert (static.host, static.port, static.leads) == ("h", 5, False)
     monkeypatch.setenv("PET_NPROC_PER_NODE", "4")
-    assert options.parse(["train.py"]).ranks == 4
+    assert parsed("train.py").ranks == 4
 
 
 @pytest.mark.parametrize(
@@ -289,7 +294,7 @@ def test_torchruns_options(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_wrong_options(given: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        options.parse(given.split())
+        parsed(given)
     assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
