@@ -22,13 +22,15 @@ from benchmarks.suite import Settings, difference
 from benchmarks.workloads import WORKLOADS, Training
 
 RANKS: Final = 2
-COMPARED: Final = 3  # steps whose losses are compared
+COMPARED: Final = 5  # steps whose losses are compared, in which what compiles is compiled
 TOLERANCE: Final = 2e-3
 #: What is measured: the sides whose ratio it is, on how many ranks, and the most that it may be.
 BARE, ALONE, SHARED, TORCH = "one rank", "DDP on one rank", "DDP on two ranks", "PyTorch's DDP on two ranks"
+COMPILED: Final = "DDP on two ranks, the step compiled"
 COMPARISONS: Final = {
     "two ranks beside one": (SHARED, BARE, 0.65),
     "two ranks beside PyTorch": (SHARED, TORCH, 1.0),
+    "two ranks, compiled, beside PyTorch": (COMPILED, TORCH, 1.0),
     "DDP on one rank": (ALONE, BARE, 1.05),
 }
 WORKLOAD: Final = "gpt_wide"
@@ -56,8 +58,8 @@ class Sides:
                 self.steps[side] = self._made(fb, lambda model: model, False)
             elif side == ALONE:
                 self.steps[side] = self._made(fb, lambda model: wrapped(model, process_group=alone), False)
-            elif side == SHARED:
-                self.steps[side] = self._made(fb, wrapped, True)
+            elif side in (SHARED, COMPILED):
+                self.steps[side] = self._made(fb, wrapped, True, compiled=side == COMPILED)
             else:
                 torch = frameworks.torch_or_none()
                 torch.distributed.init_process_group(
@@ -65,7 +67,9 @@ class Sides:
                 )
                 self.steps[side] = self._made(torch, torch.nn.parallel.DistributedDataParallel, True)
 
-    def _made(self, T: Any, wrap: Callable[[Any], Any], shared: bool) -> Callable[[], float] | None:
+    def _made(
+        self, T: Any, wrap: Callable[[Any], Any], shared: bool, compiled: bool = False
+    ) -> Callable[[], float] | None:
         if not shared and self.rank:
             return None
         training = Training(T, WORKLOADS[self.workload])
@@ -73,6 +77,9 @@ class Sides:
         if shared:
             training.x = training.x.chunk(RANKS)[self.rank]
             training.target = training.target.chunk(RANKS)[self.rank]
+        if compiled:
+            update = T.compile(training.update, fullgraph=True)
+            return lambda: float(update(training.x, training.target).item())
         return training.step
 
     def turn(self, side: str) -> tuple[float, float]:
