@@ -78,14 +78,23 @@ def run_ranks(
     return Job(ran.returncode, out, returned, ran.stderr)
 
 
+def environment() -> dict[str, str]:
+    """The environment of this process, in which the repository is found."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
 def run_bounded(
-    command: Sequence[str], timeout: float, environment: dict[str, str] | None = None
+    command: Sequence[str], timeout: float, variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in the root of the repository; AssertionError, and its processes killed, where it takes too long."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    env |= environment or {}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+        command,
+        cwd=ROOT,
+        env=environment() | (variables or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
     try:
         out, err = process.communicate(timeout=timeout)
