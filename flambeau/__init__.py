@@ -100,6 +100,7 @@ _LAZY = frozenset(
         "cpu",
         "cuda",
         "debug",
+        "distributed",
         "distributions",
         "fft",
         "func",

@@ -1,0 +1,225 @@
+"""Collectives of arrays in host memory, by MPI.
+
+Each method is a generator of requests (:mod:`flambeau.distributed.work`). Arrays are contiguous. What only travels
+goes as bytes; values that are reduced go as MPI's own types where there are some, and numbers of 16 bits by an
+exchange of parts, each of which one rank reduces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from flambeau.distributed import reductions
+from flambeau.distributed.errors import DistBackendError
+from flambeau.distributed.reductions import ReduceOp, Reduction
+from flambeau.distributed.work import Steps
+
+HostArray: TypeAlias = np.ndarray[Any, Any]
+
+ANY: Final = -1  # any rank
+_FEW: Final = 4096  # numbers of 16 bits that every rank reduces for itself
+_MISSING = (
+    "flambeau.distributed needs mpi4py and an MPI library: pip install 'flambeau[distributed]' "
+    "(mpi4py and the mpich wheel)"
+)
+
+
+def load() -> Any:  # the module MPI of mpi4py, which has no types of its own here
+    """The module ``mpi4py.MPI``, initialised for threads; ImportError names the extra that has it."""
+    try:
+        import mpi4py
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    mpi4py.rc.thread_level = "multiple"
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise ImportError(f"{_MISSING}; mpi4py found none: {error}") from error
+    if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        raise RuntimeError(
+            "flambeau.distributed: MPI was initialised without MPI_THREAD_MULTIPLE; import flambeau.distributed before "
+            "mpi4py.MPI, or set mpi4py.rc.thread_level = 'multiple'"
+        )
+    return MPI
+
+
+def raw(array: HostArray) -> HostArray:
+    """The bytes of a contiguous array."""
+    return array.reshape(-1).view(np.uint8)
+
+
+class MpiEngine:
+    """The collectives of one communicator."""
+
+    name = "mpi"
+    on_host = True
+
+    def __init__(self, comm: Any):  # Any: mpi4py's
+        self._mpi = load()
+        self.comm = comm
+        self.rank, self.size = comm.rank, comm.size
+        mpi = self._mpi
+        self._ops = {
+            ReduceOp.SUM: mpi.SUM, ReduceOp.PRODUCT: mpi.PROD, ReduceOp.MIN: mpi.MIN, ReduceOp.MAX: mpi.MAX,
+            ReduceOp.BAND: mpi.BAND, ReduceOp.BOR: mpi.BOR, ReduceOp.BXOR: mpi.BXOR,
+        }  # fmt: skip
+        self._truth = {ReduceOp.BAND: mpi.LAND, ReduceOp.BOR: mpi.LOR, ReduceOp.BXOR: mpi.LXOR}
+
+    def _op(self, op: ReduceOp, array: HostArray) -> Any:
+        return self._truth[reductions.TRUTH[op]] if array.dtype.kind == "b" else self._ops[op]
+
+    def split(self, ranks: Sequence[int], tag: int) -> MpiEngine:
+        """The engine of some of the ranks, all of which call this."""
+        whole, part = self.comm.Get_group(), None
+        try:
+            part = whole.Incl(list(ranks))
+            return MpiEngine(self.comm.Create_group(part, tag))
+        finally:
+            whole.Free()
+            if part is not None:
+                part.Free()
+
+    def close(self) -> None:
+        """Give the communicator back."""
+        if not self._mpi.Is_finalized():
+            self.comm.Free()
+
+    def abort(self) -> None:
+        """End the job, on every rank."""
+        self.comm.Abort(1)
+
+    # -- reductions -----------------------------------------------------------------------------
+    def all_reduce(self, array: HostArray, op: Reduction) -> Steps:
+        base = reductions.base(op)
+        reductions.before(op, array, fresh=True)
+        if reductions.is_low(array.dtype):
+            yield from self._low_all_reduce(array.reshape(-1), base)
+        else:
+            yield self.comm.Iallreduce(self._mpi.IN_PLACE, array, self._op(base, array))
+        reductions.after(op, array, self.size)
+
+    def reduce(self, array: HostArray, op: Reduction, root: int) -> Steps:
+        base, given = reductions.base(op), reductions.before(op, array, fresh=self.rank == root)
+        if reductions.is_low(array.dtype):
+            yield from self._low_reduce(given.reshape(-1), array.reshape(-1), base, root)
+        elif self.rank == root:
+            yield self.comm.Ireduce(self._mpi.IN_PLACE, array, self._op(base, array), root)
+        else:
+            yield self.comm.Ireduce(given, None, self._op(base, array), root)
+        if self.rank == root:
+            reductions.after(op, array, self.size)
+
+    def reduce_scatter(self, out: HostArray, array: HostArray, counts: Sequence[int], op: Reduction) -> Steps:
+        """``counts`` are how many numbers of ``array``, flat, each rank gets."""
+        base, given = reductions.base(op), reductions.before(op, array, fresh=False)
+        if reductions.is_low(array.dtype):
+            yield from self._exchange(given.reshape(-1), out.reshape(-1), counts, base)
+        elif len(set(counts)) == 1:
+            yield self.comm.Ireduce_scatter_block(given, out, self._op(base, array))
+        else:
+            yield self.comm.Ireduce_scatter(given, out, list(counts), self._op(base, array))
+        reductions.after(op, out, self.size)
+
+    def _exchange(self, flat: HostArray, mine: HostArray, counts: Sequence[int], op: ReduceOp) -> Steps:
+        """Each rank gets its part of every rank's numbers of 16 bits, and reduces them into ``mine``."""
+        parts = np.empty((self.size, mine.size), flat.dtype)
+        send = [2 * n for n in counts]
+        yield self.comm.Ialltoallv(
+            (raw(flat), (send, _starts(send))), (raw(parts), ([2 * mine.size] * self.size, None))
+        )
+        reductions.rows(op, parts, mine)
+
+    def _low_all_reduce(self, flat: HostArray, op: ReduceOp) -> Steps:
+        if flat.size <= _FEW:
+            parts = np.empty((self.size, flat.size), flat.dtype)
+            yield self.comm.Iallgather(raw(flat), raw(parts))
+            reductions.rows(op, parts, flat)
+            return
+        counts = even(flat.size, self.size)
+        mine = np.empty(counts[self.rank], flat.dtype)
+        yield from self._exchange(flat, mine, counts, op)
+        yield from self.all_gather(flat, mine, counts)
+
+    def _low_reduce(self, given: HostArray, into: HostArray, op: ReduceOp, root: int) -> Steps:
+        counts = even(given.size, self.size)
+        mine = np.empty(counts[self.rank], given.dtype)
+        yield from self._exchange(given, mine, counts, op)
+        yield from self.gather(into if self.rank == root else None, mine, counts, root)
+
+    # -- what travels ---------------------------------------------------------------------------
+    def broadcast(self, array: HostArray, root: int) -> Steps:
+        yield self.comm.Ibcast(raw(array), root)
+
+    def all_gather(self, out: HostArray, array: HostArray, counts: Sequence[int]) -> Steps:
+        """``counts`` are how many numbers of ``out``, flat, come from each rank."""
+        if len(set(counts)) == 1:
+            yield self.comm.Iallgather(raw(array), raw(out))
+        else:
+            sizes = [n * out.itemsize for n in counts]
+            yield self.comm.Iallgatherv(raw(array), (raw(out), (sizes, _starts(sizes))))
+
+    def gather(self, out: HostArray | None, array: HostArray, counts: Sequence[int], root: int) -> Steps:
+        into = None
+        if out is not None:
+            sizes = [n * out.itemsize for n in counts]
+            into = (raw(out), (sizes, _starts(sizes)))
+        yield self.comm.Igatherv(raw(array), into, root)
+
+    def scatter(self, out: HostArray, array: HostArray | None, counts: Sequence[int], root: int) -> Steps:
+        given = None
+        if array is not None:
+            sizes = [n * array.itemsize for n in counts]
+            given = (raw(array), (sizes, _starts(sizes)))
+        yield self.comm.Iscatterv(given, raw(out), root)
+
+    def all_to_all(self, out: HostArray, array: HostArray, into: Sequence[int], given: Sequence[int]) -> Steps:
+        """``given`` are how many numbers go to each rank, ``into`` how many come from each."""
+        send, receive = ([n * array.itemsize for n in counts] for counts in (given, into))
+        yield self.comm.Ialltoallv((raw(array), (send, _starts(send))), (raw(out), (receive, _starts(receive))))
+
+    def barrier(self) -> Steps:
+        yield self.comm.Ibarrier()
+
+    # -- messages -------------------------------------------------------------------------------
+    def send(self, array: HostArray, to: int, tag: int) -> Steps:
+        yield self.comm.Isend(raw(array), to, tag)
+
+    def recv(self, array: HostArray, source: int, tag: int, came: list[int]) -> Steps:
+        """``came`` gets the rank that sent."""
+        mpi = self._mpi
+        flat = raw(array)
+        request = _Receive(mpi, self.comm.Irecv(flat, mpi.ANY_SOURCE if source == ANY else source, tag))
+        yield request
+        sent = request.status.Get_count(mpi.BYTE)
+        if sent != flat.size:
+            raise DistBackendError(
+                f"recv: the message of rank {request.status.source} has {sent} bytes, the tensor {flat.size}"
+            )
+        came.append(request.status.source)
+
+
+class _Receive:
+    """A message to come, with what is known of it when it is there."""
+
+    def __init__(self, mpi: Any, request: Any):
+        self._request, self.status = request, mpi.Status()
+
+    def Test(self) -> bool:
+        over: bool = self._request.Test(self.status)
+        return over
+
+
+def even(total: int, parts: int) -> list[int]:
+    """``total`` in parts that differ by one at most.
+
+    >>> even(7, 3)
+    [3, 2, 2]
+    """
+    return [total // parts + (i < total % parts) for i in range(parts)]
+
+
+def _starts(counts: Sequence[int]) -> list[int]:
+    return [0, *np.cumsum(counts[:-1]).tolist()] if len(counts) > 1 else [0]
