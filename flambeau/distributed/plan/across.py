@@ -65,7 +65,7 @@ def tensor(profile: Profile, s: Setting, degree: int) -> Prediction:
 
 def _divided(profile: Profile, pairs: Sequence[Pair]) -> set[str]:
     """The parameters of which each rank has a part: all of layers by columns, the weights of those by rows."""
-    found = set()
+    found: set[str] = set()
     for pair in pairs:
         found.update(w.name for w in profile.weights if w.call in pair.columns)
         found.update(w.name for w in profile.weights if w.call == pair.row and w.name.endswith("weight"))

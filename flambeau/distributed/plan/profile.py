@@ -121,7 +121,9 @@ class Profile:
     def _sizes(self, pair: Pair) -> Iterator[int]:
         """What is divided: the features that come of the layers by columns, and the heads of attention over them."""
         for call in pair.columns:
-            yield self.calls[call].module.out_features
+            layer = self.calls[call].module
+            assert isinstance(layer, Linear)
+            yield layer.out_features
         for i in self.forward_of(pair):
             if self.kernels[i].ran.op == "attention":
                 yield self.kernels[i].ran.shapes[0][1]

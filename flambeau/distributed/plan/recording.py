@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from flambeau.backends.base import Array, Backend, Kernel
@@ -180,13 +181,14 @@ class _Watcher:
     def _came_back(self, number: int) -> None:
         self.calls[number].returned = len(self.kernels)
 
+    def _arrived(self, name: str, parameter: Tensor) -> None:
+        self.arrived[name] = len(self.kernels)
+
     def gradients(self) -> Iterator[Callable[[], None]]:
         """Note when each parameter has its gradient; gives what ends that."""
         for name, p in self._parameters:
             if p.requires_grad:
-                handle = p.register_post_accumulate_grad_hook(
-                    lambda p, name=name: self.arrived.__setitem__(name, len(self.kernels))
-                )
+                handle = p.register_post_accumulate_grad_hook(partial(self._arrived, name))
                 yield handle.remove
 
 

@@ -68,7 +68,7 @@ class Divided(Module):
         """
         held = dict(self.named_parameters(recurse=False))
         for name, dim in dims.items():
-            if name in held:
+            if name in held and not hasattr(held[name], "placement"):
                 part_size(held[name].shape[dim], group.size(), f"{type(self).__name__}: dimension {dim} of {name}")
         self.divided = {name: dim for name, dim in dims.items() if name in held}
         self._kept, self.input_layout, self.output_layout = _Kept(group), input_layout, output_layout

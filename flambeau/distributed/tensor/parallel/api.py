@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from typing import Protocol
 
-from flambeau.distributed.groups import Group
+from flambeau.distributed.groups import Group, _Apart
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.tensor.layers import joined
 from flambeau.distributed.tensor.parallel.style import ParallelStyle
@@ -66,8 +66,8 @@ def parallelize_module(
 
 def _group(mesh: Mesh | Group) -> ProcessGroup:
     """The group of a mesh."""
-    if mesh is None or isinstance(mesh, ProcessGroup) or not hasattr(mesh, "get_group"):
-        return joined(mesh, "parallelize_module")  # type: ignore[arg-type]
+    if mesh is None or isinstance(mesh, ProcessGroup | _Apart):
+        return joined(mesh, "parallelize_module")
     if mesh.ndim != 1:
         raise ValueError(f"parallelize_module: device_mesh must have one dimension, got {mesh.ndim}; take one by name")
     return mesh.get_group()

@@ -78,7 +78,7 @@ def _become(
     try:
         return module.divide(group, dims, given, result, source)
     except BaseException:
-        module.__class__ = before
+        module.__class__ = before  # type: ignore[assignment]
         raise
 
 
