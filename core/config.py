@@ -120,6 +120,13 @@ def _path(value: str | Path) -> Path:
     return path
 
 
+def _debug_level(value: str) -> str:
+    chosen = value.strip().lower()
+    if chosen not in ("off", "info", "detail"):
+        raise ValueError("not one of them")
+    return chosen
+
+
 def _processor(value: str) -> str:
     chosen = value.strip().lower()
     if chosen not in ("host", "avx512", "avx2", "sse", "none"):
@@ -145,6 +152,12 @@ def _cores() -> int:
     """The cores that this process may use, which in a container are fewer than the machine's."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable is not None else os.cpu_count() or 1
+
+
+def torch_debug_level() -> str:
+    """The level of checks between processes in torch's own variable; one that it does not know is none."""
+    text = os.environ.get("TORCH_DISTRIBUTED_DEBUG", "off").strip().lower()
+    return text if text in ("info", "detail") else "off"
 
 
 def _user_cache() -> Path:
@@ -217,6 +230,13 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({
                 "How long a plugin or a driver may take to answer a probe in a process of its own."),
         Setting("opencl_device", _optional_text, None, "none", "a part of a device's or a platform's name",
                 "Puts the OpenCL devices whose name or platform contains this text first, whatever its case."),
+        Setting("distributed_debug", _debug_level, torch_debug_level, "off (or $TORCH_DISTRIBUTED_DEBUG)",
+                "off, info or detail",
+                "`info`: a process tells what it waits for from others once it has waited long. `detail`: before each "
+                "collective all ranks compare what they ask for, and a difference is an error that names them."),
+        Setting("distributed_patience", _seconds, 10.0, "10", "a number of seconds above 0, at most a million",
+                "How long a process waits for others before it tells, with `distributed_debug`; then each time that "
+                "this has doubled."),
         Setting("debug_slow_path", _switch, False, "0", "0 or 1",
                 "Sends every op through the uniform path, the definition of each op, past the generated fast paths."),
     )

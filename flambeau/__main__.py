@@ -72,6 +72,12 @@ def _run(given: argparse.Namespace) -> int:
     return launch.run(given.program, module=given.module)
 
 
+def _launch(given: argparse.Namespace) -> int:
+    from flambeau.distributed import launch  # lazy for start-up
+
+    return launch.main(given.arguments)
+
+
 def _torch_wheel(given: argparse.Namespace) -> int:
     from flambeau.compat import wheel  # lazy for start-up
 
@@ -87,6 +93,7 @@ examples:
   python -m flambeau explain softmax --device opencl
   python -m flambeau explain --compiled train.py --epochs 3
   python -m flambeau run train.py --epochs 3
+  python -m flambeau launch --nproc-per-node 2 train.py --epochs 3
 """
 
 
@@ -144,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     run.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as in python -m PROGRAM")
     run.add_argument("program", metavar="PROGRAM", nargs=argparse.REMAINDER, help="a script or module, its arguments")
+
+    launch = commands.add_parser(
+        "launch", add_help=False, prefix_chars="\0", help="start a program in several processes, on one machine or many"
+    )
+    launch.add_argument("arguments", nargs=argparse.REMAINDER)
+    launch.set_defaults(run=_launch)
 
     wheel = command(
         "torch-wheel", _torch_wheel, "build a wheel named torch that is flambeau",

@@ -32,7 +32,7 @@ from flambeau.nn.loss import (
 from flambeau.nn.module import Module
 from flambeau.nn.norm import (
     BatchNorm1d, BatchNorm2d, BatchNorm3d, CrossMapLRN2d, GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
-    LayerNorm, LocalResponseNorm, RMSNorm, SyncBatchNorm,
+    LayerNorm, LocalResponseNorm, RMSNorm,
 )
 from flambeau.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter, factory_kwargs
 from flambeau.nn.pooling import (
@@ -43,6 +43,7 @@ from flambeau.nn.pooling import (
 from flambeau.nn.parallel import DataParallel
 from flambeau.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from flambeau.nn.sparse import Embedding, EmbeddingBag
+from flambeau.nn.sync_norm import SyncBatchNorm
 from flambeau.nn.transformer import (
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
 )

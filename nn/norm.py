@@ -121,16 +121,20 @@ class _BatchNorm(_NormBase):
     def forward(self, input: Tensor) -> Tensor:
         """The input normalised per channel."""
         self._check_input_dim(input)
-        factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            with no_grad():
-                self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # the plain average over all batches
-                factor = 1.0 / float(self.num_batches_tracked)
+        factor = self._count_batch()
         by_batch = self.training or (self.running_mean is None and self.running_var is None)
         running = not self.training or self.track_running_stats
         mean, var = (self.running_mean, self.running_var) if running else (None, None)
         return F.batch_norm(input, mean, var, self.weight, self.bias, by_batch, factor, self.eps)
+
+    def _count_batch(self) -> float:
+        """Count a batch of training; how much of its statistics goes into the running ones."""
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            with no_grad():
+                self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the plain average over all batches
+                return 1.0 / float(self.num_batches_tracked)
+        return 0.0 if self.momentum is None else self.momentum
 
 
 class BatchNorm1d(_BatchNorm, dims=1):
@@ -178,48 +182,6 @@ class _InstanceNorm(_NormBase):
             self.training or not self.track_running_stats, self.momentum or 0.0, self.eps,
         )  # fmt: skip
         return out.squeeze(0) if unbatched else out
-
-
-class SyncBatchNorm(_BatchNorm):
-    """Each channel of (N, C, ...) with mean 0 and variance 1 over the batches of all processes: here, of this one.
-
-    >>> fb.nn.SyncBatchNorm(3)(fb.ones(2, 3, 8)).shape
-    flambeau.Size([2, 3, 8])
-    """
-
-    def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-        track_running_stats: bool = True, process_group: object = None, device: DeviceLike = None,
-        dtype: DType | None = None, *, bias: bool = True,
-    ):  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
-        self.process_group = process_group
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.ndim < 2 or input.shape[1] == 0:
-            raise ValueError(
-                f"SyncBatchNorm: expected an input of at least 2D with channels, got shape {tuple(input.shape)}"
-            )
-
-    @classmethod
-    def convert_sync_batchnorm(cls, module: Module, process_group: object = None) -> Module:
-        """The module with every batch norm in it made a SyncBatchNorm of the same parameters and statistics.
-
-        >>> fb.nn.SyncBatchNorm.convert_sync_batchnorm(fb.nn.Sequential(fb.nn.BatchNorm1d(3)))[0]._get_name()
-        'SyncBatchNorm'
-        """
-        made = module
-        if isinstance(module, _BatchNorm):
-            made = cls(
-                module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats,
-                process_group, bias=module.bias is not None,
-            )  # fmt: skip
-            made._parameters.update(module._parameters)
-            made._buffers.update(module._buffers)
-            made.training = module.training
-        for name, child in module.named_children():
-            made.add_module(name, cls.convert_sync_batchnorm(child, process_group))
-        return made
 
 
 class InstanceNorm1d(_InstanceNorm, dims=1):

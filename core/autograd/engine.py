@@ -44,14 +44,17 @@ def run_backward(
     inside = without_casts(state)
     if create_graph or not state.levels:
         inside = with_grad(inside, create_graph)
-    outer, callbacks.waiting = callbacks.waiting, []
+    outer = callbacks.waiting
+    waiting = callbacks.waiting = []
+    if outer is None:
+        callbacks.outermost = waiting
     try:
         if inside is not state:
             put(inside)
         run = _Run(keep_graph or create_graph, create_graph, targets, accumulate, state.anomaly)
         run.slice = None if create_graph or state.levels else OPS["basic_index"]
         found = run.all(roots)
-        for callback in callbacks.waiting:
+        for callback in waiting:
             callback()
         return found
     finally:

@@ -7,6 +7,9 @@ exchange of parts, each of which one rank reduces.
 
 from __future__ import annotations
 
+import itertools
+import time
+import zlib
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
@@ -15,11 +18,13 @@ import numpy as np
 from flambeau.distributed import reductions
 from flambeau.distributed.errors import DistBackendError
 from flambeau.distributed.reductions import ReduceOp, Reduction
-from flambeau.distributed.work import Steps
+from flambeau.distributed.staging import Host
+from flambeau.distributed.work import Steps, pause
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 
 ANY: Final = -1  # any rank
+_TAGS: Final = 32768  # that every MPI has
 _FEW: Final = 4096  # numbers of 16 bits that every rank reduces for itself
 _MISSING = (
     "flambeau.distributed needs mpi4py and an MPI library: pip install 'flambeau[distributed]' "
@@ -27,13 +32,18 @@ _MISSING = (
 )
 
 
-def load() -> Any:  # the module MPI of mpi4py, which has no types of its own here
-    """The module ``mpi4py.MPI``, initialised for threads; ImportError names the extra that has it."""
+def require() -> None:
+    """Prepare mpi4py, whose module MPI initialises MPI at its import; ImportError names the extra that has it."""
     try:
         import mpi4py
     except ImportError as error:
         raise ImportError(_MISSING) from error
     mpi4py.rc.thread_level = "multiple"
+
+
+def load() -> Any:  # the module MPI of mpi4py, which has no types of its own here
+    """The module ``mpi4py.MPI``, initialised for threads; ImportError names the extra that has it."""
+    require()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -55,7 +65,7 @@ class MpiEngine:
     """The collectives of one communicator."""
 
     name = "mpi"
-    on_host = True
+    staging = Host
 
     def __init__(self, comm: Any):  # Any: mpi4py's
         self._mpi = load()
@@ -66,13 +76,15 @@ class MpiEngine:
             ReduceOp.SUM: mpi.SUM, ReduceOp.PRODUCT: mpi.PROD, ReduceOp.MIN: mpi.MIN, ReduceOp.MAX: mpi.MAX,
             ReduceOp.BAND: mpi.BAND, ReduceOp.BOR: mpi.BOR, ReduceOp.BXOR: mpi.BXOR,
         }  # fmt: skip
+        self._nothing = np.empty(0, np.uint8)
         self._truth = {ReduceOp.BAND: mpi.LAND, ReduceOp.BOR: mpi.LOR, ReduceOp.BXOR: mpi.LXOR}
 
     def _op(self, op: ReduceOp, array: HostArray) -> Any:
         return self._truth[reductions.TRUTH[op]] if array.dtype.kind == "b" else self._ops[op]
 
-    def split(self, ranks: Sequence[int], tag: int) -> MpiEngine:
-        """The engine of some of the ranks, all of which call this."""
+    def split(self, ranks: Sequence[int], name: str) -> MpiEngine:
+        """The engine of some of the ranks, all of which call this; ``name`` tells calls at one time apart."""
+        tag = zlib.crc32(name.encode()) % _TAGS
         whole, part = self.comm.Get_group(), None
         try:
             part = whole.Incl(list(ranks))
@@ -91,8 +103,8 @@ class MpiEngine:
         """End the job, on every rank."""
         self.comm.Abort(1)
 
-    # -- reductions -----------------------------------------------------------------------------
-    def all_reduce(self, array: HostArray, op: Reduction) -> Steps:
+    # -- reductions: methods get what is given and what is filled ---------------------------------
+    def all_reduce(self, _: None, array: HostArray, op: Reduction) -> Steps:
         base = reductions.base(op)
         reductions.before(op, array, fresh=True)
         if reductions.is_low(array.dtype):
@@ -101,18 +113,22 @@ class MpiEngine:
             yield self.comm.Iallreduce(self._mpi.IN_PLACE, array, self._op(base, array))
         reductions.after(op, array, self.size)
 
-    def reduce(self, array: HostArray, op: Reduction, root: int) -> Steps:
-        base, given = reductions.base(op), reductions.before(op, array, fresh=self.rank == root)
+    def reduce(self, given: HostArray | None, out: HostArray | None, op: Reduction, root: int) -> Steps:
+        """The root fills ``out``, in which its own values are; the others give theirs."""
+        base, here = reductions.base(op), self.rank == root
+        array = out if given is None else given
+        assert array is not None
+        array = reductions.before(op, array, fresh=here)
         if reductions.is_low(array.dtype):
-            yield from self._low_reduce(given.reshape(-1), array.reshape(-1), base, root)
-        elif self.rank == root:
+            yield from self._low_reduce(array.reshape(-1), out, base, root)
+        elif here:
             yield self.comm.Ireduce(self._mpi.IN_PLACE, array, self._op(base, array), root)
         else:
-            yield self.comm.Ireduce(given, None, self._op(base, array), root)
-        if self.rank == root:
-            reductions.after(op, array, self.size)
+            yield self.comm.Ireduce(array, None, self._op(base, array), root)
+        if out is not None:
+            reductions.after(op, out, self.size)
 
-    def reduce_scatter(self, out: HostArray, array: HostArray, counts: Sequence[int], op: Reduction) -> Steps:
+    def reduce_scatter(self, array: HostArray, out: HostArray, counts: Sequence[int], op: Reduction) -> Steps:
         """``counts`` are how many numbers of ``array``, flat, each rank gets."""
         base, given = reductions.base(op), reductions.before(op, array, fresh=False)
         if reductions.is_low(array.dtype):
@@ -126,10 +142,7 @@ class MpiEngine:
     def _exchange(self, flat: HostArray, mine: HostArray, counts: Sequence[int], op: ReduceOp) -> Steps:
         """Each rank gets its part of every rank's numbers of 16 bits, and reduces them into ``mine``."""
         parts = np.empty((self.size, mine.size), flat.dtype)
-        send = [2 * n for n in counts]
-        yield self.comm.Ialltoallv(
-            (raw(flat), (send, _starts(send))), (raw(parts), ([2 * mine.size] * self.size, None))
-        )
+        yield from self.all_to_all(flat, parts, [mine.size] * self.size, counts)
         reductions.rows(op, parts, mine)
 
     def _low_all_reduce(self, flat: HostArray, op: ReduceOp) -> Steps:
@@ -141,53 +154,47 @@ class MpiEngine:
         counts = even(flat.size, self.size)
         mine = np.empty(counts[self.rank], flat.dtype)
         yield from self._exchange(flat, mine, counts, op)
-        yield from self.all_gather(flat, mine, counts)
+        yield from self.all_gather(mine, flat, counts)
 
-    def _low_reduce(self, given: HostArray, into: HostArray, op: ReduceOp, root: int) -> Steps:
+    def _low_reduce(self, given: HostArray, out: HostArray | None, op: ReduceOp, root: int) -> Steps:
         counts = even(given.size, self.size)
         mine = np.empty(counts[self.rank], given.dtype)
         yield from self._exchange(given, mine, counts, op)
-        yield from self.gather(into if self.rank == root else None, mine, counts, root)
+        yield from self.gather(mine, out, counts, root)
 
     # -- what travels ---------------------------------------------------------------------------
-    def broadcast(self, array: HostArray, root: int) -> Steps:
+    def broadcast(self, given: HostArray | None, out: HostArray | None, root: int) -> Steps:
+        array = out if given is None else given
+        assert array is not None
         yield self.comm.Ibcast(raw(array), root)
 
-    def all_gather(self, out: HostArray, array: HostArray, counts: Sequence[int]) -> Steps:
+    def all_gather(self, array: HostArray, out: HostArray, counts: Sequence[int]) -> Steps:
         """``counts`` are how many numbers of ``out``, flat, come from each rank."""
         if len(set(counts)) == 1:
             yield self.comm.Iallgather(raw(array), raw(out))
         else:
-            sizes = [n * out.itemsize for n in counts]
-            yield self.comm.Iallgatherv(raw(array), (raw(out), (sizes, _starts(sizes))))
+            yield self.comm.Iallgatherv(raw(array), _spread(out, counts))
 
-    def gather(self, out: HostArray | None, array: HostArray, counts: Sequence[int], root: int) -> Steps:
-        into = None
-        if out is not None:
-            sizes = [n * out.itemsize for n in counts]
-            into = (raw(out), (sizes, _starts(sizes)))
-        yield self.comm.Igatherv(raw(array), into, root)
+    def gather(self, array: HostArray, out: HostArray | None, counts: Sequence[int], root: int) -> Steps:
+        """The root, which alone knows ``counts``, fills ``out``."""
+        yield self.comm.Igatherv(raw(array), None if out is None else _spread(out, counts), root)
 
-    def scatter(self, out: HostArray, array: HostArray | None, counts: Sequence[int], root: int) -> Steps:
-        given = None
-        if array is not None:
-            sizes = [n * array.itemsize for n in counts]
-            given = (raw(array), (sizes, _starts(sizes)))
-        yield self.comm.Iscatterv(given, raw(out), root)
+    def scatter(self, array: HostArray | None, out: HostArray, counts: Sequence[int], root: int) -> Steps:
+        """The root, which alone knows ``counts``, gives ``array``."""
+        yield self.comm.Iscatterv(None if array is None else _spread(array, counts), raw(out), root)
 
-    def all_to_all(self, out: HostArray, array: HostArray, into: Sequence[int], given: Sequence[int]) -> Steps:
+    def all_to_all(self, array: HostArray, out: HostArray, into: Sequence[int], given: Sequence[int]) -> Steps:
         """``given`` are how many numbers go to each rank, ``into`` how many come from each."""
-        send, receive = ([n * array.itemsize for n in counts] for counts in (given, into))
-        yield self.comm.Ialltoallv((raw(array), (send, _starts(send))), (raw(out), (receive, _starts(receive))))
+        yield self.comm.Ialltoallv(_spread(array, given), _spread(out, into))
 
-    def barrier(self) -> Steps:
+    def barrier(self, _: None, __: None) -> Steps:
         yield self.comm.Ibarrier()
 
     # -- messages -------------------------------------------------------------------------------
-    def send(self, array: HostArray, to: int, tag: int) -> Steps:
+    def send(self, array: HostArray, _: None, to: int, tag: int) -> Steps:
         yield self.comm.Isend(raw(array), to, tag)
 
-    def recv(self, array: HostArray, source: int, tag: int, came: list[int]) -> Steps:
+    def recv(self, _: None, array: HostArray, source: int, tag: int, came: list[int]) -> Steps:
         """``came`` gets the rank that sent."""
         mpi = self._mpi
         flat = raw(array)
@@ -199,6 +206,25 @@ class MpiEngine:
                 f"recv: the message of rank {request.status.source} has {sent} bytes, the tensor {flat.size}"
             )
         came.append(request.status.source)
+
+    # -- notes without content --------------------------------------------------------------------
+    def note(self, to: int, tag: int) -> None:
+        """Send a note that the engine keeps until it is fetched."""
+        self.comm.Send(self._nothing, to, tag)
+
+    def noted(self, ranks: Sequence[int], tag: int, deadline: float) -> set[int]:
+        """Fetch a note of each rank; those whose notes came before the deadline."""
+        came: set[int] = set()
+        start = time.monotonic()
+        while len(came) < len(ranks):
+            for rank in ranks:
+                if rank not in came and self.comm.Iprobe(rank, tag):
+                    self.comm.Recv(self._nothing, rank, tag)
+                    came.add(rank)
+            if time.monotonic() > deadline:
+                break
+            pause(time.monotonic() - start)
+        return came
 
 
 class _Receive:
@@ -221,5 +247,7 @@ def even(total: int, parts: int) -> list[int]:
     return [total // parts + (i < total % parts) for i in range(parts)]
 
 
-def _starts(counts: Sequence[int]) -> list[int]:
-    return [0, *np.cumsum(counts[:-1]).tolist()] if len(counts) > 1 else [0]
+def _spread(array: HostArray, counts: Sequence[int]) -> tuple[HostArray, tuple[list[int], list[int]]]:
+    """The bytes of an array, with how many are each rank's and where they begin."""
+    sizes = [n * array.itemsize for n in counts]
+    return raw(array), (sizes, [0, *itertools.accumulate(sizes[:-1])])

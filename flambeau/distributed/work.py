@@ -9,12 +9,13 @@ spins, and takes a core from what computes beside it.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
 
 from flambeau.distributed.errors import DistBackendError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _EAGER: Final = 50e-6  # seconds in which a call that is nearly done is asked without a pause
 _LEAST, _MOST = 20e-6, 1e-3  # seconds of a pause
+
+_abandoned: Final[list[Work]] = []
 
 
 class Request(Protocol):
@@ -33,9 +36,10 @@ class Request(Protocol):
 
 #: A call, as the engine's part of it does it.
 Steps: TypeAlias = Generator[Request, None, None]
+Timeout: TypeAlias = timedelta | float | None
 
 
-def seconds(timeout: timedelta | float | None, default: float) -> float:
+def seconds(timeout: Timeout, default: float) -> float:
     """A timeout in seconds; None and torch's "no timeout" of 0 are the default."""
     if timeout is None:
         return default
@@ -54,8 +58,13 @@ def pause(waited: float) -> None:
 class Work:
     """A collective under way: what the calls with ``async_op=True`` return."""
 
-    def __init__(self, what: str, steps: Steps, timeout: float, result: list[Any], fail: Callable[[str], None]):
-        self.what, self.timeout = what, timeout
+    came: tuple[Sequence[int], list[int]] | None = None  #: of a message: ranks of the job, and which of them sent it
+    patience: float = 0.0  #: seconds after which it is told what is waited for; 0: never
+
+    def __init__(
+        self, told: Callable[[], str], steps: Steps, timeout: float, result: list[Any], fail: Callable[[str], NoReturn]
+    ):
+        self._told, self.timeout = told, timeout
         self._steps, self._result, self._fail = steps, result, fail
         self._request: Request | None = None
         self._started = 0.0
@@ -63,7 +72,11 @@ class Work:
         self._error: BaseException | None = None
         self._future: Future[list[Any]] | None = None
         self._lock = threading.Lock()
-        self.source: int | None = None
+
+    @property
+    def what(self) -> str:
+        """Rank and call."""
+        return self._told()
 
     # -- for who drives -------------------------------------------------------------------------
     def advance(self) -> bool:
@@ -80,9 +93,14 @@ class Work:
         except BaseException as error:
             self.finish(error)
             return True
-        if time.monotonic() - self._started > self.timeout:
+        waited = time.monotonic() - self._started
+        if waited > self.timeout:
             self.finish(self._late(self.timeout))
             return True
+        if self.patience and waited > self.patience:
+            sys.stderr.write(f"flambeau.distributed: {self.what} waits for {waited:.1f} s\n")
+            sys.stderr.flush()
+            self.patience *= 2
         return False
 
     def drive(self) -> None:
@@ -100,9 +118,11 @@ class Work:
             self._tell(future)
 
     def _late(self, limit: float) -> DistBackendError:
-        why = f"{self.what}: no answer within {limit:g} s"
-        self._fail(why)
-        return DistBackendError(why)
+        _abandoned.append(self)  # the engine may still write to its memory
+        try:
+            self._fail(f"{self.what}: no answer within {limit:g} s")
+        except DistBackendError as error:
+            return error
 
     def _tell(self, future: Future[list[Any]]) -> None:
         if self._error is None:
@@ -123,7 +143,7 @@ class Work:
         """What went wrong; None where nothing did so far."""
         return self._error
 
-    def wait(self, timeout: timedelta | float | None = None) -> bool:
+    def wait(self, timeout: Timeout = None) -> bool:
         """Wait until it is over, at most ``timeout`` (None: that of the group).
 
         DistBackendError names the rank and the call where there is no answer in time.
@@ -147,11 +167,12 @@ class Work:
         return self._result
 
     def source_rank(self) -> int:
-        """The rank from which a message came, once it is there."""
+        """The rank that sent a message, once it is there; RuntimeError where it is none that is received."""
         self.wait()
-        if self.source is None:
-            raise RuntimeError(f"Work.source_rank: {self.what} has no source")
-        return self.source
+        if self.came is None or not self.came[1]:
+            raise RuntimeError(f"Work.source_rank: {self.what} receives nothing")
+        ranks, found = self.came
+        return ranks[found[0]]
 
     _source_rank = source_rank
 
@@ -167,6 +188,41 @@ class Work:
         if over:
             self._tell(future)
         return future
+
+
+class Recorded(Work):
+    """A collective of a step that is recorded: its replay waits at the same place."""
+
+    def __init__(self, complete: Callable[[], object], result: list[Any]):
+        super().__init__(lambda: "a recorded collective", _nothing(), 0.0, result, _never)
+        self._complete = complete
+
+    def wait(self, timeout: Timeout = None) -> bool:
+        """Wait until it is over."""
+        if not self._done.is_set():
+            self._complete()
+            self.finish(None)
+        return True
+
+    def is_completed(self) -> bool:
+        """Whether it is over: it is waited for, so that the replay goes the same way."""
+        return self.wait()
+
+    is_success = is_completed
+
+    def get_future(self) -> Future[list[Any]]:
+        """A future whose value, and what follows it, is made by who waits for it."""
+        from flambeau.distributed.driven import driven
+
+        return driven(self.wait, self._result)
+
+
+def _nothing() -> Steps:
+    yield from ()
+
+
+def _never(why: str) -> NoReturn:
+    raise DistBackendError(why)
 
 
 class Lane:
