@@ -61,7 +61,7 @@ class _Process:
     def say(self, text: str) -> None:
         """Send a line; one that cannot take it is found gone when it is read from."""
         with contextlib.suppress(OSError):
-            self.sock.sendall(text.encode("latin-1") + b"\n")
+            self.sock.sendall(text.encode() + b"\n")
 
 
 class Server:
@@ -71,12 +71,12 @@ class Server:
         size: how many processes.
         nodes: the node of each rank, ascending; all on one by default.
         host: the address to listen at.
-        lost: called with the rank whose process went without taking leave, or which aborted, and the exit code or None.
+        lost: called in the server's thread with a rank that aborted or went without taking leave, and why, where it said.
     """
 
     def __init__(
         self, size: int, nodes: Sequence[int] | None = None, host: str = "127.0.0.1",
-        lost: Callable[[int, int | None], None] | None = None,
+        lost: Callable[[int, str], None] | None = None,
     ):  # fmt: skip
         self.size = size
         # MPICH derives the names of its shared memory from this one: what a killed job left must not match.
@@ -140,7 +140,7 @@ class Server:
             self._gone(process)
             return
         for line in lines:
-            if not self._answer(process, line.decode("latin-1")):
+            if not self._answer(process, line.decode(errors="replace")):
                 self._gone(process)
                 return
 
@@ -154,14 +154,14 @@ class Server:
                 self._here -= 1
                 self._emptied.notify_all()
             if not process.finished:
-                self._tell(process.rank, None)
+                self._tell(process.rank, "")
 
-    def _tell(self, rank: int, code: int | None) -> None:
+    def _tell(self, rank: int, why: str) -> None:
         for watcher in self._watchers:
             if watcher.rank != rank:
-                watcher.say(f"cmd=lost rank={rank}")
+                watcher.say(f"cmd=lost rank={rank} why={why}")
         if self._lost is not None:
-            self._lost(rank, code)
+            self._lost(rank, why)
 
     def _answer(self, process: _Process, line: str) -> bool:
         """Answer one line; whether the connection goes on."""
@@ -238,10 +238,14 @@ class Server:
     def _on_abort(self, process: _Process, given: dict[str, str], line: str) -> bool:
         process.finished = True
         if process.rank is not None:
-            self._tell(process.rank, int(given.get("exitcode", 1)))
+            self._tell(process.rank, f"rank {process.rank} aborted with status {int(given.get('exitcode', 1))}")
         return False
 
     def _on_watch(self, process: _Process, given: dict[str, str], line: str) -> None:
         """Of ours: the process of a rank asks to be told of those that are lost."""
         process.rank = self._rank(given["rank"])
         self._watchers.append(process)
+
+    def _on_failed(self, process: _Process, given: dict[str, str], line: str) -> None:
+        """Of ours: the process of a rank says why it ends."""
+        self._tell(self._rank(given["rank"]), line.split("why=", 1)[1])

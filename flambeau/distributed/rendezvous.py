@@ -14,9 +14,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from flambeau.distributed.errors import DistError
+from flambeau.distributed.guard import watch_over
+from flambeau.distributed.mpi import load
 from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
 
 __all__ = ["Place", "join"]
@@ -76,8 +79,11 @@ def join(
         rank, world_size, store = _by_url(url.scheme, url.netloc, url.path, rank, world_size, timeout, started)
     _check(rank, world_size)
     store.set_timeout(timeout)
+    watch = None
     if started != "launcher" and world_size > 1:
-        _meet(rank, world_size, store, timeout)
+        watch = _meet(rank, world_size, store, timeout)
+    if world_size > 1:
+        watch_over(rank, world_size, started, watch)
     place = Place(rank, world_size, _local_rank(os.environ, rank), store)
     _agree(place)
     return place
@@ -190,9 +196,8 @@ def first_node(nodes: str) -> str:
 
 def _under_mpi(rank: int, world_size: int, store: Store | None, timeout: timedelta) -> Place:
     """The place that an mpiexec gave; rank 0 serves a store where none is given."""
-    from mpi4py import MPI  # its import initialises MPI, for which the environment must be right
-
-    world = MPI.COMM_WORLD
+    world = _world()
+    watch_over(world.rank, world.size, "mpi")
     for what, given, found in (("rank", rank, world.rank), ("world_size", world_size, world.size)):
         if given not in (-1, found):
             raise ValueError(f"init_process_group: {what} is {given}, but mpiexec says {found}")
@@ -225,9 +230,9 @@ def reachable_address() -> str:
             return socket.gethostbyname(socket.gethostname())
 
 
-def _meet(rank: int, world_size: int, store: Store, timeout: timedelta) -> None:
+def _meet(rank: int, world_size: int, store: Store, timeout: timedelta) -> tuple[str, int]:
     """Rank 0 starts the PMI server in a process of its own, since MPI keeps Python's other threads from running while it is
-    initialised; all processes learn of it before rank 0 goes on, as the store may live in its process.
+    initialised; all processes learn of it before rank 0 goes on, as the store may live in its process. Where it is.
     """
     meeting = PrefixStore("flambeau", store)
     if rank == 0:
@@ -241,6 +246,8 @@ def _meet(rank: int, world_size: int, store: Store, timeout: timedelta) -> None:
         meeting.wait([f"there/{other}" for other in range(1, world_size)], timeout)
     else:
         meeting.set(f"there/{rank}", "1")
+    host, _, text = address.rpartition(":")
+    return host, int(text)
 
 
 def _start_server(world_size: int) -> int:
@@ -259,11 +266,20 @@ def _start_server(world_size: int) -> int:
     return int(line)
 
 
+def _world() -> Any:  # mpi4py's
+    """All processes, as MPI sees them. MPI is initialised by this, for which the environment must be right."""
+    try:
+        import mpi4py
+    except ImportError:
+        pass  # the next line says what is missing
+    else:
+        mpi4py.rc.finalize = False  # the guard does it
+    return load().COMM_WORLD
+
+
 def _agree(place: Place) -> None:
     """MPI must see the same world."""
-    from mpi4py import MPI  # its import initialises MPI, for which the environment must be right
-
-    world = MPI.COMM_WORLD
+    world = _world()
     if (world.rank, world.size) != (place.rank, place.size):
         raise DistError(
             f"init_process_group: this process is rank {place.rank} of {place.size}, but MPI, which was initialised "

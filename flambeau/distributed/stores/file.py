@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from flambeau.core.locks import fork_safe
 from flambeau.distributed.errors import DistStoreError
 from flambeau.distributed.stores.base import LONGEST, Store, Table, as_bytes
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
@@ -28,22 +29,33 @@ _RECORD = struct.Struct("<BIQ")  # what, bytes of the key, bytes of the value
 _POLL = 0.01  # seconds between two looks at the file
 
 
+if sys.platform == "win32":
+
+    def _lock(file: BinaryIO) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+
+    def _unlock(file: BinaryIO) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _lock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+    def _unlock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
 @contextlib.contextmanager
 def _locked(file: BinaryIO) -> Iterator[None]:
     """The file is this process's alone."""
-    if os.name == "nt":
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    _lock(file)
     try:
         yield
     finally:
-        if os.name == "nt":
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_UN)
+        _unlock(file)
 
 
 def _read(file: BinaryIO) -> tuple[int, str, bytes] | None:

@@ -102,14 +102,17 @@ class _Client:
 
 
 class StoreServer:
-    """Serves a table at a port (a free one with 0), or at a socket that listens already, until it is closed."""
+    """Serves a table until it is closed, at a port (a free one with 0) of a host (every address of this machine with "").
+
+    With ``descriptor`` it does so at a socket that listens already.
+    """
 
     _open: weakref.WeakValueDictionary[int, StoreServer] = weakref.WeakValueDictionary()
 
-    def __init__(self, port: int = 0, descriptor: int | None = None):
+    def __init__(self, port: int = 0, descriptor: int | None = None, host: str = ""):
         self.table = Table()
         self._waiting: dict[str, list[_Client]] = {}
-        self._listener = _listener(port, descriptor)
+        self._listener = _listener(host, port, descriptor)
         self.port: int = self._listener.getsockname()[1]
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
@@ -206,7 +209,9 @@ class StoreServer:
             kind = (yield 1)[0]
             if not Ask.SET <= kind <= Ask.LIST_KEYS:
                 raise DistStoreError(f"request {kind}")
-            yield from getattr(self, f"_on_{Ask(kind).name.lower()}")(client)
+            asked = getattr(self, f"_on_{Ask(kind).name.lower()}")(client)
+            if asked is not None:  # it reads more
+                yield from asked
 
     def _changed(self, key: str) -> None:
         """Answer those who waited for a key and now have all."""
@@ -260,16 +265,12 @@ class StoreServer:
         for key in set(keys):
             self._waiting.setdefault(key, []).append(client)
 
-    def _on_cancel_wait(self, client: _Client) -> Generator[int, bytes, None]:
+    def _on_cancel_wait(self, client: _Client) -> None:
         self._stop_waiting(client)
         self._say(client, WAIT_CANCELED)
-        return
-        yield
 
-    def _on_getnumkeys(self, client: _Client) -> Generator[int, bytes, None]:
+    def _on_getnumkeys(self, client: _Client) -> None:
         self._say(client, struct.pack("<q", len(self.table.values)))
-        return
-        yield
 
     def _on_delete_key(self, client: _Client) -> Generator[int, bytes, None]:
         self._say(client, struct.pack("<q", self.table.delete((yield from _key()))))
@@ -303,20 +304,18 @@ class StoreServer:
         queue = self.table.queues.get((yield from _key()), ())
         self._say(client, struct.pack("<q", len(queue)))
 
-    def _on_list_keys(self, client: _Client) -> Generator[int, bytes, None]:
+    def _on_list_keys(self, client: _Client) -> None:
         keys = list(self.table.values)
         self._say(client, struct.pack("<q", len(keys)), *(_packed(key.encode()) for key in keys))
-        return
-        yield
 
 
-def _listener(port: int, descriptor: int | None) -> socket.socket:
-    """A socket that listens at every address of this machine, of IPv6 too where there is."""
+def _listener(host: str, port: int, descriptor: int | None) -> socket.socket:
+    """A socket that listens; without a host at every address of this machine, of IPv6 too where there is."""
     if descriptor is not None:
         return socket.socket(fileno=descriptor)
     try:
-        if socket.has_dualstack_ipv6():
+        if not host and socket.has_dualstack_ipv6():
             return socket.create_server(("::", port), family=socket.AF_INET6, backlog=2048, dualstack_ipv6=True)
-        return socket.create_server(("", port), backlog=2048)
+        return socket.create_server((host, port), backlog=2048)
     except OSError as error:
         raise DistNetworkError(f"TCPStore: cannot listen at port {port}: {error}") from error
