@@ -69,9 +69,8 @@ def _trains_alike(name: str, kind: str, microbatches: int) -> None:
 
 
 def case_lenet_trains_as_on_one_rank() -> None:
-    for kind in KINDS:
-        for microbatches in (1, 3, 4, 5):
-            _trains_alike("lenet", kind, microbatches)
+    for kind, microbatches in (("GPipe", 1), ("GPipe", 5), ("1F1B", 3), ("1F1B", 4)):
+        _trains_alike("lenet", kind, microbatches)
 
 
 def case_lstm_trains_as_on_one_rank() -> None:
@@ -112,7 +111,9 @@ def case_several_tensors_go_on() -> None:
         part = copy.deepcopy(model[rank])
         schedule = kind(_stage(part), 3, F.mse_loss)
         out = schedule.step(
-            *([x] if rank == 0 else []), target=target if rank == n - 1 else None, **({"scale": 0.5} if rank == 0 else {})
+            *([x] if rank == 0 else []),
+            target=target if rank == n - 1 else None,
+            **({"scale": 0.5} if rank == 0 else {}),
         )
         for p, q in zip(part.parameters(), whole[rank].parameters(), strict=True):
             assert fb.allclose(p.grad, q.grad, rtol=1e-5, atol=1e-7)

@@ -18,7 +18,7 @@ from flambeau.core.device import DeviceLike
 from flambeau.core.dtype import as_dtype, int64, uint8
 from flambeau.core.exchange import from_numpy
 from flambeau.core.tensor import Tensor
-from flambeau.distributed.collectives import isend, recv
+from flambeau.distributed.messages import isend, recv
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.work import Work
 
