@@ -20,6 +20,7 @@ from flambeau.core import dtype as dt
 from flambeau.core.dtype import DType
 
 if TYPE_CHECKING:
+    from flambeau.backends.communicator import Communicator  # likewise
     from flambeau.backends.group import Group, Head, Operand, Step  # lazy for start-up
     from flambeau.core.expr import Expr  # likewise
 
@@ -353,6 +354,18 @@ class Backend:
         The memory is kept until then; changing the values before is the caller's mistake.
         """
         return self.from_host(host, dtype, index)
+
+    # -- other processes, of a backend with "collectives" ----------------------------------------
+    def lacks_collectives(self) -> str | None:
+        """Why devices of several processes cannot communicate now; None where they can."""
+        return None if self.has("collectives") else f"{self.device_type}: this backend has no collectives of its own"
+
+    def communicator(self, rank: int, size: int, share: Callable[[bytes], bytes], index: int = 0) -> Communicator:
+        """A communicator of ``size`` processes, of which this is ``rank``, on device ``index``; all call it together.
+
+        ``share`` gives every process the bytes of rank 0; each calls it equally often.
+        """
+        raise NotImplementedError(f"{self.device_type}: this backend has no collectives of its own")
 
     # -- storage -------------------------------------------------------------------------------
     def empty(self, shape: Shape, dtype: DType, index: int = 0) -> Array:

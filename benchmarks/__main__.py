@@ -1,6 +1,6 @@
 """flambeau beside PyTorch on the CPU, the two measured in turns in one run.
 
-    python -m benchmarks [overhead] [ops] [loading] [models] [compiled] [memory] [startup] [--threads 1,all] ...
+    python -m benchmarks [overhead] [ops] [loading] [models] [compiled] [distributed] [memory] [startup] [--threads 1,all] ...
     python -m benchmarks --page RUN.json [SWEEP.json]
 
 The first runs suites, all of them if none is named, and prints medians and their ratios, each with the quartiles of
@@ -16,7 +16,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import compiled, frameworks, loading, memory, models, ops, overhead, page, plots, report, startup
+from benchmarks import (
+    compiled,
+    distributed,
+    frameworks,
+    loading,
+    memory,
+    models,
+    ops,
+    overhead,
+    page,
+    plots,
+    report,
+    startup,
+)
 from benchmarks.measure import Row
 from benchmarks.suite import Settings, Suite
 
@@ -26,6 +39,7 @@ SUITES: dict[str, Suite] = {
     "loading": loading.rows,
     "models": models.rows,
     "compiled": compiled.rows,
+    "distributed": distributed.rows,
     "memory": memory.rows,
     "startup": startup.rows,
 }

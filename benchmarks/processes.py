@@ -23,9 +23,14 @@ def said(code: str, *arguments: str, variables: Mapping[str, str]) -> str:
     """What a new Python process prints for a program, with more ``variables`` in its environment; RuntimeError with its
     error output if it fails.
     """
+    return run("-c", code, *arguments, variables=variables)
+
+
+def run(*arguments: str, variables: Mapping[str, str]) -> str:
+    """What a new Python process with these arguments prints; otherwise as :func:`said`."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     environment.update(variables, PYTHONPATH=str(ROOT))
-    done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"a process of the benchmarks ended with {done.returncode}:\n{done.stderr}")
     return done.stdout

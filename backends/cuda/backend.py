@@ -7,6 +7,7 @@ what the libraries do better.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ from flambeau.backends.base import (
     Shape,
     Stream,
 )
-from flambeau.backends.cuda import discovery, library
+from flambeau.backends.communicator import Communicator
+from flambeau.backends.cuda import discovery, library, nccl
 from flambeau.backends.cuda.device import CudaDevice
 from flambeau.backends.cuda.memory import Pinned
 from flambeau.backends.launched.backend import LaunchedBackend
@@ -37,7 +39,9 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
 
     device_type = "cuda"
     dlpack_kind = 2
-    capabilities = frozenset({"has_fp64", "has_fp16", "has_streams", "can_pin", "distinct_memory", "linalg"})
+    capabilities = frozenset(
+        {"has_fp64", "has_fp16", "has_streams", "can_pin", "distinct_memory", "linalg", "collectives"}
+    )
 
     def __init__(self, cupy: Raw = None) -> None:  # the module cupy
         super().__init__()
@@ -184,6 +188,13 @@ class CudaBackend(LaunchedBackend[CudaDevice]):
     def storage_id(self, array: StridedArray) -> int:
         address: int = array.buffer.memory.ptr
         return address
+
+    # -- other processes -------------------------------------------------------------------------
+    def lacks_collectives(self) -> str | None:
+        return self.unavailable_reason() or nccl.missing(self._cupy)
+
+    def communicator(self, rank: int, size: int, share: Callable[[bytes], bytes], index: int = 0) -> Communicator:
+        return nccl.Nccl(self, rank, size, share, index)
 
     # -- kernels -------------------------------------------------------------------------------
     def product(self, out: StridedArray, x: StridedArray, y: StridedArray) -> bool:

@@ -59,6 +59,8 @@ def run_backward(
         return found
     finally:
         callbacks.waiting = outer
+        if outer is None:
+            callbacks.outermost = None
         if inside is not state:
             put(state)
 

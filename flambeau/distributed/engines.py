@@ -77,7 +77,7 @@ def _engine(name: str) -> str:
 def chosen(kinds: list[str]) -> BackendConfig:
     """The engines where nothing is said, of the types of device that the ranks use: their own if all have the same."""
     found = BackendConfig("mpi")
-    if len(set(kinds)) == 1 and kinds[0] != "cpu" and registry.get_backend(kinds[0]).has("collectives"):
+    if len(set(kinds)) == 1 and kinds[0] != "cpu" and _communicates(kinds[0]):
         found.engines[kinds[0]] = "nccl"
     return found
 
@@ -89,11 +89,15 @@ def is_mpi_available() -> bool:
 
 def is_nccl_available() -> bool:
     """Whether CUDA's devices have collectives of their own here."""
+    return _communicates("cuda")
+
+
+def _communicates(kind: str) -> bool:
+    """Whether a type of device has collectives of its own that work."""
     try:
-        backend: Any = registry.get_backend("cuda")
+        return registry.get_backend(kind).lacks_collectives() is None
     except Exception:  # a plugin that is not there, or does not work
         return False
-    return bool(backend.has("collectives") and backend.is_available())
 
 
 def is_gloo_available() -> bool:
@@ -128,4 +132,4 @@ def get_default_backend_for_device(device: Any) -> str:
     'mpi'
     """
     kind = str(getattr(device, "type", device)).partition(":")[0]
-    return "nccl" if kind != "cpu" and registry.get_backend(kind).has("collectives") else "mpi"
+    return "nccl" if kind != "cpu" and _communicates(kind) else "mpi"

@@ -207,6 +207,11 @@ class MpiEngine:
             )
         came.append(request.status.source)
 
+    def share(self, data: bytes) -> bytes:
+        """The bytes of rank 0, on every rank."""
+        found: bytes = self.comm.bcast(data if self.rank == 0 else None)
+        return found
+
     # -- notes without content --------------------------------------------------------------------
     def note(self, to: int, tag: int) -> None:
         """Send a note that the engine keeps until it is fetched."""

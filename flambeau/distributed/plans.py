@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from flambeau.core.keys import Key
 from flambeau.core.tensor import Tensor
-from flambeau.distributed.staging import Staged, joined, split
+from flambeau.distributed.staging import Host, Staged, joined, split
 from flambeau.distributed.work import Steps
 
 
@@ -35,8 +35,21 @@ class Plan(NamedTuple):
 
     def steps(self, engine: Any, arrays: Sequence[Any]) -> Steps:  # Any: an engine, and arrays of its kind
         """Do it: bring the arrays to the engine, run its method, bring the results back."""
+        if engine.staging is Host:
+            given, taken, flat, out = self._staged(Host, arrays)
+            yield from getattr(engine, self.method)(flat, out, *self.params)
+            self._back(taken, out)
+            return
+        with engine.enqueueing() as marks:
+            given, taken, flat, out = self._staged(engine.staging, arrays)
+            getattr(engine, self.method)(flat, out, *self.params)
+            self._back(taken, out)
+        yield from marks
+        del given  # a device reads them until now
+
+    def _staged(self, staging: type[Staged], arrays: Sequence[Any]) -> tuple[list[Staged], list[Staged], Any, Any]:
+        """What is given and what is filled, and both as the one array that an engine takes; None for none."""
         reads, writes, _ = self.sizes
-        staging: type[Staged] = engine.staging
         staged = [
             staging(key, array, reads=i < reads or i >= reads + writes, writes=i >= reads)
             for i, (key, array) in enumerate(zip(self.keys, arrays, strict=True))
@@ -44,7 +57,10 @@ class Plan(NamedTuple):
         given, taken = staged[:reads], staged[reads:]
         flat = None if not given else given[0].array if len(given) == 1 else joined(given, filled=True)
         out = None if not taken else taken[0].array if len(taken) == 1 else joined(taken, filled=not writes)
-        yield from getattr(engine, self.method)(flat, out, *self.params)
+        return given, taken, flat, out
+
+    @staticmethod
+    def _back(taken: Sequence[Staged], out: Any) -> None:
         if len(taken) > 1:
             split(out, taken)
         for part in taken:

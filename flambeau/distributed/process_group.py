@@ -125,6 +125,8 @@ class ProcessGroup:
                 bound(plan.name, t, agreed=kind in self.engines)
                 if not t._key.backend.has("shares_host"):
                     t._key.backend.synchronize(t.device.number)  # another thread may read it
+            else:
+                self.own_engine(t.device).mark()
         for t in tensors[plan.sizes[0] :]:
             mark_written(t, plan.name)
 
