@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from flambeau.distributed.plan.across import fastest, pipeline, tensor
 from flambeau.distributed.plan.costs import Link
+from flambeau.distributed.plan.measured import measure_link
 from flambeau.distributed.plan.profile import Profile, measure
 from flambeau.distributed.plan.recording import OPTIMIZERS
 from flambeau.distributed.plan.strategies import Prediction, Setting, ddp, zero1, zero2, zero3
@@ -15,7 +16,7 @@ from flambeau.distributed.plan.workloads import WORKLOADS, PlanError, Workload, 
 
 __all__ = [
     "OPTIMIZERS", "WORKLOADS", "Link", "PlanError", "Prediction", "Profile", "Setting", "Workload", "ddp", "measure",
-    "pipeline", "plan", "tensor", "workload_of", "zero1", "zero2", "zero3",
+    "measure_link", "pipeline", "plan", "tensor", "workload_of", "zero1", "zero2", "zero3",
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from flambeau.distributed.plan.recording import BACKWARD, FORWARD, PHASES, UPDATE, Call, Ran, Recording, Trainer, record
+from flambeau.distributed.plan.recording import BACKWARD, FORWARD, PHASES, UPDATE, Call, Ran, Recording, record
 from flambeau.distributed.plan.workloads import PlanError, Workload
 from flambeau.nn.linear import Linear
 
@@ -200,18 +200,15 @@ def measure(
         raise PlanError(f"batch must be at least 1, got {batch}")
     large = _placed(make(batch), device)
     small_batch = max(1, batch // 4) if batch > 1 else 2
-    first = record(large, optimizer, repeats)
-    second = record(_placed(make(small_batch), device), optimizer, repeats)
+    first, second = record([large, _placed(make(small_batch), device)], optimizer, repeats)
     if [k.op for k in first.kernels] != [k.op for k in second.kernels]:
         raise PlanError(f"the model runs other kernels for {small_batch} samples than for {batch}")
-    overhead = max(0.0, first.step - first.busy) / len(first.kernels)
+    overhead = max(0.0, first.step - sum(first.seconds)) / len(first.kernels)
     kernels = [_fitted(i, first, second, overhead) for i in range(len(first.kernels))]
-    trainer = Trainer(large, optimizer)
-    trainer.step()
     return Profile(
         batch=batch, kernels=kernels, calls=first.calls, weights=_weights(large, first),
         frozen_bytes=sum(t.nbytes for t in (*large.model.parameters(), *large.model.buffers()) if not t.requires_grad),
-        optimizer_bytes=sum(t.nbytes for t in trainer.state()), kept=first.kept, most=first.most,
+        optimizer_bytes=first.optimizer_bytes, kept=first.kept, most=first.most,
     )  # fmt: skip
 
 

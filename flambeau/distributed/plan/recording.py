@@ -6,6 +6,7 @@ runs next is the backward of the module, until the gradient of another one's res
 
 from __future__ import annotations
 
+import statistics
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -66,13 +67,13 @@ class Recording:
 
     batch: int
     kernels: list[Ran] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  #: of each kernel, the least of the steps
+    seconds: list[float] = field(default_factory=list)  #: of each kernel, the mean of the steps
     calls: list[Call] = field(default_factory=list)
     arrived: dict[str, int] = field(default_factory=dict)  #: by parameter: the kernels that ran before its gradient
     kept: dict[int, int] = field(default_factory=dict)  #: by call: bytes that live when the forward ends
     most: int = 0  #: bytes that the step had at once, beyond what was there before
-    step: float = 0.0  #: seconds of a whole step that nobody watches, the least
-    busy: float = 0.0  #: seconds of all kernels of a step, the least
+    step: float = 0.0  #: seconds of a whole step that nobody watches, the mean
+    optimizer_bytes: int = 0  #: what the optimizer keeps
 
 
 class _Live:
@@ -230,33 +231,50 @@ class Trainer:
         return [t for s in self.optimizer.state.values() for t in _tensors(dict(s))]
 
 
-def record(workload: Workload, optimizer: str = "adamw", repeats: int = 5, warm: int = 2) -> Recording:
-    """Run steps, watch them, and time others that nobody watches.
+def record(workloads: Sequence[Workload], optimizer: str = "adamw", repeats: int = 5, warm: int = 2) -> list[Recording]:
+    """Run steps of each workload, watch them, and time others that nobody watches; all in turns, in the same weather.
 
     Raises:
-        PlanError: two steps ran different kernels, or the batch has no samples.
+        PlanError: two steps ran different kernels, or a batch has no samples.
     """
-    if not workload.inputs.ndim or not len(workload.inputs):
-        raise PlanError(f"inputs must have samples along dimension 0, got shape {tuple(workload.inputs.shape)}")
-    trainer = Trainer(workload, optimizer)
-    for _ in range(warm):
-        trainer.step()
-    whole = []
-    for _ in range(repeats):
+    for w in workloads:
+        if not w.inputs.ndim or not len(w.inputs):
+            raise PlanError(f"inputs must have samples along dimension 0, got shape {tuple(w.inputs.shape)}")
+    runs = [_Runs(Trainer(w, optimizer)) for w in workloads]
+    for run in runs * warm:
+        run.trainer.step()
+    for run in runs * repeats:
+        run.time()
+        run.watch()
+    return [run.recording() for run in runs]
+
+
+class _Runs:
+    """The steps of one workload. What is told of them are means, since only means add up."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.whole: list[float] = []
+        self.seen: list[tuple[_Watcher, dict[int, int], int]] = []
+
+    def time(self) -> None:
         start = time.perf_counter()
-        trainer.step()
-        whole.append(time.perf_counter() - start)
-    seen = [_watched(trainer) for _ in range(repeats)]
-    first, last = seen[0], seen[-1]
-    for other in seen:
-        if [k.op for k in other[0].kernels] != [k.op for k in first[0].kernels]:
-            raise PlanError("two steps of the model ran different kernels: what comes next cannot be told from one")
-    watcher, kept, most = last
-    seconds = [min(times) for times in zip(*[w.seconds for w, _, _ in seen], strict=True)]
-    return Recording(
-        len(workload.inputs), watcher.kernels, seconds, watcher.calls, watcher.arrived, kept, most,
-        min(whole), min(sum(w.seconds) for w, _, _ in seen),
-    )  # fmt: skip
+        self.trainer.step()
+        self.whole.append(time.perf_counter() - start)
+
+    def watch(self) -> None:
+        self.seen.append(_watched(self.trainer))
+
+    def recording(self) -> Recording:
+        watcher, kept, most = self.seen[-1]
+        for other, *_ in self.seen:
+            if [k.op for k in other.kernels] != [k.op for k in watcher.kernels]:
+                raise PlanError("two steps of the model ran different kernels: what comes next cannot be told from one")
+        seconds = [statistics.fmean(times) for times in zip(*[w.seconds for w, *_ in self.seen], strict=True)]
+        return Recording(
+            len(self.trainer.workload.inputs), watcher.kernels, seconds, watcher.calls, watcher.arrived, kept, most,
+            statistics.fmean(self.whole), sum(t.nbytes for t in self.trainer.state()),
+        )  # fmt: skip
 
 
 def _watched(trainer: Trainer) -> tuple[_Watcher, dict[int, int], int]:
