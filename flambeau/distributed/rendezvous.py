@@ -7,6 +7,7 @@ learns of its world, and tells the others through the store where it is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -14,10 +15,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-from flambeau.distributed.errors import DistError
+from flambeau.distributed.errors import DistError, DistStoreError
 from flambeau.distributed.guard import watch_over
 from flambeau.distributed.mpi import load
 from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
@@ -79,11 +81,10 @@ def join(
         rank, world_size, store = _by_url(url.scheme, url.netloc, url.path, rank, world_size, timeout, started)
     _check(rank, world_size)
     store.set_timeout(timeout)
-    watch = None
-    if started != "launcher" and world_size > 1:
-        watch = _meet(rank, world_size, store, timeout)
-    if world_size > 1:
+    if world_size > 1 and not _mpi_is_there():
+        watch = None if started == "launcher" else _agree_on_server(rank, world_size, store)
         watch_over(rank, world_size, started, watch)
+        _meet(rank, world_size, store, timeout, every=started in ("launcher", "torchrun"))
     place = Place(rank, world_size, _local_rank(os.environ, rank), store)
     _agree(place)
     return place
@@ -230,24 +231,45 @@ def reachable_address() -> str:
             return socket.gethostbyname(socket.gethostname())
 
 
-def _meet(rank: int, world_size: int, store: Store, timeout: timedelta) -> tuple[str, int]:
-    """Rank 0 starts the PMI server in a process of its own, since MPI keeps Python's other threads from running while it is
-    initialised; all processes learn of it before rank 0 goes on, as the store may live in its process. Where it is.
+def _mpi_is_there() -> bool:
+    """Whether MPI is initialised, and what this process knows of its world stays."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and mpi.Is_initialized()
+
+
+def _agree_on_server(rank: int, world_size: int, store: Store) -> tuple[str, int]:
+    """Rank 0 starts the PMI server, in a process of its own, since MPI keeps Python's other threads from running while it
+    is initialised. Where it is.
     """
     meeting = PrefixStore("flambeau", store)
     if rank == 0:
-        port = _start_server(world_size)
-        meeting.set("pmi", f"{own_address(world_size, os.environ)}:{port}")
+        meeting.set("pmi", f"{own_address(world_size, os.environ)}:{_start_server(world_size)}")
     address = meeting.get("pmi").decode()
     os.environ["PMI_PORT"], os.environ["PMI_ID"] = address, str(rank)
     for name in ("PMI_FD", "PMI_RANK", "PMI_SIZE"):  # of another launcher, for another world
         os.environ.pop(name, None)
-    if rank == 0:
-        meeting.wait([f"there/{other}" for other in range(1, world_size)], timeout)
-    else:
-        meeting.set(f"there/{rank}", "1")
-    host, _, text = address.rpartition(":")
-    return host, int(text)
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def _meet(rank: int, world_size: int, store: Store, timeout: timedelta, every: bool) -> None:
+    """Wait until all are here: initialising MPI has no deadline.
+
+    Where the store lives in the process of rank 0, it alone waits, after the others have asked their last question: it
+    does not answer while MPI is initialised.
+    """
+    meeting = PrefixStore("flambeau", store)
+    meeting.set(f"there/{rank}", "1")
+    if rank > 0 and not every:
+        return
+    keys = [f"there/{other}" for other in range(world_size)]
+    try:
+        meeting.wait(keys, timeout)
+    except DistStoreError:
+        late = [other for other, key in enumerate(keys) if not meeting.check([key])]
+        raise DistStoreError(
+            f"init_process_group: of {world_size} ranks {late} did not come within {timeout.total_seconds():g} s"
+        ) from None
 
 
 def _start_server(world_size: int) -> int:
@@ -274,7 +296,22 @@ def _world() -> Any:  # mpi4py's
         pass  # the next line says what is missing
     else:
         mpi4py.rc.finalize = False  # the guard does it
-    return load().COMM_WORLD
+    world = load().COMM_WORLD
+    world.Barrier()
+    _unname_shared_memory()
+    return world
+
+
+def _unname_shared_memory() -> None:
+    """Take the names from MPICH's shared memory, which all processes have by now: it goes with the last of them, however
+    that ends.
+    """
+    with contextlib.suppress(OSError):  # there is no such file except on Linux
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            found = line.partition("/dev/shm/mpich_")
+            if found[1] and not line.endswith("(deleted)"):
+                with contextlib.suppress(OSError):
+                    Path(found[1] + found[2]).unlink()
 
 
 def _agree(place: Place) -> None:
