@@ -59,7 +59,7 @@ def tensor(profile: Profile, s: Setting, degree: int) -> Prediction:
     state = profile.frozen_bytes + 2 * local + profile.optimizer_bytes * local / profile.gradient_bytes
     return Prediction(
         "tensor", f"tensor {degree} x data {replicas}", forward + backward + update + cost, compute,
-        sent + sent_by_all_reduce(local, replicas), state + profile.activations(batch) - saved,
+        sent + sent_by_all_reduce(local, replicas), state, profile.activations(batch) - saved,
     )  # fmt: skip
 
 
@@ -133,14 +133,15 @@ def pipeline(profile: Profile, s: Setting, stages: int, order: str = "1F1B") -> 
         for cut, n, extra in zip(cuts, alive, [_passing(profile, each)] * stages, strict=True)
     ]
     updates = [profile.update_seconds() * m / profile.gradient_bytes for m in local]
-    last = [e + s.link.all_reduce(m, replicas) + u for e, m, u in zip(ends, local, updates, strict=True)]
+    over = [e + s.link.all_reduce(m, replicas) + u for e, m, u in zip(ends, local, updates, strict=True)]
     sent = [
         count * sum(handed[max(0, i - 1) : i + 1]) + sent_by_all_reduce(m, replicas) for i, m in enumerate(local)
     ]  # fmt: skip
+    state, passing = max(zip(states, activations, strict=True), key=sum)
     return Prediction(
-        f"pipeline {order}", f"pipeline {stages} x data {replicas}", max(last),
+        f"pipeline {order}", f"pipeline {stages} x data {replicas}", max(over),
         max(count * (f + b) + u for (f, b), u in zip(times, updates, strict=True)), max(sent),
-        profile.frozen_bytes + max(a + b for a, b in zip(states, activations, strict=True)),
+        profile.frozen_bytes + state, passing,
     )  # fmt: skip
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 from flambeau.distributed.plan.recording import BACKWARD, FORWARD, PHASES, UPDATE, Call, Ran, Recording, record
 from flambeau.distributed.plan.workloads import PlanError, Workload
+from flambeau.nn.container import Sequential
 from flambeau.nn.linear import Linear
 
 
@@ -142,20 +144,32 @@ class Profile:
         return range(first, back if back >= 0 else self.phase(BACKWARD).stop)
 
     @cached_property
-    def parts(self) -> list[range]:
-        """Calls in the rows in which the model runs its parts, between which a pipeline may be cut.
+    def cuts(self) -> list[int]:
+        """The calls with which the parts of the model begin, in the order in which it runs them.
 
-        The parts are the direct children of that module which runs most of them.
+        The parts are the children of the model or of a Sequential or ModuleList in it, of that one whose slowest part
+        takes the least time.
         """
         children: dict[str, list[int]] = {}
+        kinds = {call.name: call.module for call in self.calls}
+        lists = {name.rpartition(".")[0] for name in kinds} - kinds.keys()  # a ModuleList is never called itself
         for number, call in enumerate(self.calls):
-            if call.name:
-                children.setdefault(call.name.rpartition(".")[0], []).append(number)
+            parent = call.name.rpartition(".")[0]
+            if call.name and (not parent or parent in lists or isinstance(kinds[parent], Sequential)):
+                children.setdefault(parent, []).append(number)
         if not children:
-            return [range(len(self.calls))]
-        chosen = max(children.values(), key=len)
-        ends = [*chosen[1:], len(self.calls)]
-        return [range(0 if i == 0 else start, end) for i, (start, end) in enumerate(zip(chosen, ends, strict=True))]
+            return [0]
+        return min(children.values(), key=self._slowest)
+
+    def _slowest(self, cuts: Sequence[int]) -> float:
+        forward = self.phase(FORWARD)
+        ends = [forward.start, *(self.calls[c].start for c in cuts[1:]), forward.stop]
+        return max(self.seconds(range(*pair), self.batch) for pair in pairwise(ends))
+
+    @cached_property
+    def parts(self) -> list[range]:
+        """The calls of each part; those before the first are with it."""
+        return [range(*pair) for pair in pairwise([0, *self.cuts[1:], len(self.calls)])]
 
     @cached_property
     def part_of(self) -> list[int]:
@@ -172,13 +186,7 @@ class Profile:
 
     def given_by(self, part: int) -> int:
         """Bytes that a part hands on, of ``batch`` samples."""
-        calls = self.parts[part]
-        return next(self.calls[c].gave for c in calls if self.calls[c].name.rpartition(".")[0] == self._parent)
-
-    @cached_property
-    def _parent(self) -> str:
-        last = self.parts[-1]
-        return self.calls[last.start].name.rpartition(".")[0]
+        return self.calls[self.cuts[part]].gave
 
 
 def measure(

@@ -41,7 +41,8 @@ class Setting:
 class Prediction:
     """Of one rank, that which needs most: seconds of a step, those of them that it computes, bytes sent and held.
 
-    ``memory`` is of parameters, gradients, the optimizer's state and activations.
+    ``state`` is of parameters, buffers, gradients and what the optimizer keeps, ``passing`` of what comes and goes in a
+    step: activations, and parameters that are gathered.
     """
 
     strategy: str
@@ -49,7 +50,13 @@ class Prediction:
     seconds: float
     compute: float
     sent: float
-    memory: float
+    state: float
+    passing: float
+
+    @property
+    def memory(self) -> float:
+        """Bytes that the rank must have."""
+        return self.state + self.passing
 
     @property
     def waiting(self) -> float:
@@ -103,7 +110,7 @@ def ddp(profile: Profile, s: Setting) -> Prediction:
     memory = profile.parameter_bytes + profile.gradient_bytes + profile.optimizer_bytes
     return Prediction(
         "DDP", f"data {s.ranks}", seconds, profile.step(s.batch), sent_by_all_reduce(profile.gradient_bytes, s.ranks),
-        memory + profile.activations(s.batch),
+        memory, profile.activations(s.batch),
     )  # fmt: skip
 
 
@@ -119,7 +126,7 @@ def zero1(profile: Profile, s: Setting) -> Prediction:
     return Prediction(
         "ZeRO 1", f"data {n}", seconds, profile.step(s.batch) - profile.update_seconds() + update,
         whole.sent + sent_by_gather(profile.gradient_bytes, n),
-        whole.memory - profile.optimizer_bytes * (1 - 1 / n),
+        whole.state - profile.optimizer_bytes * (1 - 1 / n), whole.passing,
     )  # fmt: skip
 
 
@@ -134,7 +141,7 @@ def zero2(profile: Profile, s: Setting) -> Prediction:
     return Prediction(
         "ZeRO 2", f"data {n}", forward + backward + update + s.link.all_gather(size, n),
         profile.step(s.batch) - profile.update_seconds() + update, 2 * sent_by_gather(size, n),
-        memory + whole + profile.activations(s.batch),
+        memory, whole + profile.activations(s.batch),
     )  # fmt: skip
 
 
@@ -155,10 +162,10 @@ def zero3(profile: Profile, s: Setting) -> Prediction:
     seconds = _gathered(forward, gathers, [0.0] * len(sizes), s.overlap)
     seconds += _gathered(backward[::-1], gathers[::-1], scatters[::-1], s.overlap)
     whole = sum(sorted(sizes)[-2:] if s.overlap else sorted(sizes)[-1:]) * (1 - 1 / n)
-    memory = profile.frozen_bytes + (2 * size + profile.optimizer_bytes) / n + whole
+    memory = profile.frozen_bytes + (2 * size + profile.optimizer_bytes) / n
     return Prediction(
         "ZeRO 3", f"data {n}", seconds + update, profile.step(s.batch) - profile.update_seconds() + update,
-        3 * sent_by_gather(size, n), memory + profile.activations(s.batch),
+        3 * sent_by_gather(size, n), memory, whole + profile.activations(s.batch),
     )  # fmt: skip
 
 
