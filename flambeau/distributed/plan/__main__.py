@@ -100,7 +100,7 @@ def amount(number: float) -> str:
         if number < 1000:
             return f"{number:.3g} {unit}"
         number /= 1024
-    return f"{number:,.3g} TiB"
+    return f"{number:.3g} TiB" if number < 1000 else f"{number:,.0f} TiB"
 
 
 def _ms(seconds: float) -> str:

@@ -52,8 +52,9 @@ class Pair:
 class Profile:
     """A workload, measured.
 
-    ``optimizer_bytes`` is what the optimizer keeps of all parameters; ``kept`` by call what the forward leaves for the
-    backward, of ``batch`` samples; ``most`` what a step needs at once beside parameters, gradients and optimizer.
+    ``batch`` is how many samples the larger of the measured batches has, ``optimizer_bytes`` what the optimizer keeps of
+    all parameters; ``kept`` by call what the forward leaves for the backward, of so many samples; ``most`` what a step
+    needs at once beside parameters and what the optimizer keeps.
     """
 
     batch: int
@@ -192,9 +193,10 @@ class Profile:
 def measure(
     make: Callable[[int], Workload], batch: int, optimizer: str = "adamw", repeats: int = 5, device: str | None = None
 ) -> Profile:
-    """Run a workload with ``batch`` samples, and with fewer, and fit a line to the time of each kernel.
+    """Run a workload with ``batch`` samples, and with half of them, and fit a line to the time of each kernel.
 
-    What a step takes beyond its kernels, Python and the launches, is shared among them.
+    What a step takes beyond its kernels, Python and the launches, is shared among them. Below four samples four and two
+    are measured: one alone can take other kernels, since dimensions of size 1 need no copies.
 
     >>> from flambeau.distributed.plan.workloads import workload_of
     >>> profile = measure(workload_of("mlp"), 4, "sgd", repeats=1)
@@ -206,15 +208,15 @@ def measure(
     """
     if batch < 1:
         raise PlanError(f"batch must be at least 1, got {batch}")
-    large = _placed(make(batch), device)
-    small_batch = max(1, batch // 4) if batch > 1 else 2
-    first, second = record([large, _placed(make(small_batch), device)], optimizer, repeats)
+    most = max(batch, 4)
+    large, small = (_placed(make(samples), device) for samples in (most, most // 2))
+    first, second = record([large, small], optimizer, repeats)
     if [k.op for k in first.kernels] != [k.op for k in second.kernels]:
-        raise PlanError(f"the model runs other kernels for {small_batch} samples than for {batch}")
+        raise PlanError(f"the model runs other kernels for {most // 2} samples than for {most}")
     overhead = max(0.0, first.step - sum(first.seconds)) / len(first.kernels)
     kernels = [_fitted(i, first, second, overhead) for i in range(len(first.kernels))]
     return Profile(
-        batch=batch, kernels=kernels, calls=first.calls, weights=_weights(large, first),
+        batch=most, kernels=kernels, calls=first.calls, weights=_weights(large, first),
         frozen_bytes=sum(t.nbytes for t in (*large.model.parameters(), *large.model.buffers()) if not t.requires_grad),
         optimizer_bytes=first.optimizer_bytes, kept=first.kept, most=first.most,
     )  # fmt: skip
