@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -146,7 +147,7 @@ def compare(name: str) -> dict[str, Row]:
     fb.set_num_threads(1)
     n = dist.get_world_size()
     dist.barrier()
-    profile = plan.measure(workload_of(name), BATCH, repeats=REPEATS)
+    profile = plan.measure(workload_of(name), BATCH, repeats=REPEATS, of=statistics.fmean)
     link = plan.measure_link()
     setting = plan.Setting(n, link, BATCH, overlap=False, microbatches=2 * n)
     rows = [

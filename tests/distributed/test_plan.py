@@ -254,7 +254,8 @@ def test_a_pipeline_of_one_forward_one_backward_keeps_less(profile: Profile) -> 
 
 def test_degrees_are_chosen_or_taken(profile: Profile) -> None:
     rows = {r.strategy: r for r in plan.plan(profile, Setting(8, LINK, 4), tensor_ranks=2, stages=4)}
-    assert rows["tensor"].division == "tensor 2 x data 4" and rows["pipeline 1F1B"].division == "pipeline 4 x data 2"
+    assert rows["tensor"].division == "tensor 2 x data 4"
+    assert rows["pipeline 1F1B"].division.startswith("pipeline 4 x data 2, ")
     alone = plan.plan(profile, Setting(7, LINK, 4))  # nothing divides seven
     assert [r.strategy for r in alone] == ["DDP", "ZeRO 1", "ZeRO 2", "ZeRO 3"]
     free = plan.plan(profile, Setting(4, LINK, 4))[-1]

@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     add("--latency", type=latency, required=True, help="of a message, such as 5us")
     add("--memory", type=size, help="what a rank has, such as 80GiB")
     add("--batch", type=_whole, default=8, help="samples for each rank (default: 8)")
-    add("--microbatches", type=_whole, help="of a pipeline (default: 4 for each stage)")
+    add("--microbatches", type=_whole, help="of a pipeline (default: the fastest number)")
     add("--tensor", type=_whole, metavar="RANKS", help="that share a layer (default: the fastest number)")
     add("--pipeline", type=_whole, metavar="STAGES", help="of a pipeline (default: the fastest number)")
     add("--optimizer", choices=sorted(OPTIMIZERS), default="adamw")

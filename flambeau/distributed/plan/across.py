@@ -100,7 +100,8 @@ def stages_of(seconds: Sequence[float], stages: int) -> list[range]:
 def pipeline(profile: Profile, s: Setting, stages: int, order: str = "1F1B") -> Prediction:
     """The model is cut into ``stages`` of parts that run microbatches in turn, and replicas are averaged after that.
 
-    The order of each stage is played through. Where all stages take as long and messages nothing, that is the formula
+    Without a number of microbatches the fastest of one, two, four and eight for each stage is taken. The order of each
+    stage is played through. Where all stages take as long and messages nothing, that is the formula
     of Huang et al., "GPipe", arXiv:1811.06965: of m + stages - 1 steps, stages - 1 are idle.
 
     Raises:
@@ -112,8 +113,15 @@ def pipeline(profile: Profile, s: Setting, stages: int, order: str = "1F1B") -> 
         raise PlanError(f"the model has {len(profile.parts)} parts in a row, too few for {stages} stages")
     if order not in ORDERS:
         raise PlanError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+    samples = s.batch * stages
+    tried = [s.microbatches] if s.microbatches else [stages * i for i in (1, 2, 4, 8)]
+    found = [_pipeline(profile, s, stages, order, min(count, samples)) for count in tried]
+    return min(found, key=lambda p: p.seconds)
+
+
+def _pipeline(profile: Profile, s: Setting, stages: int, order: str, count: int) -> Prediction:
+    """One of ``count`` microbatches."""
     samples, replicas = s.batch * stages, s.ranks // stages
-    count = min(s.microbatches or 4 * stages, samples)
     each = samples / count
     forward, backward = (
         [profile.seconds(places, each) for places in profile.kernels_of_parts(phase)] for phase in (FORWARD, BACKWARD)
@@ -139,7 +147,7 @@ def pipeline(profile: Profile, s: Setting, stages: int, order: str = "1F1B") -> 
     ]  # fmt: skip
     state, passing = max(zip(states, activations, strict=True), key=sum)
     return Prediction(
-        f"pipeline {order}", f"pipeline {stages} x data {replicas}", max(over),
+        f"pipeline {order}", f"pipeline {stages} x data {replicas}, {count} microbatches", max(over),
         max(count * (f + b) + u for (f, b), u in zip(times, updates, strict=True)), max(sent),
         profile.frozen_bytes + state, passing,
     )  # fmt: skip

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
-from flambeau.distributed.plan.recording import BACKWARD, FORWARD, PHASES, UPDATE, Call, Ran, Recording, record
+from flambeau.distributed.plan.recording import (
+    BACKWARD,
+    FORWARD,
+    PHASES,
+    UPDATE,
+    Call,
+    Ran,
+    Recording,
+    Statistic,
+    record,
+)
 from flambeau.distributed.plan.workloads import PlanError, Workload
 from flambeau.nn.container import Sequential
 from flambeau.nn.linear import Linear
@@ -52,8 +62,8 @@ class Pair:
 class Profile:
     """A workload, measured.
 
-    ``batch`` is how many samples the larger of the measured batches has, ``optimizer_bytes`` what the optimizer keeps of
-    all parameters; ``kept`` by call what the forward leaves for the backward, of so many samples; ``most`` what a step
+    ``batch`` is how many samples the larger of the measured batches has, ``optimizer_bytes`` what the optimizer keeps
+    of all parameters; ``kept`` by call what the forward leaves for the backward, of so many samples; ``most`` what a step
     needs at once beside parameters and what the optimizer keeps.
     """
 
@@ -191,12 +201,19 @@ class Profile:
 
 
 def measure(
-    make: Callable[[int], Workload], batch: int, optimizer: str = "adamw", repeats: int = 5, device: str | None = None
+    make: Callable[[int], Workload],
+    batch: int,
+    optimizer: str = "adamw",
+    repeats: int = 5,
+    device: str | None = None,
+    of: Statistic = min,
 ) -> Profile:
     """Run a workload with ``batch`` samples, and with half of them, and fit a line to the time of each kernel.
 
     What a step takes beyond its kernels, Python and the launches, is shared among them. Below four samples four and two
-    are measured: one alone can take other kernels, since dimensions of size 1 need no copies.
+    are measured: one alone can take other kernels, since dimensions of size 1 need no copies. ``of`` says what counts of
+    several measurements: the least on a machine that does other things too, ``statistics.fmean`` where these belong to
+    what is planned.
 
     >>> from flambeau.distributed.plan.workloads import workload_of
     >>> profile = measure(workload_of("mlp"), 4, "sgd", repeats=1)
@@ -210,10 +227,10 @@ def measure(
         raise PlanError(f"batch must be at least 1, got {batch}")
     most = max(batch, 4)
     large, small = (_placed(make(samples), device) for samples in (most, most // 2))
-    first, second = record([large, small], optimizer, repeats)
+    first, second = record([large, small], optimizer, repeats, of=of)
     if [k.op for k in first.kernels] != [k.op for k in second.kernels]:
         raise PlanError(f"the model runs other kernels for {most // 2} samples than for {most}")
-    overhead = max(0.0, first.step - sum(first.seconds)) / len(first.kernels)
+    overhead = first.beside / len(first.kernels)
     kernels = [_fitted(i, first, second, overhead) for i in range(len(first.kernels))]
     return Profile(
         batch=most, kernels=kernels, calls=first.calls, weights=_weights(large, first),

@@ -6,14 +6,13 @@ runs next is the backward of the module, until the gradient of another one's res
 
 from __future__ import annotations
 
-import statistics
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from flambeau.backends.base import Array, Backend, Kernel
 from flambeau.core.keys import Key
@@ -25,6 +24,8 @@ from flambeau.distributed.plan.workloads import PlanError, Workload
 from flambeau.nn import hooks
 from flambeau.nn.module import Module
 from flambeau.optim import SGD, Adam, AdamW, Optimizer
+
+Statistic: TypeAlias = Callable[[Sequence[float]], float]
 
 FORWARD, BACKWARD, UPDATE = PHASES = ("forward", "backward", "update")
 #: Optimizers by name, with options that have no bearing on the time.
@@ -67,12 +68,12 @@ class Recording:
 
     batch: int
     kernels: list[Ran] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  #: of each kernel, the mean of the steps
+    seconds: list[float] = field(default_factory=list)  #: of each kernel
     calls: list[Call] = field(default_factory=list)
     arrived: dict[str, int] = field(default_factory=dict)  #: by parameter: the kernels that ran before its gradient
     kept: dict[int, int] = field(default_factory=dict)  #: by call: bytes that live when the forward ends
     most: int = 0  #: bytes that the step had at once, beyond what was there before
-    step: float = 0.0  #: seconds of a whole step that nobody watches, the mean
+    beside: float = 0.0  #: seconds that a step takes beside its kernels
     optimizer_bytes: int = 0  #: what the optimizer keeps
 
 
@@ -231,8 +232,13 @@ class Trainer:
         return [t for s in self.optimizer.state.values() for t in _tensors(dict(s))]
 
 
-def record(workloads: Sequence[Workload], optimizer: str = "adamw", repeats: int = 5, warm: int = 2) -> list[Recording]:
+def record(
+    workloads: Sequence[Workload], optimizer: str = "adamw", repeats: int = 5, warm: int = 2, of: Statistic = min
+) -> list[Recording]:
     """Run steps of each workload, watch them, and time others that nobody watches; all in turns, in the same weather.
+
+    ``of`` makes one number of those that were measured: the least is what a machine can do that does nothing else, the
+    mean what it does.
 
     Raises:
         PlanError: two steps ran different kernels, or a batch has no samples.
@@ -246,11 +252,11 @@ def record(workloads: Sequence[Workload], optimizer: str = "adamw", repeats: int
     for run in runs * repeats:
         run.time()
         run.watch()
-    return [run.recording() for run in runs]
+    return [run.recording(of) for run in runs]
 
 
 class _Runs:
-    """The steps of one workload. What is told of them are means, since only means add up."""
+    """The steps of one workload."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
@@ -265,15 +271,16 @@ class _Runs:
     def watch(self) -> None:
         self.seen.append(_watched(self.trainer))
 
-    def recording(self) -> Recording:
+    def recording(self, of: Statistic) -> Recording:
         watcher, kept, most = self.seen[-1]
         for other, *_ in self.seen:
             if [k.op for k in other.kernels] != [k.op for k in watcher.kernels]:
                 raise PlanError("two steps of the model ran different kernels: what comes next cannot be told from one")
-        seconds = [statistics.fmean(times) for times in zip(*[w.seconds for w, *_ in self.seen], strict=True)]
+        seconds = [of(times) for times in zip(*[w.seconds for w, *_ in self.seen], strict=True)]
+        beside = of(self.whole) - of([sum(w.seconds) for w, *_ in self.seen])
         return Recording(
             len(self.trainer.workload.inputs), watcher.kernels, seconds, watcher.calls, watcher.arrived, kept, most,
-            statistics.fmean(self.whole), sum(t.nbytes for t in self.trainer.state()),
+            max(0.0, beside), sum(t.nbytes for t in self.trainer.state()),
         )  # fmt: skip
 
 

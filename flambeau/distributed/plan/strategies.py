@@ -18,7 +18,7 @@ MiB: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how: ``batch`` samples for each rank, ``microbatches`` in a pipeline (None: four for each stage).
+    """Where and how: ``batch`` samples for each rank, ``microbatches`` in a pipeline (None: the fastest).
 
     ``overlap``: ranks communicate while they compute; ``bucket``: the bytes of gradients that go together.
     """
