@@ -348,6 +348,7 @@ from flambeau import core as core
 from flambeau import cpu as cpu
 from flambeau import cuda as cuda
 from flambeau import debug as debug
+from flambeau import distributed as distributed
 from flambeau import distributions as distributions
 from flambeau import fft as fft
 from flambeau import func as func

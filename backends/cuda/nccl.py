@@ -7,8 +7,11 @@ NCCL's functions: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/api.
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Final, Protocol
 
 from flambeau.backends.base import BackendUnavailableError
@@ -40,9 +43,19 @@ class Host(Protocol):
         """The device ``cuda:index``."""
 
 
+def library(cupy: Raw) -> Raw:
+    """CuPy's module of NCCL's functions; None where it does not find the library."""
+    found = getattr(cupy.cuda, "nccl", None)
+    if found is None and isinstance(cupy, ModuleType):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # CuPy warns where it does not find the library
+            found = importlib.import_module("cupy.cuda.nccl")
+    return found if hasattr(found, "NcclCommunicator") else None
+
+
 def missing(cupy: Raw) -> str | None:
     """Why NCCL cannot be used; None where it can."""
-    return None if hasattr(cupy.cuda.nccl, "NcclCommunicator") else REMEDY
+    return REMEDY if library(cupy) is None else None
 
 
 class Nccl:
@@ -52,10 +65,10 @@ class Nccl:
         why = missing(backend.cupy)
         if why is not None:
             raise BackendUnavailableError(f"cuda: {why}")
-        self._nccl, self._device = backend.cupy.cuda.nccl, backend.device(index)
-        mine = encoded(self._nccl.get_unique_id()) if rank == 0 else b""
+        self._nccl, self._device = library(backend.cupy), backend.device(index)
+        mine = self._nccl.get_unique_id() if rank == 0 else b""
         with self._device.current():
-            self._comm = self._nccl.NcclCommunicator(size, decoded(share(mine)), rank)
+            self._comm = self._nccl.NcclCommunicator(size, share(mine), rank)
 
     def folds(self, op: Fold, dtype: DType) -> bool:
         return dtype is dt.bool_ or (dtype.is_complex and op == "sum") or dtype in _NAMES
@@ -129,21 +142,3 @@ class Nccl:
 def _pointer(array: StridedArray) -> int:
     address: int = array.buffer.memory.ptr + array.offset * array.dtype.itemsize
     return address
-
-
-def encoded(unique_id: tuple[int, ...]) -> bytes:
-    """CuPy's form of NCCL's unique id, numbers of one byte with a sign, as bytes.
-
-    >>> encoded((1, -1))
-    b'\\x01\\xff'
-    """
-    return bytes(n & 0xFF for n in unique_id)
-
-
-def decoded(data: bytes) -> tuple[int, ...]:
-    """The way back.
-
-    >>> decoded(b"\\x01\\xff")
-    (1, -1)
-    """
-    return tuple(n - 256 if n > 127 else n for n in data)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys as _sys
 from importlib.util import find_spec as _find_spec
 
+from flambeau.distributed import nn
 from flambeau.distributed.checking import DebugLevel, get_debug_level, set_debug_level, set_debug_level_from_env
 from flambeau.distributed.coalescing import all_gather_coalesced, all_reduce_coalesced, coalescing_manager
 from flambeau.distributed.collectives import (
@@ -30,6 +31,7 @@ from flambeau.distributed.collectives import (
     reduce_scatter_tensor,
     scatter,
 )
+from flambeau.distributed.device_mesh import DeviceMesh, init_device_mesh
 from flambeau.distributed.engines import (
     Backend,
     BackendConfig,
@@ -82,24 +84,25 @@ from flambeau.distributed.objects import (
 )
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.reductions import ReduceOp, premul_sum, supports_complex
+from flambeau.distributed.spawn import SpawnedRanks, spawn
 from flambeau.distributed.stores import FileStore, HashStore, PrefixStore, Store, TCPStore
 from flambeau.distributed.work import Work
 from flambeau.nn.parallel import processes as _processes
 
 __all__ = [
-    "Backend", "BackendConfig", "DebugLevel", "DistBackendError", "DistError", "DistNetworkError", "DistStoreError",
-    "FileStore", "GroupMember", "HashStore", "P2POp", "PrefixStore", "ProcessGroup", "QueueEmptyError", "ReduceOp",
-    "Store", "TCPStore", "Work", "all_gather",
-    "all_gather_coalesced", "all_gather_into_tensor", "all_gather_object", "all_reduce", "all_reduce_coalesced",
-    "all_to_all", "all_to_all_single", "barrier", "batch_isend_irecv", "broadcast", "broadcast_object_list",
-    "coalescing_manager", "default_pg_timeout", "destroy_process_group", "gather", "gather_object", "get_backend",
-    "get_backend_config", "get_debug_level", "get_default_backend_for_device", "get_global_rank", "get_group_rank",
-    "get_node_local_rank", "get_pg_count", "get_process_group_ranks", "get_rank", "get_world_size", "group",
+    "Backend", "BackendConfig", "DebugLevel", "DeviceMesh", "DistBackendError", "DistError", "DistNetworkError",
+    "DistStoreError", "FileStore", "GroupMember", "HashStore", "P2POp", "PrefixStore", "ProcessGroup",
+    "QueueEmptyError", "ReduceOp", "SpawnedRanks", "Store", "TCPStore", "Work", "all_gather", "all_gather_coalesced",
+    "all_gather_into_tensor", "all_gather_object", "all_reduce", "all_reduce_coalesced", "all_to_all",
+    "all_to_all_single", "barrier", "batch_isend_irecv", "broadcast", "broadcast_object_list", "coalescing_manager",
+    "default_pg_timeout", "destroy_process_group", "gather", "gather_object", "get_backend", "get_backend_config",
+    "get_debug_level", "get_default_backend_for_device", "get_global_rank", "get_group_rank", "get_node_local_rank",
+    "get_pg_count", "get_process_group_ranks", "get_rank", "get_world_size", "group", "init_device_mesh",
     "init_process_group", "irecv", "is_available", "is_backend_available", "is_gloo_available", "is_initialized",
     "is_mpi_available", "is_nccl_available", "is_torchelastic_launched", "is_ucc_available", "is_xccl_available",
-    "isend", "monitored_barrier", "new_group", "new_subgroups", "new_subgroups_by_enumeration", "premul_sum", "recv",
-    "recv_object_list", "reduce", "reduce_scatter", "reduce_scatter_tensor", "scatter", "scatter_object_list", "send",
-    "send_object_list", "set_debug_level", "set_debug_level_from_env", "shrink_group", "split_group",
+    "isend", "monitored_barrier", "new_group", "new_subgroups", "new_subgroups_by_enumeration", "nn", "premul_sum",
+    "recv", "recv_object_list", "reduce", "reduce_scatter", "reduce_scatter_tensor", "scatter", "scatter_object_list",
+    "send", "send_object_list", "set_debug_level", "set_debug_level_from_env", "shrink_group", "spawn", "split_group",
     "supports_complex",
 ]  # fmt: skip
 

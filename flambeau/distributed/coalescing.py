@@ -16,7 +16,7 @@ from flambeau.distributed.work import Timeout, Work
 
 
 def all_reduce_coalesced(
-    tensors: Sequence[Tensor], op: Reduction = ReduceOp.SUM, group: Group = None, async_op: bool = False
+    tensors: Tensor | Sequence[Tensor], op: Reduction = ReduceOp.SUM, group: Group = None, async_op: bool = False
 ) -> Work | None:
     """Reduce each tensor of a list over all ranks, in place; those of one dtype travel together."""
     name = "all_reduce_coalesced"
@@ -42,7 +42,7 @@ def all_gather_coalesced(
     given = _tensors(name, "input_tensor_list", input_tensor_list)
     if len(output_tensor_lists) != pg.size():
         raise ValueError(
-            f"{name}: output_tensor_lists needs a list for each of the {pg.size()} ranks, got {len(output_tensor_lists)}"
+            f"{name}: output_tensor_lists needs a list for each of {pg.size()} ranks, got {len(output_tensor_lists)}"
         )
     lists = [_tensors(name, f"output_tensor_lists[{i}]", part) for i, part in enumerate(output_tensor_lists)]
     for i, part in enumerate(lists):

@@ -88,8 +88,11 @@ def reduce(
     x, root = _tensor("reduce", "tensor", tensor), peer(pg, "reduce", "dst", dst, group_dst)
     op = reductions.checked("reduce", op, x.dtype)
     detail = f"{reductions.name_of(op)}, dst={pg.ranks[root]}"
-    role = {"both" if pg.rank() == root else "reads": [x]}
-    return pg.start(*plan("reduce", "reduce", (op, root), **role, detail=detail, mark=f"{detail} {like(x)}"), async_op)
+    here, apart = ([x], []) if pg.rank() == root else ([], [x])
+    return pg.start(
+        *plan("reduce", "reduce", (op, root), reads=apart, both=here, detail=detail, mark=f"{detail} {like(x)}"),
+        async_op,
+    )
 
 
 def reduce_scatter(
@@ -148,10 +151,11 @@ def broadcast(
     if pg is None:
         return None
     x, root = _tensor("broadcast", "tensor", tensor), peer(pg, "broadcast", "src", src, group_src)
-    role = {"reads" if pg.rank() == root else "writes": [x]}
+    here, apart = ([x], []) if pg.rank() == root else ([], [x])
     detail = f"src={pg.ranks[root]}"
     return pg.start(
-        *plan("broadcast", "broadcast", (root,), **role, detail=detail, mark=f"{detail} {sized(x)}"), async_op
+        *plan("broadcast", "broadcast", (root,), reads=here, writes=apart, detail=detail, mark=f"{detail} {sized(x)}"),
+        async_op,
     )
 
 

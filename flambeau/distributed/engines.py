@@ -62,7 +62,9 @@ class BackendConfig:
         """The engine of each type of device."""
         return {kind: name for kind, name in self.engines.items() if kind}
 
-    get_device_backend_map = device_backend_map.fget
+    def get_device_backend_map(self) -> dict[str, str]:
+        """The engine of each type of device."""
+        return self.device_backend_map
 
     def __repr__(self) -> str:
         return ",".join(f"{kind}:{name}" for kind, name in self.device_backend_map.items())

@@ -72,10 +72,11 @@ def member(found: Group, call: str) -> ProcessGroup | None:
             f"Running {call} on global rank {world().rank()} which does not belong to the given group.", stacklevel=3
         )
         return None
-    return _group(found)
+    return group_of(found)
 
 
-def _group(found: Group) -> ProcessGroup:
+def group_of(found: Group) -> ProcessGroup:
+    """A group (None: all ranks) in which this rank is; TypeError for anything else."""
     if found is None:
         return world()
     if not isinstance(found, ProcessGroup):
@@ -126,14 +127,12 @@ def init_process_group(
     wanted = None if backend is None else BackendConfig(backend)
     engine, store = _join(init_method, rank, world_size, store, limit)
     device = _device_of(device_id)
-    mine = [
-        None if wanted is None else repr(wanted),
-        (device or get_default_device()).type,
-        config.get("distributed_debug"),
-    ]
+    name = None if wanted is None else str(backend).lower()
+    mine = [name, (device or get_default_device()).type, config.get("distributed_debug")]
     told = within(limit, "init_process_group", lambda: engine.comm.allgather(json.dumps(mine)))
     names, kinds, levels = zip(*map(json.loads, told), strict=True)
     if len(set(names)) > 1:
+        engine.close()
         raise ValueError(f"init_process_group: the ranks ask for different backends: {list(names)}")
     found = wanted or engines.chosen(list(kinds))
     level = max((DebugLevel[name.upper()] for name in levels), key=lambda x: x.value)
@@ -276,7 +275,7 @@ def split_group(
 
     ``split_ranks`` are the ranks in the parent of each part. Every rank of the parent calls it.
     """
-    parent = _group(parent_pg)
+    parent = group_of(parent_pg)
     if not split_ranks:
         raise ValueError("split_ranks cannot be None or empty")
     every = [r for ranks in split_ranks for r in ranks]
@@ -298,7 +297,7 @@ def shrink_group(
 
     Where it is the group of all ranks, the new one takes its place. The old one is given up.
     """
-    old = _group(group)
+    old = group_of(group)
     away = {old.rank_of(int(r), "shrink_group", "ranks_to_exclude") for r in ranks_to_exclude}
     if not away:
         raise ValueError("ranks_to_exclude cannot be empty")
@@ -317,22 +316,22 @@ def shrink_group(
 # -- questions ---------------------------------------------------------------------------------------
 def get_rank(group: Group = None) -> int:
     """This process's rank in a group (None: in the job); -1 where it is not in it."""
-    return -1 if isinstance(group, _Apart) else _group(group).rank()
+    return -1 if isinstance(group, _Apart) else group_of(group).rank()
 
 
 def get_world_size(group: Group = None) -> int:
     """How many ranks a group has (None: the job); -1 where this one is not in it."""
-    return -1 if isinstance(group, _Apart) else _group(group).size()
+    return -1 if isinstance(group, _Apart) else group_of(group).size()
 
 
 def get_group_rank(group: Group, global_rank: int) -> int:
     """The rank in a group of a rank of the job; ValueError where it is not in it."""
-    return _group(group).rank_of(global_rank, "get_group_rank", "global_rank")
+    return group_of(group).rank_of(global_rank, "get_group_rank", "global_rank")
 
 
 def get_global_rank(group: Group, group_rank: int) -> int:
     """The rank in the job of a rank of a group; ValueError where there is none."""
-    pg = _group(group)
+    pg = group_of(group)
     if not 0 <= group_rank < pg.size():
         raise ValueError(f"get_global_rank: group_rank={group_rank} is not in [0, {pg.size()}) of {pg!r}")
     return pg.ranks[group_rank]
@@ -340,7 +339,7 @@ def get_global_rank(group: Group, group_rank: int) -> int:
 
 def get_process_group_ranks(group: Group) -> list[int]:
     """The ranks in the job of a group's ranks, in their order."""
-    return list(_group(group).ranks)
+    return list(group_of(group).ranks)
 
 
 def get_pg_count() -> int:
@@ -350,12 +349,12 @@ def get_pg_count() -> int:
 
 def get_backend(group: Group = None) -> Backend:
     """The engine of a group: that of host tensors, where it has one."""
-    return Backend(_group(group).name())
+    return Backend(group_of(group).name())
 
 
 def get_backend_config(group: Group = None) -> str:
     """The engine of each type of device, as in ``"cpu:mpi,cuda:nccl"``."""
-    return ",".join(f"{kind}:{name}" for kind, name in _group(group).engines.items() if kind)
+    return ",".join(f"{kind}:{name}" for kind, name in group_of(group).engines.items() if kind)
 
 
 def is_torchelastic_launched() -> bool:

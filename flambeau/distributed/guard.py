@@ -26,9 +26,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-__all__ = ["FAILURE_FILE", "failed", "leave", "main", "watch_over"]
+__all__ = ["FAILURE_FILE", "failed", "give_up", "leave", "main", "watch_over"]
 
-FAILURE_FILE = "FLAMBEAU_FAILURE_FILE"  # where a rank writes why it failed, for its launcher
+FAILURE_FILE = "LAUNCHED_BY_FLAMBEAU_REPORT"  # where a rank writes why it failed, for its launcher
 _LONGEST_REASON = 1500  # bytes, which fit a line of the PMI server
 _PDEATHSIG = 1  # of Linux's prctl
 
@@ -174,6 +174,12 @@ class _Exit(SystemExit):
 def _exit(status: Any = None, /) -> NoReturn:
     """``sys.exit``, whose status the guard sees."""
     raise _Exit(status)
+
+
+def give_up() -> None:
+    """This rank failed, and who started it will say so: it takes no leave."""
+    if _here is not None:
+        _here.over = True
 
 
 def leave() -> None:

@@ -25,7 +25,7 @@ __all__ = ["main", "torchrun"]
 _LOOK = 0.02  # seconds between two looks at the ranks here
 _ASK = 0.1  # seconds between two questions to the leader
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
-_FOREIGN = ("PMI_", "PMIX_", "MPI_LOCAL", "OMPI_", "HYDI_", "HYDRA_", "TORCHELASTIC_", "FLAMBEAU_JOB")
+_FOREIGN = ("PMI_", "PMIX_", "MPI_LOCAL", "OMPI_", "HYDI_", "HYDRA_", "TORCHELASTIC_", "LAUNCHED_BY_FLAMBEAU")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,7 +141,7 @@ def _environments(job: Job, plan: Plan, attempt: int) -> list[dict[str, str]]:
         "MASTER_ADDR": host, "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RUN_ID": job.endpoint.job, "TORCHELASTIC_RESTART_COUNT": str(attempt),
         "TORCHELASTIC_MAX_RESTARTS": str(job.restarts),
-        "FLAMBEAU_JOB": plan.name, "PMI_PORT": plan.pmi,
+        "LAUNCHED_BY_FLAMBEAU": plan.name, "PMI_PORT": plan.pmi,
     }  # fmt: skip
     made = []
     for local in range(job.ranks):

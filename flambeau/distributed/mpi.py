@@ -70,7 +70,8 @@ class MpiEngine:
     def __init__(self, comm: Any):  # Any: mpi4py's
         self._mpi = load()
         self.comm = comm
-        self.rank, self.size = comm.rank, comm.size
+        self.rank: int = comm.rank
+        self.size: int = comm.size
         mpi = self._mpi
         self._ops = {
             ReduceOp.SUM: mpi.SUM, ReduceOp.PRODUCT: mpi.PROD, ReduceOp.MIN: mpi.MIN, ReduceOp.MAX: mpi.MAX,

@@ -4,6 +4,9 @@ A process whose environment names the server (``PMI_PORT``, ``PMI_ID``) gets its
 no ``mpiexec`` is needed. The server sees each process end: one whose connection closes before it said ``finalize`` is lost.
 
 The protocol is described in MPICH's wiki, "PMI-1.1 wire protocol"; messages are lines of ``key=value``.
+
+As a program, ``python pmi.py SIZE``, it prints its port and serves until the process that started it, rank 0, is gone: when
+its input ends. It then imports nothing of flambeau, which would make the start slow.
 """
 
 from __future__ import annotations
@@ -11,14 +14,18 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-__all__ = ["Server", "process_mapping", "remove_shared_memory"]
+__all__ = ["PROGRAM", "Server", "process_mapping", "remove_shared_memory"]
 
+PROGRAM = __file__
+_LEAVE = 5.0  # seconds that the other ranks have to take leave after rank 0
 _NAME, _KEY, _VALUE = 256, 64, 1024  # the longest that PMI-1's clients ask for
 _LINE = 4096  # the longest line that is read
 _TOTAL = 1 << 26  # bytes of all values of a job
@@ -86,6 +93,7 @@ class Server:
         self._lost = lost
         self._arrived: list[_Process] = []
         self._watchers: list[_Process] = []
+        self._left: set[int] = set()
         self._here = 0  # processes of ranks that are connected
         self._emptied = threading.Condition()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -153,7 +161,7 @@ class Server:
             with self._emptied:
                 self._here -= 1
                 self._emptied.notify_all()
-            if not process.finished:
+            if not process.finished and process.rank not in self._left:
                 self._tell(process.rank, "")
 
     def _tell(self, rank: int, why: str) -> None:
@@ -246,6 +254,25 @@ class Server:
         process.rank = self._rank(given["rank"])
         self._watchers.append(process)
 
+    def _on_left(self, process: _Process, given: dict[str, str], line: str) -> None:
+        """Of ours: a rank has left, though its process will end in a way in which MPI says nothing."""
+        self._left.add(self._rank(given["rank"]))
+        process.say("cmd=left_ack")
+
     def _on_failed(self, process: _Process, given: dict[str, str], line: str) -> None:
         """Of ours: the process of a rank says why it ends."""
         self._tell(self._rank(given["rank"]), line.split("why=", 1)[1])
+
+
+def _main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = Server(int(sys.argv[1]), host="0.0.0.0")
+    print(server.port, flush=True)
+    sys.stdin.buffer.read()
+    server.drain(_LEAVE)
+    server.close()
+    remove_shared_memory(server.name)
+
+
+if __name__ == "__main__":
+    _main()

@@ -8,6 +8,7 @@ learns of its world, and tells the others through the store where it is.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+from flambeau.distributed import pmi
 from flambeau.distributed.errors import DistError, DistStoreError
 from flambeau.distributed.guard import watch_over
 from flambeau.distributed.mpi import load
@@ -92,7 +94,7 @@ def join(
 
 def _started(environ: Mapping[str, str]) -> str:
     """What started this process: "launcher", "torchrun", "mpi", "env", "slurm" or "alone"."""
-    if "FLAMBEAU_JOB" in environ:
+    if "LAUNCHED_BY_FLAMBEAU" in environ:
         return "launcher"
     if "TORCHELASTIC_RUN_ID" in environ:
         return "torchrun"
@@ -153,8 +155,17 @@ def _by_environment(
     _check(rank, world_size)
     agent = environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     host, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
-    store = TCPStore(host, port, None if agent else world_size, not agent and rank == 0, timeout)
-    return rank, world_size, PrefixStore(f"worker/attempt_{environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    store = _stores.get((host, port))
+    if store is None:
+        store = TCPStore(host, port, None if agent else world_size, not agent and rank == 0, timeout)
+        _stores[host, port] = store
+    joins = next(_joins)
+    attempt = f"worker/attempt_{environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return rank, world_size, PrefixStore(f"{attempt}/{joins}" if joins else attempt, store)
+
+
+_stores: dict[tuple[str, int], TCPStore] = {}  # they outlive their groups, which other ranks may leave later
+_joins = itertools.count()  # one after the other with destroy_process_group between them
 
 
 def _same(what: str, given: int, environ: Mapping[str, str], name: str) -> int:
@@ -273,10 +284,10 @@ def _meet(rank: int, world_size: int, store: Store, timeout: timedelta, every: b
 
 
 def _start_server(world_size: int) -> int:
-    """Start ``serve``; the port of the PMI server."""
+    """Start the PMI server; its port."""
     input_end, _ours = os.pipe()  # ours is left open: the server ends when this process does, in whatever way
     with subprocess.Popen(
-        [sys.executable, "-m", "flambeau.distributed.serve", str(world_size)],
+        [sys.executable, "-I", pmi.PROGRAM, str(world_size)],
         stdin=input_end, stdout=subprocess.PIPE, start_new_session=True,
     ) as server:  # fmt: skip
         os.close(input_end)

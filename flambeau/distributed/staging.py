@@ -29,7 +29,8 @@ class Staged:
     __slots__ = ("_into", "array", "key")
 
     def __init__(self, key: Key, array: Any, reads: bool, writes: bool):  # Any: an array of the key's backend
-        self.key, self._into = key, None
+        self.key = key
+        self._into: Any = None  # where results go back to
         self.array: Any = array
 
     def back(self) -> None:

@@ -12,6 +12,7 @@ from flambeau.compat import vision
 from flambeau.compat.torch import _jit_internal, _utils, distributed, jit, onnx, serialization
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.backends import cudnn
+from flambeau.compat.torch.distributed import distributed_c10d
 from flambeau.compat.torch.utils.data._utils import collate
 from flambeau.compat.torch.utils.data._utils.pin_memory import pin_memory
 from flambeau.utils.data.datapipes.iter import IterableWrapper
@@ -40,10 +41,17 @@ def test_a_boolean_dispatches() -> None:
     assert [chosen(1), chosen(1, True), chosen(1, flag=True), chosen(1, False)] == ["no", "yes", "yes", "no"]
 
 
-def test_distributed_and_exporters_are_not_there() -> None:
-    assert not distributed.is_available() and not distributed.is_initialized() and not onnx.is_in_onnx_export()
-    with pytest.raises(RuntimeError, match=r"torch.distributed.all_reduce: .* no communication between processes"):
-        distributed.all_reduce(fb.ones(1))
+def test_distributed_is_ours() -> None:
+    assert not fb.distributed.is_initialized() and distributed.reduce_op is fb.distributed.ReduceOp
+    assert distributed.all_gather_single is fb.distributed.all_gather_into_tensor
+    assert distributed_c10d._get_default_group is fb.distributed.groups.world
+    assert distributed_c10d._rank_not_in_group(fb.distributed.GroupMember.NON_GROUP_MEMBER)
+    with pytest.raises(ValueError, match="has not been initialized"):
+        fb.distributed.all_reduce(fb.ones(1))
+
+
+def test_exporters_are_not_there() -> None:
+    assert not onnx.is_in_onnx_export()
     with pytest.raises(RuntimeError, match=r"torch.onnx.export: flambeau does not write ONNX"):
         onnx.export(fb.nn.Linear(1, 1), fb.ones(1))
 

@@ -26,6 +26,7 @@ __all__ = ["FileStore"]
 
 _SET, _DELETE = 0, 1
 _RECORD = struct.Struct("<BIQ")  # what, bytes of the key, bytes of the value
+_OPENED, _CLOSED = "\0opened", "\0closed"  # how many processes came, and left
 _POLL = 0.01  # seconds between two looks at the file
 
 
@@ -86,6 +87,23 @@ class FileStore(Store):
         self._read_to = 0
         self._closed = False
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        if world_size > 0:
+            self._count(_OPENED)
+
+    def _count(self, key: str) -> int:
+        return int(str(self._update(key, lambda table: table.add(key, 1))))
+
+    def close(self) -> None:
+        """Leave the store; the last of ``world_size`` processes removes the file."""
+        if not self._closed and self._world_size > 0:
+            self._closed = True
+            with contextlib.suppress(OSError):
+                if self._count(_CLOSED) >= max(self._world_size, int(self._values.get(_OPENED, b"0"))):
+                    Path(self.path).unlink()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_closed"):
+            self.close()
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -159,14 +177,14 @@ class FileStore(Store):
 
     def num_keys(self) -> int:
         with self._opened():
-            return len(self._values)
+            return len(self._values.keys() - {_OPENED, _CLOSED})
 
     def append(self, key: str, value: str | bytes) -> None:
         self._update(key, lambda table: table.append(key, as_bytes(value)))
 
     def list_keys(self) -> list[str]:
         with self._opened():
-            return list(self._values)
+            return list(self._values.keys() - {_OPENED, _CLOSED})
 
     def clone(self) -> FileStore:
         made = FileStore(self.path)
