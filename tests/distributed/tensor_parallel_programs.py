@@ -266,6 +266,22 @@ def _divide_sequence(block: nn.Module) -> None:
     block.forward = forward
 
 
+def case_a_mesh_of_replicas_that_are_divided() -> None:
+    """Two ranks share the layers, and replicas of them, where there are more ranks, average their gradients."""
+    n = dist.get_world_size()
+    mesh = dist.init_device_mesh("cpu", (n // 2, 2), mesh_dim_names=("data", "tensor"))
+    model, x, target = made("gpt")
+    whole = copy.deepcopy(model)
+    _raises(ValueError, "one dimension, got 2", lambda: parallelize_module(model, mesh, PLANS["gpt"]))
+    parallelize_module(model, mesh["tensor"], PLANS["gpt"])
+    replica = nn.parallel.DistributedDataParallel(model, process_group=mesh["data"].get_group())
+    rank = mesh.get_local_rank("data")
+    found = trained(replica, x.chunk(n // 2)[rank], target.chunk(n // 2)[rank])
+    total = fb.tensor(found, dtype=fb.float64)
+    dist.all_reduce(total)
+    close((total / n).tolist(), trained(whole, x, target))
+
+
 def case_inputs_and_outputs_are_prepared() -> None:
     fb.manual_seed(0)
     x = fb.randn(4, 8)

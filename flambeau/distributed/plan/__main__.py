@@ -53,8 +53,8 @@ def bandwidth(text: str) -> float:
 def latency(text: str) -> float:
     """Seconds: ``5us``, ``1ms``.
 
-    >>> latency("5us")
-    5e-06
+    >>> latency("1.5ms")
+    0.0015
     """
     number, unit = _quantity(text, "(s|ms|us|µs|ns)", "latency")
     return number * _SECONDS[unit.lower()]

@@ -17,8 +17,8 @@ class Link:
     """The network between ranks: ``bandwidth`` in bytes per second, ``latency`` in seconds.
 
     >>> link = Link(bandwidth=1e9, latency=1e-6)
-    >>> round(link.all_reduce(1_000_000, 2) * 1e6)
-    1002
+    >>> round(link.all_reduce(1_000_000, 4) * 1e6)
+    1504
 
     Raises:
         ValueError: a bandwidth that is not positive, a latency that is negative, or one that is no finite number.

@@ -62,9 +62,9 @@ class Pair:
 class Profile:
     """A workload, measured.
 
-    ``batch`` is how many samples the larger of the measured batches has, ``optimizer_bytes`` what the optimizer keeps
-    of all parameters; ``kept`` by call what the forward leaves for the backward, of so many samples; ``most`` what a step
-    needs at once beside parameters and what the optimizer keeps.
+    ``batch`` is how many samples the larger of the measured batches has; ``optimizer_bytes`` is what the optimizer
+    keeps of all parameters, ``kept`` by call what the forward leaves for the backward, of so many samples, ``most`` what a
+    step needs at once beside parameters and what the optimizer keeps.
     """
 
     batch: int
@@ -211,9 +211,9 @@ def measure(
     """Run a workload with ``batch`` samples, and with half of them, and fit a line to the time of each kernel.
 
     What a step takes beyond its kernels, Python and the launches, is shared among them. Below four samples four and two
-    are measured: one alone can take other kernels, since dimensions of size 1 need no copies. ``of`` says what counts of
-    several measurements: the least on a machine that does other things too, ``statistics.fmean`` where these belong to
-    what is planned.
+    are measured: one alone can take other kernels, since dimensions of size 1 need no copies. ``of`` says what counts
+    of several measurements: the least on a machine that does other things too, ``statistics.fmean`` where these belong
+    to what is planned.
 
     >>> from flambeau.distributed.plan.workloads import workload_of
     >>> profile = measure(workload_of("mlp"), 4, "sgd", repeats=1)
