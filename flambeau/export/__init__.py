@@ -1,12 +1,13 @@
 """Programs without their Python: ``export`` makes one, ``save`` and ``load`` keep it in a file."""
 
 from flambeau.export.calls import CallSpec, Range
+from flambeau.export.dynamic import Dim, DimHint, dims
 from flambeau.export.exporting import export
 from flambeau.export.graph import ExportError, Graph, Node, Value
 from flambeau.export.program import ExportedProgram
 from flambeau.export.signature import ExportGraphSignature, InputKind, InputSpec, OutputKind, OutputSpec
 
 __all__ = [
-    "CallSpec", "ExportError", "ExportGraphSignature", "ExportedProgram", "Graph", "InputKind", "InputSpec", "Node",
-    "OutputKind", "OutputSpec", "Range", "Value", "export",
+    "CallSpec", "Dim", "DimHint", "ExportError", "ExportGraphSignature", "ExportedProgram", "Graph", "InputKind", "InputSpec", "Node",
+    "OutputKind", "OutputSpec", "Range", "Value", "dims", "export",
 ]  # fmt: skip

@@ -1,19 +1,21 @@
-"""``export``: a module or function runs once under the tracer, and becomes a program."""
+"""``export``: a module or function runs under the tracer, at several sizes where some may change, and is a program."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from flambeau.core.generator import fork_rng
+from flambeau.core.creation import arange
+from flambeau.core.ops.index import index_select
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
-from flambeau.export.calls import CallSpec, ConstantInput, Input, TensorInput
+from flambeau.export import dynamic
+from flambeau.export.branches import explored
+from flambeau.export.calls import CallSpec, ConstantInput
 from flambeau.export.graph import ExportError, Graph, Value
+from flambeau.export.merging import merge
 from flambeau.export.program import ExportedProgram
-from flambeau.export.run import device_of
+from flambeau.export.recording import Recording, Subject, record, tensors_of
 from flambeau.export.signature import (
     ConstantArgument,
     ExportGraphSignature,
@@ -23,169 +25,8 @@ from flambeau.export.signature import (
     OutputSpec,
     TensorArgument,
 )
-from flambeau.export.tracer import Tracer
 from flambeau.nn import Module
 from flambeau.utils import _pytree as pytree
-
-_CONSTANTS = (bool, int, float, complex, str, type(None))
-
-
-@dataclass
-class Subject:
-    """What is exported: a function, the module that it belongs to, and arguments of a call."""
-
-    fn: Callable[..., Any]
-    module: Module | None
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    @classmethod
-    def of(cls, mod: Any, args: Any, kwargs: Any) -> Subject:
-        """The same from what the caller gave; TypeError for what cannot be exported."""
-        if not callable(mod):
-            raise TypeError(f"export: mod must be a module or a function, got {type(mod).__name__}")
-        if not isinstance(args, (tuple, list)):
-            raise TypeError(f"export: args must be a tuple of arguments, got {type(args).__name__}")
-        if kwargs is not None and not isinstance(kwargs, dict):
-            raise TypeError(f"export: kwargs must be a dict, got {type(kwargs).__name__}")
-        module = mod if isinstance(mod, Module) else getattr(mod, "__self__", None)
-        return cls(mod, module if isinstance(module, Module) else None, tuple(args), dict(kwargs or {}))
-
-    def names(self) -> list[str]:
-        """A name for each leaf of the arguments: that of the parameter, and where in it the leaf stands."""
-        fn = self.module.forward if self.module is self.fn and self.module is not None else self.fn
-        given = [f"arg_{i}" for i in range(len(self.args))]
-        try:
-            parameters = list(inspect.signature(fn).parameters.values())
-        except (TypeError, ValueError):
-            parameters = []
-        for i, p in enumerate(parameters[: len(given)]):
-            if p.kind is p.VAR_POSITIONAL:
-                given[i:] = [f"{p.name}_{j}" for j in range(len(given) - i)]
-                break
-            given[i] = p.name
-        found: list[str] = []
-        for name, value in [*zip(given, self.args, strict=True), *self.kwargs.items()]:
-            for path, _ in pytree.tree_leaves_with_path(value):
-                found.append("_".join([name, *(_word(key) for key in path)]))
-        return found
-
-
-def _word(key: Any) -> str:
-    part = next((str(getattr(key, a)) for a in ("key", "idx", "name") if hasattr(key, a)), str(key))
-    return "".join(c if c.isalnum() else "_" for c in part)
-
-
-@dataclass
-class Recording:
-    """One run of a program under the tracer."""
-
-    tracer: Tracer
-    held: list[tuple[InputSpec, Value]]
-    inputs: list[tuple[Input, Value | None]]
-    aliases: dict[str, str]
-    outputs: list[Any]  # a value, or a constant
-    written: dict[str, Value]
-    out_spec: pytree.TreeSpec
-    reached: list[Tensor]
-
-
-def record(subject: Subject, leaves: Sequence[Any], names: Sequence[str], answers: Sequence[bool] = (),
-           branches: bool = False) -> Recording:  # fmt: skip
-    """Run a program on the leaves of its arguments under a tracer."""
-    module = subject.module
-    held = {} if module is None else dict(_held(module))
-    tracer = Tracer(device_of([*leaves, *(t for t, _ in held.values())]), answers, branches)
-    aliases: dict[str, str] = {}
-    by_array: dict[int, str] = {}
-    specs: list[tuple[InputSpec, Value]] = []
-    for target, (tensor, spec) in held.items():
-        if id(tensor._array) in by_array:
-            aliases[target] = by_array[id(tensor._array)]
-            continue
-        by_array[id(tensor._array)] = target
-        prefix = "p" if spec is InputKind.PARAMETER else "b"
-        value = tracer.input(tensor, f"{prefix}_{target.replace('.', '_')}", target)
-        persistent = None if spec is InputKind.PARAMETER else _persists(module, target)
-        specs.append((InputSpec(spec, TensorArgument(value.name), target, persistent), value))
-    given, inputs = [], []
-    for leaf, name in zip(leaves, names, strict=True):
-        own = _own(leaf) if isinstance(leaf, Tensor) else leaf
-        given.append(own)
-        if isinstance(own, Tensor):
-            value = tracer.input(own, name, f"input {name}")
-            inputs.append((TensorInput(value.name, tuple(own.shape), own.dtype), value))
-        else:
-            inputs.append((ConstantInput(name, leaf), None))
-    args, kwargs = pytree.tree_structure((subject.args, subject.kwargs)).unflatten(given)
-    paths = {} if module is None else {id(m): path for path, m in module.named_modules()}
-    buffers = {} if module is None else dict(_places(module))
-    with fork_rng():
-        try:
-            with tracer.recording(paths):
-                result = subject.fn(*args, **kwargs)
-                returned, out_spec = pytree.tree_flatten(result)
-                for leaf in returned:
-                    _require_output(leaf)
-                outputs = [tracer.ref(leaf) for leaf in returned]
-                written = tracer.written() | _assigned(tracer, buffers)
-        finally:
-            for (owner, name), tensor in buffers.items():
-                owner._buffers[name] = tensor
-    reached = [t for t in returned if isinstance(t, Tensor)]
-    return Recording(tracer, specs, inputs, aliases, outputs, written, out_spec, reached)
-
-
-def _own(leaf: Tensor) -> Tensor:
-    """A copy of an argument, so that what the program writes to it stays inside."""
-    with no_grad():
-        return leaf.detach().clone().requires_grad_(leaf.requires_grad)
-
-
-def _held(module: Module) -> Any:
-    for path, p in module.named_parameters(remove_duplicate=False):
-        yield path, (p, InputKind.PARAMETER)
-    for path, b in module.named_buffers(remove_duplicate=False):
-        yield path, (b, InputKind.BUFFER)
-
-
-def _places(module: Module) -> Any:
-    """Where buffers stand: their module and name, with the tensor."""
-    for m in module.modules():
-        for name, b in m._buffers.items():
-            yield (m, name), b
-
-
-def _persists(module: Module | None, target: str) -> bool:
-    assert module is not None
-    path, _, name = target.rpartition(".")
-    return name not in module.get_submodule(path)._non_persistent_buffers_set
-
-
-def _assigned(tracer: Tracer, before: Mapping[tuple[Module, str], Tensor | None]) -> dict[str, Value]:
-    """Buffers in whose place the program put other tensors."""
-    found = {}
-    for (owner, name), tensor in before.items():
-        now = owner._buffers.get(name)
-        if now is tensor:
-            continue
-        if now is None or tensor is None:
-            raise ExportError(f"the program makes or removes the buffer {name!r}, which an exported program can't")
-        if now.shape != tensor.shape or now.dtype is not tensor.dtype:
-            raise ExportError(
-                f"the program puts a tensor of shape {tuple(now.shape)} and dtype {now.dtype.name} in the place of the "
-                f"buffer {name!r}, of shape {tuple(tensor.shape)} and dtype {tensor.dtype.name}"
-            )
-        found[tracer.owner_of(tensor)] = tracer.ref(now)
-    return found
-
-
-def _require_output(leaf: Any) -> None:
-    if not isinstance(leaf, (Tensor, *_CONSTANTS)):
-        raise ExportError(
-            f"the program returns a {type(leaf).__name__}, which is neither a tensor nor a number, text or None, nor a "
-            "container of these that flambeau.utils._pytree knows; register it with flambeau.export.register_dataclass"
-        )
 
 
 def assemble(recording: Recording, subject: Subject, in_spec: pytree.TreeSpec) -> ExportedProgram:
@@ -197,15 +38,15 @@ def assemble(recording: Recording, subject: Subject, in_spec: pytree.TreeSpec) -
         specs.append(InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(value.name), name))
         values.append(value)
     for given, value in recording.inputs:
-        if isinstance(given, TensorInput):
+        if value is not None:
             specs.append(InputSpec(InputKind.USER_INPUT, TensorArgument(given.name)))
-            assert value is not None
             values.append(value)
-        else:
+        elif isinstance(given, ConstantInput):
             specs.append(InputSpec(InputKind.USER_INPUT, ConstantArgument(given.name, given.value)))
     graph = Graph(values, tracer.nodes, [*recording.written.values(), *recording.outputs])
     signature = ExportGraphSignature(specs, _output_specs(recording))
     graph.prune()
+    assert recording.out_spec is not None
     program = ExportedProgram(
         graph, signature, {}, dict(tracer.constants), {}, CallSpec(in_spec, recording.out_spec),
         [given for given, _ in recording.inputs], (subject.args, subject.kwargs), recording.aliases,
@@ -218,7 +59,7 @@ def assemble(recording: Recording, subject: Subject, in_spec: pytree.TreeSpec) -
 def hold(program: ExportedProgram, module: Module) -> None:
     """Take the parameters and buffers of a module."""
     hidden = program.graph_signature.non_persistent_buffers
-    for target, (tensor, _) in _held(module):
+    for target, (tensor, _) in tensors_of(module):
         own = program.aliases.get(target, target)
         (program.constants if own in hidden else program.state_dict)[target] = tensor
 
@@ -237,21 +78,138 @@ def _output_specs(recording: Recording) -> list[OutputSpec]:
     return found
 
 
+class Exporter:
+    """Makes programs of one subject.
+
+    Args:
+        branches: whether the program may decide by the data; each way becomes a branch.
+        expand: which composites are expanded through their bodies, by name.
+    """
+
+    def __init__(self, subject: Subject, branches: bool = False, expand: Callable[[str], bool] | None = None):
+        self.subject, self.branches, self.expand = subject, branches, expand
+        self.leaves, self.in_spec = pytree.tree_flatten((subject.args, subject.kwargs))
+        self.names = subject.names()
+
+    def at(self, leaves: Sequence[Any]) -> ExportedProgram:
+        """The program for leaves of these sizes."""
+
+        def run(answers: Sequence[bool]) -> Recording:
+            return record(self.subject, leaves, self.names, answers=answers, branches=self.branches, expand=self.expand)
+
+        return assemble(explored(run) if self.branches else run(()), self.subject, self.in_spec)
+
+    def free(self, free: dynamic.Free) -> ExportedProgram:
+        """The program for all sizes that are said to be free."""
+        points = free.points()
+        if not free.example or len(points) < 2:
+            return self.at(self.leaves)
+        programs = []
+        for point in points:
+            try:
+                programs.append(self.at(self._resized(free, point)))
+            except ExportError:
+                raise
+            except Exception as error:
+                sizes = ", ".join(f"{n} = {v}" for n, v in point.items())
+                error.add_note(f"in a run of the program with {sizes}, for dynamic_shapes")
+                raise
+        return merge(programs, points, free.ranges)
+
+    def _resized(self, free: dynamic.Free, point: Mapping[str, int]) -> list[Any]:
+        """The leaves in other sizes: their elements over and over."""
+        found = list(self.leaves)
+        for (i, axis), law in free.sizes.items():
+            found[i] = _resize(found[i], axis, int(law.at(point)))
+        return found
+
+    def found_out(self, free: dynamic.Free) -> ExportedProgram:
+        """The same where some dimensions are left to find out: those that can't be free have the size of the example."""
+        if not free.hints:
+            return self.free(free)
+        for attempt in (free, free.merged()):
+            try:
+                return self.free(attempt)
+            except Exception as error:  # which one it is tells of a dimension that is not free
+                last = error
+        for name, must in free.merged().hints.items():
+            merged = free.merged()
+            for other in merged.hints:
+                if other != name:
+                    merged = merged.without(other)
+            try:
+                self.free(merged)
+            except Exception as error:
+                if must:
+                    raise ExportError(f"Dim.DYNAMIC: a dimension of size {free.example[name]} can't change: {error}") from error
+                free = self._dropped(free, name)
+        if len(free.merged().hints) == len(free.hints) == 0 and not free.example:
+            return self.at(self.leaves)
+        try:
+            return self.free(free.merged())
+        except Exception:
+            if any(free.hints.values()):
+                raise last from None
+            for name in list(free.hints):
+                free = free.without(name)
+            return self.free(free) if free.example else self.at(self.leaves)
+
+    @staticmethod
+    def _dropped(free: dynamic.Free, name: str) -> dynamic.Free:
+        """Without a dimension, and those that were left to find out of the same size."""
+        size = free.example[name]
+        for other in [n for n in free.hints if free.example[n] == size]:
+            free = free.without(other)
+        return free
+
+
+def _resize(leaf: Tensor, axis: int, size: int) -> Tensor:
+    if leaf.shape[axis] == size:
+        return leaf
+    if not leaf.shape[axis]:
+        raise ExportError("a dynamic dimension of the example is empty; give an example with elements in it")
+    with no_grad():
+        at = arange(size, device=leaf.device) % leaf.shape[axis]
+        return index_select(leaf.detach(), axis, at).requires_grad_(leaf.requires_grad)
+
+
 def export(
     mod: Module | Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *,
-    dynamic_shapes: Any = None, strict: bool = False,
+    dynamic_shapes: Any = None, strict: bool = False, preserve_module_call_signature: Collection[str] = (),
+    prefer_deferred_runtime_asserts_over_guards: bool = False,
 ) -> ExportedProgram:  # Any: the program's own arguments, and nestings of dimensions as they nest  # fmt: skip
     """Run a module or function on example arguments, and make a program of what its ops did.
 
-    >>> from flambeau.export import export
-    >>> program = export(fb.nn.Linear(2, 1), (fb.ones(3, 2),))
-    >>> [node.op for node in program.graph.nodes]
-    ['linear']
+    Ops are written down before decomposition, with writes in place made functional. Parameters and buffers are shared
+    with the module; the module, the arguments and the generator are afterwards as they were.
+
+    With ``dynamic_shapes`` the program runs at several sizes, on the example's elements over and over, and each number
+    in it that differs between them must follow a law of the sizes. A Python branch on a size that none of these runs
+    takes is not seen.
+
+    Args:
+        mod: a module, or a function of tensors.
+        args: positional arguments: tensors, numbers, texts, None, and containers of these.
+        kwargs: keyword arguments.
+        dynamic_shapes: which sizes may change: a dict by parameter, or a tuple as the arguments are, with a dict from
+            axis to :class:`Dim` (or ``Dim.AUTO``, ``Dim.DYNAMIC``) for each tensor.
+        strict: for PyTorch's sake: the Python runs either way.
+        preserve_module_call_signature: for PyTorch's sake: nodes keep the path of their module.
+        prefer_deferred_runtime_asserts_over_guards: for PyTorch's sake.
+
+    Raises:
+        ExportError: where the Python decides by the data, with its line; where no law is found; for results that are
+            neither tensors nor constants.
+
+    >>> from flambeau.export import Dim, export
+    >>> program = export(fb.nn.Linear(2, 1), (fb.ones(3, 2),), dynamic_shapes={"input": {0: Dim("batch")}})
+    >>> print(program.graph.nodes[0])
+    %linear: float32[batch, 1] = linear(%input, %p_weight, %p_bias)
     """
     subject = Subject.of(mod, args, kwargs)
-    leaves, in_spec = pytree.tree_flatten((subject.args, subject.kwargs))
-    recording = record(subject, leaves, subject.names())
-    return assemble(recording, subject, in_spec)
+    exporter = Exporter(subject)
+    free = dynamic.read(dynamic_shapes, subject.args, subject.kwargs, subject.parameters())
+    return exporter.found_out(free)
 
 
-__all__ = ["export"]
+__all__ = ["Exporter", "export"]

@@ -21,8 +21,10 @@ from flambeau.core.record import VIEW, Op
 from flambeau.core.state import current, get, layer, no_grad, put
 from flambeau.core.tensor import Tensor
 from flambeau.export.aliases import Handle, Step, Storage
-from flambeau.export.graph import RUN_DEVICE, ExportError, Node, Value, is_random
+from flambeau.export.graph import RUN_DEVICE, ExportError, Graph, Node, Value, is_random
+from flambeau.export.joining import joined
 from flambeau.nn import hooks
+from flambeau.utils import _pytree as pytree
 
 
 class Look(NamedTuple):
@@ -41,12 +43,16 @@ class Tracer:
         where: the device that the program runs on, of which the graph says nothing.
         answers: what looks at bools of the data give, one after the other; later ones see the data.
         branches: whether such looks are allowed at all.
+        expand: which composites are expanded through their bodies, by name; None is none.
     """
 
     takes_fused = True  # a whole recurrent layer is one op
 
-    def __init__(self, where: device, answers: Sequence[bool] = (), branches: bool = False):
-        self.where, self.branches = where, branches
+    def __init__(
+        self, where: device, answers: Sequence[bool] = (), branches: bool = False,
+        expand: Callable[[str], bool] | None = None,
+    ):  # fmt: skip
+        self.where, self.branches, self._expand = where, branches, expand
         self.nodes: list[Node] = []
         self.constants: dict[str, Tensor] = {}  # by the name of their input
         self.constant_values: dict[str, Value] = {}
@@ -55,7 +61,7 @@ class Tracer:
         self._handles: dict[int, Handle] = {}
         self._held: list[Any] = []  # arrays: as long as they live no other has their id
         self._made: set[int] = set()  # ids of arrays that the host made meanwhile
-        self._names: set[str] = set()
+        self.names: set[str] = set()
         self._saved: dict[str, tuple[Tensor, Tensor]] = {}  # by owner: what the program writes to, and a copy of it
         self._owners: dict[str, Tensor] = {}
         self._paths: list[str] = []
@@ -79,10 +85,10 @@ class Tracer:
         path = "".join("t" if look.answer else "f" for look in self.looks)
         base = f"{base}_{path}" if path else base
         found, n = base, 0
-        while found in self._names:
+        while found in self.names:
             n += 1
             found = f"{base}_{n}"
-        self._names.add(found)
+        self.names.add(found)
         return found
 
     def _adopt(self, tensor: Tensor, handle: Handle) -> None:
@@ -120,6 +126,8 @@ class Tracer:
     def __call__(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         if op.functional is not None:
             return self._write(op, op.functional, args, params)
+        if self._expand is not None and op.decomposes and not is_random(op.name) and self._expand(op.name):
+            return self._expanded(op, args, params)
         refs = tuple([self.ref(a) for a in args])
         out = events.untold(dispatch.call, op, args, params)
         if isinstance(out, Tensor) and id(out._array) in self._handles:
@@ -139,6 +147,53 @@ class Tracer:
                 assert value is not None
                 self._adopt(t, self._handle_of(op, args, params, t, value, pure))
         return out
+
+    def _expanded(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """An op through its body, whose ops come to this tracer."""
+        with layer(self):
+            operands, key = dispatch.normalise(op, list(args), params)
+            return dispatch.decompose(op, operands, params, key)
+
+    def cond(self, pred: Tensor, branches: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
+        """One of two functions by the data: a node whose branches are what each of them does."""
+        value, place = self._read(pred), place_of_program()
+        taken = 0 if self.peek(pred) else 1
+        graphs, results = [], []
+        nodes = self.nodes
+        written = sum(h.storage.written for h in self._handles.values())
+        for fn in branches:
+            self.nodes = []
+            result = fn(*operands)
+            leaves, spec = pytree.tree_flatten(result)
+            outputs = [self.ref(leaf) for leaf in leaves]
+            if sum(h.storage.written for h in self._handles.values()) != written:
+                raise ExportError(f"a branch of cond at {place} writes to a tensor in place; return a new one instead")
+            graphs.append(Graph((), self.nodes, outputs))
+            results.append((leaves, spec))
+        self.nodes = nodes
+        if results[0][1] != results[1][1]:
+            raise ExportError(f"the branches of cond at {place} return different structures")
+        node = Node("cond", (value,), {}, several=True, place=place, branches=tuple(graphs))
+        node.module = self._paths[-1] if self._paths else ""
+        joined(node, self.name)
+        nodes.append(node)
+        return results[taken][1].unflatten(self._results(node, results[taken][0]))
+
+    def _results(self, node: Node, leaves: Sequence[Any]) -> list[Any]:
+        """What a branch gave, as tensors of the node that it is part of."""
+        found = []
+        for value, leaf in zip(node.outs, leaves, strict=True):
+            if value is not None:
+                with self.silent():
+                    leaf = leaf.clone()
+                self._adopt(leaf, Handle(Storage(value), value))
+            found.append(leaf)
+        return found
+
+    def peek(self, tensor: Tensor) -> bool:
+        """The value of a bool, which the program does not get to see."""
+        with self.silent():
+            return bool(tensor)
 
     def _handle_of(
         self, op: Op, args: Sequence[Any], params: Mapping[str, Any], out: Tensor, value: Value, pure: bool
