@@ -127,7 +127,9 @@ class Free:
         sizes = {p: Law(v.form, tuple((k, Feature(tuple(names[d] for d in f.dims))) for k, f in v.terms), v.constant)
                  for p, v in self.sizes.items()}  # fmt: skip
         kept = set(names.values())
-        hints = {one[self.example[n]]: any(self.hints[m] for m in self.hints if names[m] == names[n]) for n in self.hints}
+        hints = {
+            one[self.example[n]]: any(self.hints[m] for m in self.hints if names[m] == names[n]) for n in self.hints
+        }
         return Free(sizes, {n: r for n, r in self.ranges.items() if n in kept},
                     {n: v for n, v in self.example.items() if n in kept}, hints)  # fmt: skip
 
@@ -137,7 +139,9 @@ class Free:
         count = max((len(c) for c in columns.values()), default=1)
         found = [dict(self.example)]
         for i in range(1, count):
-            found.append({n: c[(i * (1 + k) + k) % len(c) if k else i % len(c)] for k, (n, c) in enumerate(columns.items())})
+            found.append(
+                {n: c[(i * (1 + k) + k) % len(c) if k else i % len(c)] for k, (n, c) in enumerate(columns.items())}
+            )
         return [p for i, p in enumerate(found) if p not in found[:i]]
 
 
@@ -265,7 +269,10 @@ class _Reader:
         if rest or example < 0:
             raise ValueError(f"dynamic_shapes: {where} is {size}, which is not of the form {dim.__name__}")
         name = root.__name__
-        if self.dims.setdefault(name, root) is not root and (self.dims[name].min, self.dims[name].max) != (root.min, root.max):
+        if self.dims.setdefault(name, root) is not root and (self.dims[name].min, self.dims[name].max) != (
+            root.min,
+            root.max,
+        ):
             raise ValueError(f"dynamic_shapes: two dimensions of the name {name!r} with different limits")
         if found.example.setdefault(name, example) != example:
             raise ValueError(

@@ -141,7 +141,9 @@ class Exporter:
                 self.free(merged)
             except Exception as error:
                 if must:
-                    raise ExportError(f"Dim.DYNAMIC: a dimension of size {free.example[name]} can't change: {error}") from error
+                    raise ExportError(
+                        f"Dim.DYNAMIC: a dimension of size {free.example[name]} can't change: {error}"
+                    ) from error
                 free = self._dropped(free, name)
         if len(free.merged().hints) == len(free.hints) == 0 and not free.example:
             return self.at(self.leaves)

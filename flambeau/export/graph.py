@@ -9,6 +9,7 @@ What stands in a node for a number that depends on the sizes of the inputs is a
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -31,14 +32,16 @@ class ExportError(RuntimeError):
     """A program that cannot be exported, a call that an exported program is not for, or a file that is none."""
 
 
-class RunDevice:
+class RunDevice(enum.Enum):
     """In the place of a device: that of the inputs and parameters with which the program runs."""
 
+    RUN_DEVICE = enum.auto()
+
     def __repr__(self) -> str:
-        return "RUN_DEVICE"
+        return self.name
 
 
-RUN_DEVICE: Final = RunDevice()
+RUN_DEVICE: Final = RunDevice.RUN_DEVICE
 
 
 class Value:

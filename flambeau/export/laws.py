@@ -7,8 +7,8 @@ printed and worked out at any sizes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, combinations_with_replacement
 from typing import Final, TypeAlias
 
@@ -17,7 +17,21 @@ Number: TypeAlias = int | float
 Sizes: TypeAlias = Mapping[str, int]
 
 _DIVISORS: Final = (2, 3, 4, 5, 6, 7, 8, 16, 32)
-_FORMS: Final = ("linear", "over", "times", "over_root")
+#: The forms of laws, and the float that those but the first make of a scale and a whole number.
+FORMS: Final[Mapping[str, Callable[[float, int], float]]] = {
+    "linear": lambda scale, m: m,
+    "over": lambda scale, m: scale / m,
+    "times": lambda scale, m: scale * m,
+    "over_root": lambda scale, m: scale / math.sqrt(m),
+    "unbiased": lambda scale, m: m / (m - 1),
+}
+#: The whole number of a float of each form whose scale is 1.
+_WHOLE: Final[Mapping[str, Callable[[float], float]]] = {
+    "over": lambda x: 1 / x,
+    "times": lambda x: x,
+    "over_root": lambda x: 1 / (x * x),
+    "unbiased": lambda x: x / (x - 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +56,46 @@ class Feature:
 class Law:
     """A number as a function of sizes.
 
-    ``linear`` is ``(sum of factor * feature + constant) // divisor``, which is whole; the other forms are floats:
-    ``constant`` over, times, or over the root of the one feature.
+    ``linear`` is the whole number ``m = (sum of factor * feature + constant) // divisor``. The other forms are floats:
+    ``scale / m``, ``scale * m``, ``scale / sqrt(m)``, and ``m / (m - 1)``, by which a variance becomes unbiased.
     """
 
     form: str
     terms: tuple[tuple[int, Feature], ...]
-    constant: Number
+    constant: int = 0
     divisor: int = 1
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.form not in _FORMS:
-            raise ValueError(f"a law is one of {', '.join(_FORMS)}, got {self.form!r}")
+        if self.form not in FORMS:
+            raise ValueError(f"a law is one of {', '.join(FORMS)}, got {self.form!r}")
 
     @property
     def dims(self) -> set[str]:
         """The dimensions that it depends on."""
         return {d for _, feature in self.terms for d in feature.dims}
 
+    @property
+    def rounds(self) -> bool:
+        """Whether a size is divided in it."""
+        return self.divisor > 1 or any(f.divisor > 1 for _, f in self.terms)
+
     def at(self, sizes: Sizes) -> Number:
         """The number at sizes."""
-        if self.form == "linear":
-            total = sum(factor * feature.at(sizes) for factor, feature in self.terms)
-            return (total + int(self.constant)) // self.divisor
-        m, c = float(self.terms[0][1].at(sizes)), float(self.constant)
-        if self.form == "times":
-            return c * m
-        return c / m if self.form == "over" else c / math.sqrt(m)
+        m = (sum(factor * feature.at(sizes) for factor, feature in self.terms) + self.constant) // self.divisor
+        return m if self.form == "linear" else FORMS[self.form](self.scale, m)
 
     def __str__(self) -> str:
-        if self.form != "linear":
-            sign = {"over": "/", "times": "*", "over_root": "/sqrt"}[self.form]
-            return f"{self.constant}{sign}({self.terms[0][1]})"
         parts = [f"{'' if k == 1 else '-' if k == -1 else f'{k}*'}{feature}" for k, feature in self.terms]
         if self.constant or not parts:
             parts.append(str(self.constant))
         text = " + ".join(parts).replace("+ -", "- ")
-        return text if self.divisor == 1 else f"({text})//{self.divisor}"
+        m = text if self.divisor == 1 else f"({text})//{self.divisor}"
+        if self.form == "linear":
+            return m
+        if self.form == "unbiased":
+            return f"({m})/({m} - 1)"
+        return f"{self.scale}{ {'over': '/', 'times': '*', 'over_root': '/sqrt'}[self.form] }({m})"
 
 
 def of_dim(name: str) -> Law:
@@ -103,9 +120,10 @@ def fit(points: Sequence[Sizes], numbers: Sequence[Number]) -> Law | Number | No
     dims = [d for d in points[0] if len({p[d] for p in points}) > 1]
     if type(first) is float:
         return _float_law(points, numbers, dims)
-    if type(first) is not int:
-        return None
-    whole = [int(n) for n in numbers]
+    return _whole_law(points, [int(n) for n in numbers], dims) if type(first) is int else None
+
+
+def _whole_law(points: Sequence[Sizes], whole: Sequence[int], dims: Sequence[str]) -> Law | None:
     for feature in _features(dims):
         if found := _line(feature, points, whole):
             return found
@@ -167,19 +185,30 @@ def _linear(terms: list[tuple[int, Feature]], constant: int, divisor: int) -> La
 
 
 def _float_law(points: Sequence[Sizes], numbers: Sequence[Number], dims: Sequence[str]) -> Law | None:
-    first = float(numbers[0])
-    if not math.isfinite(first):
+    xs = [float(n) for n in numbers]
+    if not all(math.isfinite(x) and x for x in xs):
         return None
+    for form, inverse in _WHOLE.items():
+        whole = [round(inverse(x)) if x != 1.0 or form != "unbiased" else 0 for x in xs]
+        found = _whole_law(points, whole, dims) if min(whole) > 0 else None
+        if found is not None:
+            law = replace(found, form=form)
+            if all(_same(law.at(p), x) for p, x in zip(points, xs, strict=True)):
+                return law
+    return _scaled_law(points, xs, dims)
+
+
+def _scaled_law(points: Sequence[Sizes], xs: Sequence[float], dims: Sequence[str]) -> Law | None:
+    """The same of simple products of sizes, with another scale than 1."""
     for product in _products(dims):
         for off in (0, -1, 1):
-            feature = Feature(product, off)
-            m = [feature.at(p) for p in points]
+            m = [Feature(product, off).at(p) for p in points]
             if min(m) <= 0 or len(set(m)) < 3:
                 continue
-            for form, c in (("over", first * m[0]), ("times", first / m[0]), ("over_root", first * math.sqrt(m[0]))):
-                for near in _near(c):
-                    law = Law(form, ((1, feature),), near)
-                    if all(_same(law.at(p), n) for p, n in zip(points, numbers, strict=True)):
+            for form, c in (("over", xs[0] * m[0]), ("times", xs[0] / m[0]), ("over_root", xs[0] * math.sqrt(m[0]))):
+                for scale in _near(c):
+                    law = Law(form, ((1, Feature(product)),), off, 1, scale)
+                    if all(_same(law.at(p), x) for p, x in zip(points, xs, strict=True)):
                         return law
     return None
 

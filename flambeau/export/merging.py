@@ -12,17 +12,22 @@ from flambeau.export.calls import Range, TensorInput
 from flambeau.export.graph import RUN_DEVICE, ExportError, Graph, Node, Value, map_values
 from flambeau.export.laws import Law, fit, of_dim
 from flambeau.export.program import ExportedProgram
-from flambeau.export.signature import InputKind
+from flambeau.export.signature import ConstantArgument, InputKind
 
 Points: TypeAlias = Sequence[Mapping[str, int]]
 
 
 def merge(programs: Sequence[ExportedProgram], points: Points, ranges: Mapping[str, Range]) -> ExportedProgram:
-    """The program that is each of ``programs`` at each of ``points``; ExportedError where there is none."""
+    """The program that is each of ``programs`` at each of ``points``; ExportError where there is none."""
     merger = _Merger(points)
     first = programs[0]
     merger.graph([p.graph for p in programs])
     merger.constants(programs)
+    outputs = [
+        spec if isinstance(value, Value) else replace(spec, arg=ConstantArgument("", value))
+        for spec, value in zip(first.graph_signature.output_specs, first.graph.outputs, strict=True)
+    ]
+    first.graph_signature.output_specs[:] = outputs
     inputs = []
     for specs in zip(*(p.inputs for p in programs), strict=True):
         one = specs[0]

@@ -68,6 +68,8 @@ class Run:
             return arg.at(self.sizes)
         if kind is list or kind is tuple:
             return kind([self.value(a) for a in arg])
+        if kind is dict:
+            return {n: self.value(v) for n, v in arg.items()}
         if kind is slice:
             return slice(self.value(arg.start), self.value(arg.stop), self.value(arg.step))
         return self.where if arg is RUN_DEVICE else arg
@@ -88,6 +90,24 @@ class Run:
             self.env.update((v, r) for v, r in zip(node.outs, result, strict=True) if v is not None)
         else:
             self.env[node.out] = result
+        if self.sizes:
+            self._check(node)
+
+    def _check(self, node: Node) -> None:
+        """ExportError where a law of a size, which was found at some sizes, does not hold at those of this call.
+
+        It looks at laws that divide and round: others cannot hold at all the sizes that were tried by chance.
+        """
+        for v in node.outs:
+            if v is None:
+                continue
+            for axis, law in enumerate(v.shape):
+                if law.__class__ is Law and law.rounds and law.at(self.sizes) != self.env[v].shape[axis]:
+                    raise ExportError(
+                        f"the sizes {dict(self.sizes)} are none that the program holds for: {node.where()} gives size "
+                        f"{self.env[v].shape[axis]} at dimension {axis}, and {law} was found at the export, which is "
+                        f"{law.at(self.sizes)}; export with other example sizes"
+                    )
 
     def _compute(self, node: Node) -> Any:
         args = [self.value(a) for a in node.args]

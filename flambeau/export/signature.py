@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from flambeau.export.laws import Law
+
 
 class InputKind(enum.Enum):
     """What an input of a graph is."""
@@ -35,10 +37,10 @@ class TensorArgument:
 
 @dataclass(frozen=True)
 class ConstantArgument:
-    """What is no tensor: a number, a text or None."""
+    """What is no tensor: a number, a text or None; or the law of a number that depends on sizes."""
 
     name: str
-    value: int | float | bool | complex | str | None
+    value: int | float | bool | complex | str | Law | None
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,13 @@ class ExportGraphSignature:
         return self._targets(InputKind.CONSTANT_TENSOR)
 
     @property
-    def user_inputs(self) -> tuple[int | float | bool | complex | str | None, ...]:
+    def user_inputs(self) -> tuple[int | float | bool | complex | str | Law | None, ...]:
         """The names of the inputs of a call; in the place of one that is no tensor, its value."""
         args = [s.arg for s in self._inputs(InputKind.USER_INPUT)]
         return tuple(a.value if isinstance(a, ConstantArgument) else a.name for a in args)
 
     @property
-    def user_outputs(self) -> tuple[int | float | bool | complex | str | None, ...]:
+    def user_outputs(self) -> tuple[int | float | bool | complex | str | Law | None, ...]:
         """The names of the outputs of a call, likewise."""
         args = [s.arg for s in self.output_specs if s.kind is OutputKind.USER_OUTPUT]
         return tuple(a.value if isinstance(a, ConstantArgument) else a.name for a in args)
