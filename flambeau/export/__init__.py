@@ -10,6 +10,7 @@ from flambeau.export.signature import ExportGraphSignature, InputKind, InputSpec
 from flambeau.utils._pytree import register_dataclass
 
 __all__ = [
-    "CallSpec", "Dim", "DimHint", "ExportError", "ExportGraphSignature", "ExportedProgram", "Graph", "InputKind", "InputSpec", "Node",
-    "OutputKind", "OutputSpec", "Range", "Value", "dims", "export", "load", "register_dataclass", "save",
+    "CallSpec", "Dim", "DimHint", "ExportError", "ExportGraphSignature", "ExportedProgram", "Graph", "InputKind",
+    "InputSpec", "Node", "OutputKind", "OutputSpec", "Range", "Value", "dims", "export", "load", "register_dataclass",
+    "save",
 ]  # fmt: skip

@@ -68,8 +68,8 @@ class _Explorer:
             self.ways += 1
             if self.ways > MOST_WAYS:
                 raise ExportError(
-                    f"the program decides by the data at {looks[i].place} in more than {MOST_WAYS} ways: a loop depends "
-                    "on the data. Compute with ops (where, masked ops), or use flambeau.cond"
+                    f"the program decides by the data at {looks[i].place} in more than {MOST_WAYS} ways: a loop "
+                    "depends on the data. Compute with ops (where, masked ops), or use flambeau.cond"
                 )
             other = self.run(answers)
             self._same_before(recording, other, i)

@@ -75,9 +75,8 @@ class Decoder:
         """A number."""
         if isinstance(found, dict):
             known = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
-            return known.get(text(members(found, "a number", ["float"])["float"], "a number")) or wrong(
-                "a number", found
-            )
+            name = text(members(found, "a number", ["float"])["float"], "a number")
+            return known.get(name) or wrong("a number", found)
         if isinstance(found, bool) or not isinstance(found, (int, float)):
             wrong("a number is expected", found)
         return found
@@ -95,9 +94,8 @@ class Decoder:
             read.append((whole(factor, "a factor"), feature))
         if text(form, "the form of a law") not in FORMS or not read:
             wrong("a law must have a form that is known, and terms", found)
-        return Law(
-            form, tuple(read), whole(constant, "a constant"), whole(divisor, "a divisor", 1), float(self.number(scale))
-        )
+        rest = whole(constant, "a constant"), whole(divisor, "a divisor", 1), float(self.number(scale))
+        return Law(form, tuple(read), *rest)
 
     def size(self, found: Any) -> int | Law:
         """A size."""
@@ -116,9 +114,9 @@ class Decoder:
         try:
             if isinstance(found, list):
                 return [self.arg(v) for v in found]
-            ((kind, inside),) = (
-                members(found, "an argument").items() if len(found) == 1 else wrong("an argument", found)
-            )
+            if len(members(found, "an argument")) != 1:
+                wrong("an argument must be of one kind", found)
+            ((kind, inside),) = found.items()
             read = _KINDS.get(kind) or wrong("an argument of a kind that is known is expected", kind)
             return read(self, inside)
         finally:

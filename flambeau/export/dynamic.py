@@ -105,8 +105,8 @@ def dims(names: str, *more: str, min: int | None = None, max: int | None = None)
 class Free:
     """The dimensions of a program: which sizes of its arguments they are.
 
-    ``sizes`` has, by the place of a leaf and its axis, a law; ``ranges`` what each dimension may be and ``example`` what
-    it was; ``hints`` those that were left to find out, with whether they must be dynamic.
+    ``sizes`` has, by the place of a leaf and its axis, a law; ``ranges`` what each dimension may be, and ``example``
+    what it was; ``hints`` those that were left to find out, with whether they must be dynamic.
     """
 
     sizes: dict[tuple[int, int], Law]
@@ -127,9 +127,9 @@ class Free:
         sizes = {p: Law(v.form, tuple((k, Feature(tuple(names[d] for d in f.dims))) for k, f in v.terms), v.constant)
                  for p, v in self.sizes.items()}  # fmt: skip
         kept = set(names.values())
-        hints = {
-            one[self.example[n]]: any(self.hints[m] for m in self.hints if names[m] == names[n]) for n in self.hints
-        }
+        hints: dict[str, bool] = {}
+        for n, must in self.hints.items():
+            hints[names[n]] = must or hints.get(names[n], False)
         return Free(sizes, {n: r for n, r in self.ranges.items() if n in kept},
                     {n: v for n, v in self.example.items() if n in kept}, hints)  # fmt: skip
 
@@ -139,9 +139,7 @@ class Free:
         count = max((len(c) for c in columns.values()), default=1)
         found = [dict(self.example)]
         for i in range(1, count):
-            found.append(
-                {n: c[(i * (1 + k) + k) % len(c) if k else i % len(c)] for k, (n, c) in enumerate(columns.items())}
-            )
+            found.append({n: c[(i * (1 + k) + k) % len(c)] for k, (n, c) in enumerate(columns.items())})
         return [p for i, p in enumerate(found) if p not in found[:i]]
 
 
@@ -177,8 +175,8 @@ def read(shapes: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Seq
     elif isinstance(shapes, (tuple, list)):
         if len(shapes) != len(args) + len(kwargs):
             raise ValueError(
-                f"dynamic_shapes: {len(shapes)} entries for {len(args) + len(kwargs)} arguments; write None for one that "
-                "has no dynamic dimensions"
+                f"dynamic_shapes: {len(shapes)} entries for {len(args) + len(kwargs)} arguments; write None for one "
+                "that has no dynamic dimensions"
             )
         entries = list(shapes)
     else:
@@ -193,7 +191,8 @@ class _Reader:
     """Walks a nesting of arguments beside what is said of them."""
 
     def __init__(self, found: Free):
-        self.found, self.leaf, self.dims = found, 0, {}  # type: ignore[var-annotated]
+        self.found, self.leaf = found, 0
+        self.dims: dict[str, Dim] = {}
 
     def walk(self, entry: Any, value: Any, where: str) -> None:
         """One argument, or a part of one."""
@@ -269,10 +268,8 @@ class _Reader:
         if rest or example < 0:
             raise ValueError(f"dynamic_shapes: {where} is {size}, which is not of the form {dim.__name__}")
         name = root.__name__
-        if self.dims.setdefault(name, root) is not root and (self.dims[name].min, self.dims[name].max) != (
-            root.min,
-            root.max,
-        ):
+        known = self.dims.setdefault(name, root)
+        if (known.min, known.max) != (root.min, root.max):
             raise ValueError(f"dynamic_shapes: two dimensions of the name {name!r} with different limits")
         if found.example.setdefault(name, example) != example:
             raise ValueError(

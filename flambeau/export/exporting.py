@@ -124,45 +124,36 @@ class Exporter:
         return found
 
     def found_out(self, free: dynamic.Free) -> ExportedProgram:
-        """The same where some dimensions are left to find out: those that can't be free have the size of the example."""
+        """The same where dimensions are left to find out: those that can't be free have the size of the example."""
         if not free.hints:
             return self.free(free)
+        last: Exception | None = None
         for attempt in (free, free.merged()):
             try:
                 return self.free(attempt)
-            except Exception as error:  # which one it is tells of a dimension that is not free
+            except Exception as error:  # which one it is depends on the program; it says what is not free
                 last = error
-        for name, must in free.merged().hints.items():
-            merged = free.merged()
+        merged = free.merged()
+        kept = merged
+        for name, must in merged.hints.items():
+            alone = merged
             for other in merged.hints:
-                if other != name:
-                    merged = merged.without(other)
+                alone = alone if other == name else alone.without(other)
             try:
-                self.free(merged)
+                self.free(alone)
             except Exception as error:
                 if must:
-                    raise ExportError(
-                        f"Dim.DYNAMIC: a dimension of size {free.example[name]} can't change: {error}"
-                    ) from error
-                free = self._dropped(free, name)
-        if len(free.merged().hints) == len(free.hints) == 0 and not free.example:
-            return self.at(self.leaves)
+                    size = merged.example[name]
+                    raise ExportError(f"Dim.DYNAMIC: a dimension of size {size} can't change: {error}") from error
+                kept = kept.without(name)
         try:
-            return self.free(free.merged())
+            return self.free(kept)
         except Exception:
-            if any(free.hints.values()):
-                raise last from None
-            for name in list(free.hints):
-                free = free.without(name)
-            return self.free(free) if free.example else self.at(self.leaves)
-
-    @staticmethod
-    def _dropped(free: dynamic.Free, name: str) -> dynamic.Free:
-        """Without a dimension, and those that were left to find out of the same size."""
-        size = free.example[name]
-        for other in [n for n in free.hints if free.example[n] == size]:
-            free = free.without(other)
-        return free
+            if any(kept.hints.values()):
+                raise last or ExportError("no sizes are free") from None
+        for name in kept.hints:
+            kept = kept.without(name)
+        return self.free(kept)
 
 
 def _resize(leaf: Tensor, axis: int, size: int) -> Tensor:

@@ -264,15 +264,10 @@ def _outputs(found: Json, graph: Graph, signature: ExportGraphSignature, spec: C
     }  # fmt: skip
     specs = []
     for (kind, target), value in zip(rows, graph.outputs, strict=True):
-        if kind == "USER_OUTPUT":
+        if text(kind, "the kind of an output") == "USER_OUTPUT":
             if target is not None:
                 wrong("an output of the program has no target", target)
-        elif (
-            kind not in known
-            or not isinstance(target, str)
-            or target not in known[kind]
-            or not isinstance(value, Value)
-        ):
+        elif not isinstance(target, str) or target not in known.get(kind, ()) or not isinstance(value, Value):
             wrong("what is written must be a parameter, a buffer or an input", [kind, target])
         arg = TensorArgument(value.name) if isinstance(value, Value) else ConstantArgument("", value)
         specs.append(OutputSpec(OutputKind[kind], arg, target))

@@ -32,6 +32,14 @@ class ExportError(RuntimeError):
     """A program that cannot be exported, a call that an exported program is not for, or a file that is none."""
 
 
+class Raised(ExportError):
+    """A branch of a program that raises was taken; ``text`` is what it raises."""
+
+    def __init__(self, text: str):
+        super().__init__(f"the exported program raised {text}")
+        self.text = text
+
+
 class RunDevice(enum.Enum):
     """In the place of a device: that of the inputs and parameters with which the program runs."""
 

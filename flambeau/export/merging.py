@@ -85,7 +85,8 @@ class _Merger:
         first = values[0]
         if any(len(v.shape) != len(first.shape) or v.dtype is not first.dtype for v in values):
             raise ExportError(f"the rank or dtype of a result of {where} depends on the sizes")
-        first.shape = tuple(self.number(n, f"a size of the result of {where}") for n in zip(*(v.shape for v in values)))
+        sizes = zip(*(v.shape for v in values), strict=True)
+        first.shape = tuple(self.number(n, f"a size of the result of {where}") for n in sizes)
 
     def tree(self, parts: Sequence[Any], where: str) -> Any:
         """An argument of a node at all points."""
@@ -105,9 +106,9 @@ class _Merger:
             return slice(*ends)
         if isinstance(first, (int, float)) and not isinstance(first, bool):
             return self.number(parts, where)
-        if isinstance(first, (DType, str, bool, complex, type(None))) or first is RUN_DEVICE:
-            if any(p != first for p in parts):
-                raise ExportError(f"{where} is {first!r} at some sizes, and something else at others")
+        known = isinstance(first, (DType, str, bool, complex, type(None))) or first is RUN_DEVICE
+        if known and any(p != first for p in parts):
+            raise ExportError(f"{where} is {first!r} at some sizes, and something else at others")
         return first
 
     def number(self, numbers: Sequence[Any], where: str) -> Any:
@@ -137,8 +138,8 @@ class _Merger:
                 continue
             if tensors[0].numel() != 1 or any(t.shape != tensors[0].shape for t in tensors):
                 raise ExportError(
-                    f"a tensor of shape {tuple(tensors[0].shape)} that the program makes from numbers is another one at "
-                    "other sizes; make it with arange, full or another op"
+                    f"a tensor of shape {tuple(tensors[0].shape)} that the program makes from numbers is another one "
+                    "at other sizes; make it with arange, full or another op"
                 )
             law = self.number([t.item() for t in tensors], "a tensor that the program makes from a number")
             value = next(v for v in first.graph.inputs if v.name == spec.arg.name)

@@ -61,7 +61,8 @@ class ProgramModule(Module):
             calls.check(program.inputs, leaves, program.range_constraints)
         held = [self._at(t) for t in self._targets]
         tensors = [v for v, spec in zip(leaves, program.inputs, strict=True) if isinstance(spec, calls.TensorInput)]
-        run = Run(calls.sizes_of(program.inputs, leaves), device_of([*tensors, *held]))
+        watch = self.__dict__.get("watch")
+        run = Run(calls.sizes_of(program.inputs, leaves), device_of([*tensors, *held]), watch)
         results = run(program.graph, [*held, *tensors])
         user: list[Any] = []
         by_name = {spec.name: leaf for spec, leaf in zip(program.inputs, leaves, strict=True)}

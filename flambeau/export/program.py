@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -93,6 +93,12 @@ class ExportedProgram:
     def __call__(self, *args: Any, **kwargs: Any) -> Tree:  # Any: the program's own arguments
         """Call the program, through :meth:`module`."""
         return self.module()(*args, **kwargs)
+
+    def run_decompositions(self, decomp_table: Iterable[Any] | None = None) -> ExportedProgram:  # Any: see there
+        """The same program with composites expanded: :func:`flambeau.export.decompose.run_decompositions`."""
+        from flambeau.export.decompose import run_decompositions  # which exports anew
+
+        return run_decompositions(self, decomp_table)
 
     def __str__(self) -> str:
         ranges = "".join(f"\n    {name}: {r}" for name, r in self.range_constraints.items())

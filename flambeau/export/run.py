@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from flambeau import control
 from flambeau.core import dispatch
 from flambeau.core.device import device
 from flambeau.core.generator import default_generator
@@ -18,7 +19,7 @@ from flambeau.core.ops.random import normal_words, words_for
 from flambeau.core.record import OPS
 from flambeau.core.state import is_grad_enabled, no_grad
 from flambeau.core.tensor import Tensor
-from flambeau.export.graph import RUN_DEVICE, ExportError, Graph, Node, Value, is_random
+from flambeau.export.graph import RUN_DEVICE, ExportError, Graph, Node, Raised, Value, is_random
 from flambeau.export.laws import Law
 
 #: How many words of the generator's stream an op takes that draws, by its params.
@@ -56,7 +57,7 @@ class Run:
             else:
                 self._watch(node, partial(self._node, node))
         if graph.failure:
-            raise ExportError(f"the exported program raised {graph.failure}")
+            raise Raised(graph.failure)
         return [self.value(o) for o in graph.outputs]
 
     def value(self, arg: Any) -> Any:
@@ -154,7 +155,8 @@ def _lstm_sequence(run: Run, node: Node, args: list[Any], params: dict[str, Any]
 
 
 def _cond(run: Run, node: Node, args: list[Any], params: dict[str, Any]) -> Any:
-    return run(node.branches[0 if bool(args[0]) else 1])
+    yes, no = node.branches
+    return control.cond(args[0], lambda: run(yes), lambda: run(no))
 
 
 _SPECIAL: Final[Mapping[str, Callable[[Run, Node, list[Any], dict[str, Any]], Any]]] = {

@@ -21,7 +21,7 @@ from flambeau.core.record import VIEW, Op
 from flambeau.core.state import current, get, layer, no_grad, put
 from flambeau.core.tensor import Tensor
 from flambeau.export.aliases import Handle, Step, Storage
-from flambeau.export.graph import RUN_DEVICE, ExportError, Graph, Node, Value, is_random
+from flambeau.export.graph import RUN_DEVICE, ExportError, Graph, Node, Raised, Value, is_random
 from flambeau.export.joining import joined
 from flambeau.nn import hooks
 from flambeau.utils import _pytree as pytree
@@ -68,6 +68,7 @@ class Tracer:
         self._prefixes: dict[int, str] = {}
         self._with_grad = True
         self._detached: dict[Value, Value] = {}
+        self.origin: Node | None = None  # the node of another program that runs
 
     # -- what is there before --------------------------------------------------------------------
     def input(self, tensor: Tensor, name: str, owner: str) -> Value:
@@ -156,28 +157,31 @@ class Tracer:
 
     def cond(self, pred: Tensor, branches: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
         """One of two functions by the data: a node whose branches are what each of them does."""
-        value, place = self._read(pred), place_of_program()
+        value, (place, module) = self._read(pred), self._where()
         taken = 0 if self.peek(pred) else 1
         graphs, results = [], []
         nodes = self.nodes
         written = sum(h.storage.written for h in self._handles.values())
         for fn in branches:
-            self.nodes = []
-            result = fn(*operands)
-            leaves, spec = pytree.tree_flatten(result)
-            outputs = [self.ref(leaf) for leaf in leaves]
+            self.nodes, failure, outputs = [], "", []
+            try:
+                leaves, spec = pytree.tree_flatten(fn(*operands))
+                outputs = [self.ref(leaf) for leaf in leaves]
+                results.append((leaves, spec))
+            except Raised as error:
+                failure = error.text
             if sum(h.storage.written for h in self._handles.values()) != written:
                 raise ExportError(f"a branch of cond at {place} writes to a tensor in place; return a new one instead")
             graphs.append(Graph((), self.nodes, outputs))
-            results.append((leaves, spec))
+            graphs[-1].failure = failure
         self.nodes = nodes
-        if results[0][1] != results[1][1]:
+        if not results or results[0][1] != results[-1][1]:
             raise ExportError(f"the branches of cond at {place} return different structures")
-        node = Node("cond", (value,), {}, several=True, place=place, branches=tuple(graphs))
-        node.module = self._paths[-1] if self._paths else ""
+        node = Node("cond", (value,), {}, several=True, place=place, module=module, branches=tuple(graphs))
         joined(node, self.name)
         nodes.append(node)
-        return results[taken][1].unflatten(self._results(node, results[taken][0]))
+        leaves, spec = results[min(taken, len(results) - 1)]
+        return spec.unflatten(self._results(node, leaves))
 
     def _results(self, node: Node, leaves: Sequence[Any]) -> list[Any]:
         """What a branch gave, as tensors of the node that it is part of."""
@@ -208,10 +212,16 @@ class Tracer:
         """A node at the end of the graph; its values follow."""
         params = {n: self._param(v) for n, v in params.items()}
         grad = get().grad or not self._with_grad  # type: ignore[union-attr]
-        module = self._paths[-1] if self._paths else ""
-        node = Node(op, args, params, several=several, grad=grad, place=place_of_program(), module=module)
+        place, module = self._where()
+        node = Node(op, args, params, several=several, grad=grad, place=place, module=module)
         self.nodes.append(node)
         return node
+
+    def _where(self) -> tuple[str, str]:
+        """The line of the program, and the path of the module that runs."""
+        if self.origin is not None:
+            return self.origin.place, self.origin.module
+        return place_of_program(), self._paths[-1] if self._paths else ""
 
     def emit(
         self, op: str, args: tuple[Any, ...], params: Mapping[str, Any], shape: tuple[int, ...], dtype: DType

@@ -7,7 +7,7 @@ import pytest
 import flambeau as fb
 from flambeau import nn
 from flambeau.core.tree import flatten
-from flambeau.export import ExportedProgram, ExportError, OutputKind, export
+from flambeau.export import Dim, ExportedProgram, ExportError, OutputKind, export
 
 
 def bits(value):
@@ -184,3 +184,36 @@ def test_tied_weights_stay_tied():
     model[1].weight = model[0].weight
     module = assert_same(model, fb.ones(1, 2)).module()
     assert module.get_parameter("0.weight") is module.get_parameter("1.weight")
+
+
+class TestDecompositions:
+    def test_only_what_is_asked_for_is_expanded(self):
+        model = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.LayerNorm(4))
+        program = export(model, (fb.randn(2, 3),), dynamic_shapes=({0: Dim("batch")},))
+        made = program.run_decompositions(["layer_norm"])
+        ops = [n.op for n in made.graph.nodes]
+        assert ops[:2] == ["linear", "silu"] and "layer_norm" not in ops
+        assert {n.module for n in made.graph.nodes[2:]} == {"2"}
+        x = fb.randn(5, 3)
+        assert (made(x) - program(x)).abs().max() < 1e-6
+        assert made.state_dict.keys() == program.state_dict.keys()
+        assert made.range_constraints == program.range_constraints
+
+    def test_all_composites_are_expanded(self):
+        program = export(nn.TransformerEncoderLayer(8, 2, 16).eval(), (fb.randn(5, 2, 8),))
+        made = program.run_decompositions()
+        assert all(n.record is None or n.record.body is None or n.op == "clone" for n in made.graph.nodes)
+        x = fb.randn(5, 2, 8)
+        assert (made(x) - program(x)).abs().max() < 1e-5
+
+    def test_branches_stay(self):
+        program = export(lambda x: fb.cond(x.sum() > 0, nn.functional.silu, fb.neg, (x,)), (fb.ones(2),))
+        made = program.run_decompositions({"silu": None})
+        assert [n.op for n in made.graph.all_nodes()][-6:] == ["cond", "neg", "exp", "add", "div", "neg"]
+        for x in (fb.ones(2), -fb.ones(2)):
+            assert (made(x) == program(x)).all()
+
+    def test_a_name_that_is_no_composite_is_refused(self):
+        program = export(fb.exp, (fb.ones(2),))
+        with pytest.raises(ValueError, match="'nothing' is no op"):
+            program.run_decompositions(["nothing"])
