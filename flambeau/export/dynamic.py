@@ -135,7 +135,7 @@ class Free:
 
     def points(self) -> list[dict[str, int]]:
         """Sizes at which the program runs: those of the example first, then others, all of which differ."""
-        columns = {n: _tried(v, self.ranges[n]) for n, v in self.example.items()}
+        columns = {n: _tried(v, self.ranges[n], n not in self.hints) for n, v in self.example.items()}
         count = max((len(c) for c in columns.values()), default=1)
         found = [dict(self.example)]
         for i in range(1, count):
@@ -143,12 +143,12 @@ class Free:
         return [p for i, p in enumerate(found) if p not in found[:i]]
 
 
-def _tried(example: int, allowed: Range) -> list[int]:
-    """Sizes near the one of the example, about twice of it, and the ends of a range that is not wide."""
+def _tried(example: int, allowed: Range, ends: bool) -> list[int]:
+    """Sizes near the one of the example, about twice of it, and with ``ends`` those of a range that is not wide."""
     wanted = [example, example + 1, 2 * example + 1, example + 2, 2 * example, example + 3, example + 5, example - 1]
-    if allowed.upper is not None and allowed.upper <= 4 * max(example, 16):
+    if ends and allowed.upper is not None and allowed.upper <= 4 * max(example, 16):
         wanted.append(allowed.upper)
-    if allowed.lower > 0:
+    if ends and allowed.lower > 0:
         wanted.append(allowed.lower)
     found = [n for n in dict.fromkeys(wanted) if n in allowed and n > 0]
     nearby = (n for n in itertools.chain(range(example, max(example - 8, 0), -1), range(example, example + 8)))

@@ -84,10 +84,14 @@ class Exporter:
     Args:
         branches: whether the program may decide by the data; each way becomes a branch.
         expand: which composites are expanded through their bodies, by name.
+        bake: who is told of looks at data that are taken as they are; without one they raise.
     """
 
-    def __init__(self, subject: Subject, branches: bool = False, expand: Callable[[str], bool] | None = None):
-        self.subject, self.branches, self.expand = subject, branches, expand
+    def __init__(
+        self, subject: Subject, branches: bool = False, expand: Callable[[str], bool] | None = None,
+        bake: Callable[[str], None] | None = None,
+    ):  # fmt: skip
+        self.subject, self.branches, self.expand, self.bake = subject, branches, expand, bake
         self.leaves, self.in_spec = pytree.tree_flatten((subject.args, subject.kwargs))
         self.names = subject.names()
 
@@ -95,7 +99,10 @@ class Exporter:
         """The program for leaves of these sizes."""
 
         def run(answers: Sequence[bool]) -> Recording:
-            return record(self.subject, leaves, self.names, answers=answers, branches=self.branches, expand=self.expand)
+            return record(
+                self.subject, leaves, self.names, answers=answers, branches=self.branches, expand=self.expand,
+                bake=self.bake,
+            )  # fmt: skip
 
         return assemble(explored(run) if self.branches else run(()), self.subject, self.in_spec)
 
@@ -133,19 +140,13 @@ class Exporter:
                 return self.free(attempt)
             except Exception as error:  # which one it is depends on the program; it says what is not free
                 last = error
-        merged = free.merged()
-        kept = merged
+        kept = merged = free.merged()
         for name, must in merged.hints.items():
-            alone = merged
-            for other in merged.hints:
-                alone = alone if other == name else alone.without(other)
-            try:
-                self.free(alone)
-            except Exception as error:
-                if must:
-                    size = merged.example[name]
-                    raise ExportError(f"Dim.DYNAMIC: a dimension of size {size} can't change: {error}") from error
-                kept = kept.without(name)
+            error = self._kept_from_moving(merged, name)
+            if error is not None and must:
+                size = merged.example[name]
+                raise ExportError(f"Dim.DYNAMIC: a dimension of size {size} can't change: {error}") from error
+            kept = kept if error is None else kept.without(name)
         try:
             return self.free(kept)
         except Exception:
@@ -154,6 +155,20 @@ class Exporter:
         for name in kept.hints:
             kept = kept.without(name)
         return self.free(kept)
+
+    def _kept_from_moving(self, free: dynamic.Free, name: str) -> Exception | None:
+        """What goes wrong where one dimension that was left to find out has another size, and the others have not."""
+        for other in free.hints:
+            free = free if other == name else free.without(other)
+        points = [free.points()[0], *(p for p in free.points() if p[name] != free.example[name])]
+        if len(points) < 2:
+            return ExportError(f"{free.ranges[name]} has no other size")
+        try:
+            one, other = (self.at(self._resized(free, p)) for p in points[:2])
+        except Exception as error:
+            return error
+        same = [n.op for n in one.graph.all_nodes()] == [n.op for n in other.graph.all_nodes()]
+        return None if same else ExportError("the program is another one for another size")
 
 
 def _resize(leaf: Tensor, axis: int, size: int) -> Tensor:

@@ -141,8 +141,8 @@ class Graph:
     >>> from flambeau.export import export
     >>> program = export(fb.nn.ReLU(), (fb.ones(2),))
     >>> print(program.graph)
-    graph(%x: float32[2]):
-        %relu: float32[2] = relu(%x)
+    graph(%input: float32[2]):
+        %relu: float32[2] = relu(%input)
         return %relu
     """
 

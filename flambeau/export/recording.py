@@ -89,16 +89,16 @@ class Recording:
 
 def record(
     subject: Subject, leaves: Sequence[Any], names: Sequence[str], *, answers: Sequence[bool] = (),
-    branches: bool = False, expand: Callable[[str], bool] | None = None,
+    branches: bool = False, expand: Callable[[str], bool] | None = None, bake: Callable[[str], None] | None = None,
 ) -> Recording:  # fmt: skip
     """Run a program on the leaves of its arguments under a tracer.
 
-    ``answers``, ``branches`` and ``expand`` are those of :class:`Tracer`.
+    ``answers``, ``branches``, ``expand`` and ``bake`` are those of :class:`Tracer`.
     """
     module = subject.module
     held = {} if module is None else dict(tensors_of(module))
     where = device_of([*leaves, *(t for t, _ in held.values())])
-    tracer = Tracer(where, answers, branches or bool(answers), expand)
+    tracer = Tracer(where, answers, branches or bool(answers), expand, bake)
     made = Recording(tracer, [], [], {}, [], {}, None, {})
     _take_held(made, module, held)
     given = _take_inputs(made, leaves, names)

@@ -53,9 +53,9 @@ class Run:
         self.env.update(zip(graph.inputs, inputs, strict=True))
         for node in graph.nodes:
             if self._watch is None:
-                self._node(node)
+                self.run_node(node)
             else:
-                self._watch(node, partial(self._node, node))
+                self._watch(node, partial(self.run_node, node))
         if graph.failure:
             raise Raised(graph.failure)
         return [self.value(o) for o in graph.outputs]
@@ -75,7 +75,8 @@ class Run:
             return slice(self.value(arg.start), self.value(arg.stop), self.value(arg.step))
         return self.where if arg is RUN_DEVICE else arg
 
-    def _node(self, node: Node) -> None:
+    def run_node(self, node: Node) -> None:
+        """Run one node, whose values are known from then on."""
         try:
             if node.grad:
                 result = self._compute(node)

@@ -43,6 +43,7 @@ class Tracer:
         where: the device that the program runs on, of which the graph says nothing.
         answers: what looks at bools of the data give, one after the other; later ones see the data.
         branches: whether such looks are allowed at all.
+        bake: who is told of looks that are not allowed, after which the recording is for the value seen; None raises.
         expand: which composites are expanded through their bodies, by name; None is none.
     """
 
@@ -50,9 +51,9 @@ class Tracer:
 
     def __init__(
         self, where: device, answers: Sequence[bool] = (), branches: bool = False,
-        expand: Callable[[str], bool] | None = None,
+        expand: Callable[[str], bool] | None = None, bake: Callable[[str], None] | None = None,
     ):  # fmt: skip
-        self.where, self.branches, self._expand = where, branches, expand
+        self.where, self.branches, self._expand, self._bake = where, branches, expand, bake
         self.nodes: list[Node] = []
         self.constants: dict[str, Tensor] = {}  # by the name of their input
         self.constant_values: dict[str, Value] = {}
@@ -399,6 +400,7 @@ class Tracer:
         handle = self._handles[id(array)]
         if handle.value.dtype is not dt.bool_ or not self.branches:
             self.refuse("the value of a tensor is read")
+            return number()
         value = handle.read(self.emit)
         i = len(self.looks)
         answer = self._answers[i] if i < len(self._answers) else bool(number())
@@ -406,7 +408,9 @@ class Tracer:
         return answer
 
     def refuse(self, what: str) -> None:
-        """ExportError that names the line."""
+        """ExportError that names the line, where it is not taken as it is."""
+        if self._bake is not None:
+            return self._bake(f"{what} at {place_of_program()}")
         raise ExportError(
             f"{what} at {place_of_program()}, and it depends on the inputs: an exported program has no Python that "
             "could go on from there. Compute with ops (where, masked ops), or decide with flambeau.cond"
