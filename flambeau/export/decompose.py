@@ -54,6 +54,28 @@ def run_decompositions(
     return made
 
 
+def default_decompositions() -> dict[str, Callable[..., Any]]:
+    """The ops that :func:`run_decompositions` expands, with their bodies; less entries leave more ops as they are.
+
+    >>> from flambeau.export import default_decompositions
+    >>> "layer_norm" in default_decompositions()
+    True
+    """
+    return {name: op.body for name, op in OPS.items() if op.body is not None}
+
+
+def unflatten(module: ExportedProgram, flat_args_adapter: object = None) -> ProgramModule:
+    """A module with the submodules that hold the program's parameters: ``module.module()``.
+
+    >>> from flambeau.export import export, unflatten
+    >>> unflatten(export(fb.nn.Sequential(fb.nn.Linear(2, 1)), (fb.ones(3, 2),))).get_submodule("0").weight.shape
+    flambeau.Size([1, 2])
+    """
+    if not isinstance(module, ExportedProgram):
+        raise TypeError(f"unflatten: module must be an ExportedProgram, got {type(module).__name__}")
+    return ProgramModule(module)
+
+
 def _wanted(table: Iterable[Any] | None) -> Callable[[str], bool]:
     if table is None:
         return lambda name: OPS[name].body is not None
@@ -115,4 +137,4 @@ def _free(program: ExportedProgram) -> Free:
     return Free(sizes, dict(program.range_constraints), sizes_of(program.inputs, leaves), {})
 
 
-__all__ = ["run_decompositions"]
+__all__ = ["default_decompositions", "run_decompositions", "unflatten"]

@@ -48,6 +48,7 @@ class Tracer:
     """
 
     takes_fused = True  # a whole recurrent layer is one op
+    exports = True  # what runs inside is told that it is exported
 
     def __init__(
         self, where: device, answers: Sequence[bool] = (), branches: bool = False,

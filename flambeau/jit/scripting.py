@@ -127,6 +127,11 @@ class ScriptFunction(_Scripted):
     def __get__(self, instance: Any, owner: Any = None) -> Any:  # Any: a method of any class
         return self if instance is None else functools.partial(self, instance)
 
+    def __reduce__(self) -> Any:  # a function of a module is found by its name
+        if self._fn is None:
+            raise TypeError(f"{self.name}: a loaded program can't be pickled; keep its file")
+        return self._fn.__qualname__
+
     def __repr__(self) -> str:
         return f"<flambeau.jit.ScriptFunction {self.name}>"
 
