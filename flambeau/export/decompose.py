@@ -39,7 +39,7 @@ def run_decompositions(
     >>> [node.op for node in program.run_decompositions({"silu": None}).graph.nodes]
     ['neg', 'exp', 'add', 'div']
     """
-    args, kwargs = _example(program)
+    args, kwargs = example_of(program)
     module = _Traced(program)
     exporter = Exporter(Subject(module.forward, module, args, kwargs), expand=_wanted(decomp_table))
     exporter.in_spec = program.call_spec.in_spec
@@ -108,8 +108,8 @@ def _sizes(program: ExportedProgram) -> dict[str, int]:
             for n, r in program.range_constraints.items()}  # fmt: skip
 
 
-def _example(program: ExportedProgram) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call of a program."""
+def example_of(program: ExportedProgram) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of a call of a program: those that it was exported with, or ones of its shapes."""
     if program.example_inputs is not None:
         return program.example_inputs
     sizes = _sizes(program)
@@ -127,7 +127,7 @@ def _example(program: ExportedProgram) -> tuple[tuple[Any, ...], dict[str, Any]]
 
 def _free(program: ExportedProgram) -> Free:
     """The dimensions of a program, as those of an export."""
-    args, kwargs = _example(program)
+    args, kwargs = example_of(program)
     leaves = program.call_spec.in_spec.flatten_up_to((args, kwargs))
     sizes = {
         (i, axis): n
@@ -137,4 +137,4 @@ def _free(program: ExportedProgram) -> Free:
     return Free(sizes, dict(program.range_constraints), sizes_of(program.inputs, leaves), {})
 
 
-__all__ = ["default_decompositions", "run_decompositions", "unflatten"]
+__all__ = ["default_decompositions", "example_of", "run_decompositions", "unflatten"]
