@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +19,17 @@ from flambeau.compat.torch.utils.data._utils.pin_memory import pin_memory
 from flambeau.utils.data.datapipes.iter import IterableWrapper
 
 
-def test_scripting_gives_back_what_it_gets() -> None:
+def test_scripting_and_tracing_are_those_of_flambeau(tmp_path: Path) -> None:
     layer = fb.nn.Linear(1, 1)
-    assert jit.script(layer) is layer and jit.trace(layer, fb.ones(1)) is layer
+    assert isinstance(jit.script(layer), jit.ScriptModule) and jit.script(layer).weight is layer.weight
+    traced = jit.trace(layer, fb.ones(1))
+    jit.save(traced, tmp_path / "x.pt")
+    assert jit.load(tmp_path / "x.pt")(fb.ones(1)).tolist() == layer(fb.ones(1)).tolist()
+    assert jit.export_opnames(traced) == ["linear"]
     for decorator in (jit.ignore, jit.unused):
         assert decorator(len) is len
     assert jit.ignore(drop=True)(len) is len and not jit.is_scripting()
-    with pytest.raises(RuntimeError, match=r"torch.jit.save: flambeau has no TorchScript"):
+    with pytest.raises(TypeError, match=r"jit.save: m must be scripted or traced"):
         jit.save(layer, "x.pt")
 
 
