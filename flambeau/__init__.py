@@ -115,6 +115,7 @@ _LAZY = frozenset(
         "multiprocessing",
         "nested",
         "nn",
+        "onnx",
         "optim",
         "overrides",
         "plugins",
