@@ -62,8 +62,13 @@ def initialisers(graph: onnx.GraphProto, scope: Scope) -> dict[str, Value]:
     return found | {p.values.name: dense(p, scope.folder, HOST) for p in graph.sparse_initializer}
 
 
-def plan_function(function: onnx.FunctionProto, scope: Scope, given: Mapping[str, AttributeProto]) -> Plan:
-    """The plan of a function's body, for a call with the attributes ``given``."""
+def plan_function(
+    function: onnx.FunctionProto, scope: Scope, given: Mapping[str, AttributeProto], *, lenient: bool = False
+) -> Plan:
+    """The plan of a function's body, for a call with the attributes ``given``.
+
+    A ``lenient`` one may lack outputs: ONNX's own bodies leave out what the node does not ask for.
+    """
     key = (domain_of(function.domain), function.name)
     if key in scope.calls or scope.depth > DEEPEST:
         raise OnnxError(f"function {function.name!r} of domain {function.domain!r} calls itself")
@@ -73,8 +78,10 @@ def plan_function(function: onnx.FunctionProto, scope: Scope, given: Mapping[str
         scope, versions=versions, given=attributes, depth=scope.depth + 1, calls=(*scope.calls, key)
     )  # fmt: skip
     constants: dict[str, Value] = {}
-    steps = Builder(inner, frozenset(), set(function.input), constants).steps(function.node)
-    return finish(function.name, tuple(function.input), tuple(function.output), steps, constants, frozenset())
+    builder = Builder(inner, frozenset(), set(function.input), constants)
+    steps = builder.steps(function.node)
+    outputs = tuple(o if o in builder.known or not lenient else "" for o in function.output)
+    return finish(function.name, tuple(function.input), outputs, steps, constants, frozenset())
 
 
 def finish(
@@ -87,7 +94,7 @@ def finish(
 ) -> Plan:
     """The plan of these steps: each name is dropped after its last use."""
     own = set(inputs) | constants.keys() | {o for s in steps for o in s.outputs}
-    if missing := [o for o in outputs if o not in own and o not in outer]:
+    if missing := [o for o in outputs if o and o not in own and o not in outer]:
         raise OnnxError(f"graph {name!r}: nothing makes its output {missing[0]!r}")
     alive = set(outputs)
     for step in reversed(steps):
@@ -95,7 +102,7 @@ def finish(
         step.drop = tuple(sorted(used - alive))
         alive |= used
     captured = {n for s in steps for n in (*s.inputs, *s.captured) if n and n not in own}
-    captured |= {o for o in outputs if o not in own}
+    captured |= {o for o in outputs if o and o not in own}
     return Plan(name, inputs, outputs, steps, Constants(constants), frozenset(captured))
 
 
@@ -314,7 +321,7 @@ def _by_types(
         plan = plans.get(key)
         if plan is None:
             made = schema.get_context_dependent_function_with_opset_version(chosen, node.SerializeToString(), list(key))
-            plan = plan_function(onnx.FunctionProto.FromString(made), scope, given)
+            plan = plan_function(onnx.FunctionProto.FromString(made), scope, given, lenient=True)
             plans[key] = plan
         return tuple(execute(plan, inputs, call.run, {}))
 

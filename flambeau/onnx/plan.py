@@ -139,7 +139,7 @@ def execute(plan: Plan, inputs: Iterable[Value], run: Run, outer: Mapping[str, V
                 env[name] = value
         for name in step.drop:
             del env[name]
-    return [env[name] for name in plan.outputs]
+    return [env[name] if name else None for name in plan.outputs]
 
 
 def _outputs(step: Step, run: Run, env: dict[str, Value]) -> tuple[Value, ...]:

@@ -53,7 +53,7 @@ def _module(model: onnx.ModelProto, folder: Path | None) -> OnnxModule:
     if len(set(declared)) != len(declared):
         raise OnnxError(f"graph {graph.name!r} has two inputs of one name")
     plan = plan_graph(graph, scope, frozenset(values), {})
-    inputs = tuple(_entry(i, optional=i.name in values) for i in graph.input)
+    inputs = tuple(_entry(i) for i in graph.input if i.name not in values)
     return OnnxModule(plan, inputs, tuple(_entry(o) for o in graph.output), values)
 
 

@@ -73,7 +73,7 @@ def narrowed(x: Tensor, kind: Kind, *, saturate: bool = True, up: str = "up") ->
     too_large = y.abs() > kind.largest
     if saturate or not kind.nan:
         y = y.clamp(-kind.largest, kind.largest)
-        y = fb.where(fb.isnan(x), x if kind.nan else fb.full_like(x, kind.largest), y)
+        y = fb.where(fb.isnan(x), x if kind.nan else fb.full_like(x, -0.0), y)
     else:
         over = fb.copysign(fb.full_like(y, fb.inf), y) if kind.infinite else fb.full_like(y, fb.nan)
         y = fb.where(too_large, over, y)

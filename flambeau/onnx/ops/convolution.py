@@ -138,8 +138,8 @@ def deform_conv(
     down, along = (fb.arange(k, device=x.device, dtype=x.dtype) for k in (oh, ow))
     y = moves[:, :, :, :, 0] + (down * strides[0] - top).reshape((-1, 1)) + (rows * dilations[0]).reshape((-1, 1, 1, 1))
     z = moves[:, :, :, :, 1] + along * strides[1] - left + (columns * dilations[1]).reshape((-1, 1, 1))
-    grid = fb.stack([(2 * z + 1) / w - 1, (2 * y + 1) / h - 1], -1).reshape((n * groups, kh * kw * oh, ow, 2))
-    taps = F.grid_sample(x.reshape((n * groups, c // groups, h, w)), grid, align_corners=False)
+    shape = (n, groups, 1, kh * kw * oh * ow)
+    taps = _read(x.reshape((n, groups, c // groups, h * w)), y.reshape(shape), z.reshape(shape), h, w)
     taps = taps.reshape((n, groups, c // groups, kh * kw, oh, ow))
     if mask is not None:
         taps = taps * mask.reshape((n, groups, 1, kh * kw, oh, ow))
@@ -148,3 +148,16 @@ def deform_conv(
     kernel = weight.reshape((group, weight.shape[0] // group, -1))
     out = fb.matmul(kernel, taps).reshape((n, weight.shape[0], oh, ow))
     return out if bias is None else out + bias.reshape((-1, 1, 1))
+
+
+def _read(image: Tensor, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
+    """A flat image read bilinearly at places in pixels; beyond its edges it is 0."""
+    top, left = fb.floor(y), fb.floor(x)
+    out = fb.zeros((1,), dtype=image.dtype, device=image.device)
+    for row, down in ((top, 1 - (y - top)), (top + 1, y - top)):
+        for column, along in ((left, 1 - (x - left)), (left + 1, x - left)):
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            at = row.clamp(0, height - 1).to(fb.int64) * width + column.clamp(0, width - 1).to(fb.int64)
+            values = fb.gather(image, 3, at.expand((*image.shape[:3], -1)))
+            out = out + fb.where(inside, down * along, fb.zeros_like(y)) * values
+    return out

@@ -40,6 +40,8 @@ def _with_numbers(name: str, alpha: float, beta: float) -> Activation:
 
 def _activations(call: Call, usual: tuple[str, ...], directions: int) -> list[list[Activation]]:
     names = [n.lower() for n in call["activations"] or usual * directions]
+    if names == ["tanh", "tanh"] and len(usual) == 1:  # the default of RNN is written for two directions
+        names = names[:directions]
     if len(names) != len(usual) * directions:
         raise OnnxError(f"{len(names)} activations are given, and {len(usual) * directions} wanted")
     alphas, betas = iter(call["activation_alpha"] or ()), iter(call["activation_beta"] or ())

@@ -26,17 +26,22 @@ class Axis:
     start: float = 0.0
     end: float = 1.0
 
+    @property
+    def length(self) -> float:
+        """The size wanted before it was cut to a whole number."""
+        return self.scale * self.size
+
     def positions(self, mode: str) -> Tensor:
         """Where each place of the output lies in the input, by the way of mapping coordinates."""
         at = fb.arange(self.wanted, dtype=fb.float64)
         if mode == "asymmetric":
             return at / self.scale
         if mode == "align_corners":
-            return at * ((self.size - 1) / (self.wanted - 1) if self.wanted > 1 else 0.0)
+            return at * ((self.size - 1) / (self.length - 1) if self.wanted > 1 else 0.0)
         if mode == "tf_crop_and_resize":
             if self.wanted == 1:
                 return fb.full_like(at, 0.5 * (self.start + self.end) * (self.size - 1))
-            return self.start * (self.size - 1) + at * ((self.end - self.start) * (self.size - 1) / (self.wanted - 1))
+            return self.start * (self.size - 1) + at * ((self.end - self.start) * (self.size - 1) / (self.length - 1))
         if mode == "tf_half_pixel_for_nn":
             return (at + 0.5) / self.scale
         if mode == "pytorch_half_pixel" and self.wanted == 1:
