@@ -16,7 +16,7 @@ __all__ = ["OnnxError", "UnsupportedOpError", "load"]
 
 
 def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> OnnxModule:
-    """The module of an ONNX model, given as a path, as bytes or as a ModelProto: it runs, trains, and goes to any device.
+    """The module of an ONNX model (a path, bytes or a ModelProto): it runs, trains, and goes to any device.
 
     Floating initialisers that are weights become parameters under their names, other floating ones (running
     statistics, scales of quantisation, single numbers) buffers. The module comes in evaluation mode. Tensors kept

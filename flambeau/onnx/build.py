@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
 import onnx
 from onnx import AttributeProto, defs
-
 
 import flambeau as fb
 from flambeau.onnx import ops as _mappings  # noqa: F401  # fills the table
@@ -21,13 +20,16 @@ from flambeau.onnx.values import Value, element, shape_of
 
 HOST: Final[fb.device] = fb.device("cpu")
 
+#: onnx.defs.OpSchema; Any: onnx's own stubs lack what it says of bodies.
+Schema: TypeAlias = Any
+
 #: Functions and graphs inside one another, at most: files that call in a circle end here.
 DEEPEST: Final = 60
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a graph stands in: the versions of the domains, the file's functions, its folder, and attributes of a call."""
+    """What a graph stands in: versions of the domains, the file's functions and folder, and attributes of a call."""
 
     versions: Mapping[str, int]
     functions: Mapping[tuple[str, str], onnx.FunctionProto]
@@ -163,8 +165,7 @@ class Builder:
             raise OnnxError(f"{where}: a constant has one value, and this one {len(protos)}")
         ((name, proto),) = protos.items()
         if name in ("value", "sparse_value"):
-            read = self.read(proto, where)
-            return read  # type: ignore[no-any-return]  # a tensor in an attribute is a value
+            return cast("Value", self.read(proto, where))
         kinds: dict[str, int] = {
             "value_int": 7, "value_ints": 7, "value_float": 1, "value_floats": 1, "value_string": 8, "value_strings": 8,
         }  # fmt: skip
@@ -197,9 +198,11 @@ class Builder:
             captured |= self.cut(step, before)
         step.captured = tuple(sorted(captured))
         step.op = find(domain, node.op_type, since) or self.body(node, protos, schema, version, step)
+        if step.op.declines:
+            step.body = self.body(node, protos, schema, version, step)
         return step
 
-    def schema(self, node: onnx.NodeProto, domain: str, version: int, where: str) -> defs.OpSchema:
+    def schema(self, node: onnx.NodeProto, domain: str, version: int, where: str) -> Schema:
         if domain not in KNOWN or version > max(KNOWN[domain], 1):
             raise UnsupportedOpError(f"{where}: version {version} of the domain is not known")
         try:
@@ -211,7 +214,7 @@ class Builder:
         return schema
 
     @staticmethod
-    def count(step: Step, schema: defs.OpSchema) -> None:
+    def count(step: Step, schema: Schema) -> None:
         for what, names, least, most in (
             ("inputs", step.inputs, schema.min_input, schema.max_input),
             ("outputs", step.outputs, schema.min_output, schema.max_output),
@@ -219,7 +222,7 @@ class Builder:
             if not least <= len(names) <= most:
                 raise OnnxError(f"{step} has {len(names)} {what}, where {least} to {most} are wanted")
 
-    def values(self, protos: Mapping[str, AttributeProto], schema: defs.OpSchema, step: Step) -> dict[str, Any]:
+    def values(self, protos: Mapping[str, AttributeProto], schema: Schema, step: Step) -> dict[str, Any]:
         """The attributes' values, those that the file leaves out by the op's definition."""
         found: dict[str, Any] = {}
         for name, proto in protos.items():
@@ -276,7 +279,12 @@ class Builder:
         return set(plan.captured)
 
     def body(
-        self, node: onnx.NodeProto, protos: Mapping[str, AttributeProto], schema: defs.OpSchema, version: int, step: Step
+        self,
+        node: onnx.NodeProto,
+        protos: Mapping[str, AttributeProto],
+        schema: Schema,
+        version: int,
+        step: Step,
     ) -> Op:
         """An op that has no mapping runs by the body that ONNX defines for it."""
         inner = replace(self.scope, functions={})
@@ -309,7 +317,7 @@ def _call_of(plan: Plan) -> Op:
 
 
 def _by_types(
-    node: onnx.NodeProto, schema: defs.OpSchema, version: int, scope: Scope, given: Mapping[str, AttributeProto]
+    node: onnx.NodeProto, schema: Schema, version: int, scope: Scope, given: Mapping[str, AttributeProto]
 ) -> Op:
     """An op whose body depends on the types of its inputs: it is made when they are known, once for each."""
     plans: dict[tuple[object, ...], Plan] = {}
@@ -329,9 +337,11 @@ def _by_types(
 
 
 def _type_of(value: Value) -> bytes:
-    if value is None:
-        return onnx.TypeProto().SerializeToString()
+    """The type of a value as ONNX writes it."""
+    proto = onnx.TypeProto()
     if isinstance(value, list):
-        inner = onnx.TypeProto.FromString(_type_of(value[0])) if value else onnx.TypeProto()
-        return onnx.helper.make_sequence_type_proto(inner).SerializeToString()
-    return onnx.helper.make_tensor_type_proto(element(value), shape_of(value)).SerializeToString()
+        inner = onnx.TypeProto.FromString(_type_of(value[0])) if value else proto
+        proto = onnx.helper.make_sequence_type_proto(inner)
+    elif value is not None:
+        proto = onnx.helper.make_tensor_type_proto(element(value), shape_of(value))
+    return bytes(proto.SerializeToString())

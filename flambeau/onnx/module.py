@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import flambeau as fb
-
-import flambeau as fb
 from flambeau.nn import Module, Parameter
 from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.plan import Constants, Plan, Run, execute

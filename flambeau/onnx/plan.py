@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 import flambeau as fb
-
 from flambeau.onnx.errors import OnnxError, UnsupportedOpError
 from flambeau.onnx.registry import Op
 from flambeau.onnx.values import Ints, Kind, Narrow, Value, as_ints, described
@@ -33,6 +32,7 @@ class Step:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]  # Any: what an attribute may be is fixed by the op, not by its type
     captured: tuple[str, ...] = ()
+    body: Op | None = None
     drop: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -163,7 +163,10 @@ def _outputs(step: Step, run: Run, env: dict[str, Value]) -> tuple[Value, ...]:
 def apply(op: Op, call: Call, args: list[Value]) -> tuple[Value, ...]:
     """Run a mapping on values, made into what it takes."""
     if op.raw:
-        return _tuple(op.function(call, *args))
+        raw = op.function(call, *args)
+        if raw is NotImplemented and call.step.body is not None:
+            return apply(call.step.body, call, args)
+        return _tuple(raw)
     if op.host is not None and all(type(a) is Ints or a is None for a in args):
         quick = op.host(call, *args)
         if quick is not None:
@@ -183,9 +186,8 @@ def _tuple(made: Any) -> tuple[Value, ...]:
 
 
 def _operand(value: Value, call: Call, op: Op) -> Any:
-    kind = type(value)
-    if kind is Ints:
-        return value.tensor(call.run.device)  # type: ignore[union-attr]  # its type was just seen
+    if isinstance(value, Ints):
+        return value.tensor(call.run.device)
     if isinstance(value, fb.Tensor):
         return value if value.device == call.run.device else value.to(call.run.device)
     if value is None or op.layout and isinstance(value, (Narrow, np.ndarray)):

@@ -35,9 +35,11 @@ def load_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Onnx
 
 def _parsed(data: bytes, what: str) -> onnx.ModelProto:
     try:
-        model = onnx.ModelProto.FromString(data)
+        model: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except Exception as e:  # DecodeError, RecursionError and others, by the build of protobuf
-        raise OnnxError(f"{what} are no ONNX model: {e}" if what.endswith("n") else f"{what} is no ONNX model: {e}") from e
+        raise OnnxError(
+            f"{what} are no ONNX model: {e}" if what.endswith("n") else f"{what} is no ONNX model: {e}"
+        ) from e
     if not model.HasField("graph"):
         raise OnnxError(f"no graph is in {what}")
     return model

@@ -35,7 +35,8 @@ class Op:
     Inputs arrive as tensors, those at the positions in ``ints`` as tuples of Python ints. A ``raw`` mapping gets the
     values as they are. With ``layout`` it moves numbers without computing with them, so that narrow numbers and
     texts go through it too. ``since`` is the version of the op that it was written for, and serves later ones until
-    the next mapping. ``host`` computes with numbers on the host, or declines by None.
+    the next mapping. ``host`` computes with numbers on the host, or declines by None. One that ``declines`` gives
+    NotImplemented for forms that ONNX's own body of the op is to compute.
     """
 
     function: Mapping
@@ -44,6 +45,7 @@ class Op:
     raw: bool = False
     layout: bool = False
     host: HostRule | None = None
+    declines: bool = False
 
 
 #: By (domain, op), the mappings, oldest first.
@@ -58,13 +60,14 @@ def op(
     raw: bool = False,
     layout: bool = False,
     host: HostRule | None = None,
+    declines: bool = False,
 ) -> Callable[[Mapping], Mapping]:
     """Register the decorated function as the mapping of the ops ``names`` from version ``since`` on."""
 
     def register(function: Mapping) -> Mapping:
         for name in names:
             row = TABLE.setdefault((domain, name), [])
-            row.append(Op(function, since, tuple(ints), raw, layout, host))
+            row.append(Op(function, since, tuple(ints), raw, layout, host, declines))
             row.sort(key=lambda entry: entry.since)
         return function
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-
+import flambeau as fb
 from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.values import DTYPES, KINDS, MOST, STRING, Ints, Value, element_name, from_array
 
@@ -130,7 +130,8 @@ def external(proto: onnx.TensorProto, folder: Path | None) -> bytes:
         raise OnnxError(f"tensor {name!r} reaches past the end of the file {location!r}")
     with path.open("rb") as file:
         file.seek(offset)
-        return file.read(length)
+        data: bytes = file.read(length)
+    return data
 
 
 def constant(proto: onnx.TensorProto, folder: Path | None, device: fb.device) -> Value:
@@ -154,4 +155,3 @@ def dense(proto: onnx.SparseTensorProto, folder: Path | None, device: fb.device)
     full = np.zeros(math.prod(shape), values.dtype)
     full[places] = values
     return from_array(full.reshape(shape), device)
-

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 import flambeau as fb
-
+from flambeau.core.dtype import DType, bool_
 from flambeau.onnx.errors import OnnxError
 
 #: Texts, as an array of objects.
@@ -33,7 +33,7 @@ class Kind:
 
     name: str
     numpy: np.dtype[Any]
-    carrier: fb.dtype
+    carrier: DType
     digits: int = 0
     least: int = 0
     largest: float = 0.0
@@ -47,13 +47,13 @@ class Kind:
     @property
     def range(self) -> tuple[int, int]:
         """The smallest and the largest whole number of an integer kind."""
-        info = ml_dtypes.iinfo(self.numpy)
+        info = ml_dtypes.iinfo(self.numpy)  # type: ignore[no-untyped-call]
         return int(info.min), int(info.max)
 
     @property
-    def own(self) -> fb.dtype | None:
+    def own(self) -> DType | None:
         """flambeau's dtype of the same bits, if there is one that holds one number in a byte."""
-        return cast("fb.dtype | None", getattr(fb, self.name)) if self.name.startswith("float8") else None
+        return cast("DType | None", getattr(fb, self.name)) if self.name.startswith("float8") else None
 
 
 def _float(name: str, digits: int, least: int, largest: float, *, infinite: bool = False, nan: bool = True) -> Kind:
@@ -77,15 +77,15 @@ KINDS: Final[dict[int, Kind]] = {
     25: _whole("uint2"),
     26: _whole("int2"),
 }
-DTYPES: Final[dict[int, fb.dtype]] = {
-    1: fb.float32, 2: fb.uint8, 3: fb.int8, 4: fb.uint16, 5: fb.int16, 6: fb.int32, 7: fb.int64, 9: fb.bool,
+DTYPES: Final[dict[int, DType]] = {
+    1: fb.float32, 2: fb.uint8, 3: fb.int8, 4: fb.uint16, 5: fb.int16, 6: fb.int32, 7: fb.int64, 9: bool_,
     10: fb.float16, 11: fb.float64, 12: fb.uint32, 13: fb.uint64, 14: fb.complex64, 15: fb.complex128, 16: fb.bfloat16,
 }  # fmt: skip
 STRING: Final = 8
-ELEMENTS: Final[dict[fb.dtype, int]] = {dtype: number for number, dtype in DTYPES.items()}
+ELEMENTS: Final[dict[DType, int]] = {dtype: number for number, dtype in DTYPES.items()}
 NUMBERS: Final[dict[Kind, int]] = {kind: number for number, kind in KINDS.items()}
 _BY_NUMPY: Final[dict[np.dtype[Any], Kind]] = {kind.numpy: kind for kind in KINDS.values()}
-_BY_OWN: Final[dict[fb.dtype, Kind]] = {kind.own: kind for kind in KINDS.values() if kind.own is not None}
+_BY_OWN: Final[dict[DType, Kind]] = {kind.own: kind for kind in KINDS.values() if kind.own is not None}
 
 
 class Ints:

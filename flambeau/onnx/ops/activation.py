@@ -35,7 +35,8 @@ def celu(call: Call, x: Tensor) -> Tensor:
 def selu(call: Call, x: Tensor) -> Tensor:
     """scale · (max(x, 0) + alpha · (exp(min(x, 0)) − 1)), with the two numbers of the file."""
     alpha, gamma = call["alpha"], call["gamma"]
-    return gamma * (x.clamp(min=0) + alpha * fb.expm1(x.clamp(max=0)))
+    below: Tensor = fb.expm1(x.clamp(max=0)) * (alpha * gamma)
+    return below + x.clamp(min=0) * float(gamma)
 
 
 @op("ThresholdedRelu")
@@ -45,7 +46,8 @@ def thresholded_relu(call: Call, x: Tensor) -> Tensor:
 
 @op("HardSigmoid")
 def hard_sigmoid(call: Call, x: Tensor) -> Tensor:
-    return (call["alpha"] * x + call["beta"]).clamp(0, 1)
+    line: Tensor = x * call["alpha"] + call["beta"]
+    return line.clamp(0, 1)
 
 
 @op("HardSwish")

@@ -6,6 +6,7 @@ import numpy as np
 
 import flambeau as fb
 from flambeau import Tensor
+from flambeau.core.dtype import bool_
 from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.ops import hosted
 from flambeau.onnx.plan import Call, moved
@@ -45,7 +46,7 @@ def _from_texts(call: Call, texts: Texts, number: int) -> Value:
     if number in KINDS:
         return converted(call, _from_texts(call, texts, 1), number)
     dtype = DTYPES[number]
-    read = float if dtype.is_floating_point else (lambda t: t.lower() in ("1", "true")) if dtype is fb.bool else int
+    read = float if dtype.is_floating_point else (lambda t: t.lower() in ("1", "true")) if dtype is bool_ else int
     try:
         made = [read(t) for t in texts.reshape(-1).tolist()]
     except ValueError as e:
@@ -61,7 +62,7 @@ def _to_texts(x: Tensor) -> Texts:
 
 
 def narrowed(x: Tensor, kind: Kind, *, saturate: bool = True, up: str = "up") -> Narrow:
-    """The nearest numbers of a narrow kind, ties to even; too large ones become the largest, or what they overflow to."""
+    """The nearest numbers of a narrow kind, ties to even; too large ones become the largest, or overflow."""
     if not kind.floating:
         return Narrow(_wrapped(x, kind), kind)
     x = x.to(fb.float32)
@@ -118,8 +119,8 @@ def bit_cast(call: Call, x: Value) -> Value:
     to = DTYPES[number]
     if to.itemsize != x.dtype.itemsize:
         raise OnnxError(f"{x.dtype.name} and {to.name} differ in width")
-    if fb.bool in (to, x.dtype):
-        return x.to(to) if x.dtype is fb.bool else x != 0
+    if bool_ in (to, x.dtype):
+        return x.to(to) if x.dtype is bool_ else x != 0
     return x.view(to)
 
 

@@ -85,7 +85,9 @@ def conv_transpose(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = 
     full = [(n - 1) * s + k + m for n, s, k, m in zip(x.shape[2:], strides, kernel, more, strict=True)]
     auto = call["auto_pad"] or "NOTSET"
     if call["output_shape"]:
-        pads = [halves(f - n, upper=auto == "SAME_UPPER") for f, n in zip(full, call["output_shape"][-rank:], strict=True)]
+        pads = [
+            halves(f - n, upper=auto == "SAME_UPPER") for f, n in zip(full, call["output_shape"][-rank:], strict=True)
+        ]
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
         wanted = [n * s for n, s in zip(x.shape[2:], strides, strict=True)]
         pads = [halves(f - n, upper=auto == "SAME_UPPER") for f, n in zip(full, wanted, strict=True)]
@@ -128,7 +130,7 @@ def deform_conv(
     if x.ndim != 4:
         raise call.refuse(f"a deformable convolution over {x.ndim - 2} axes")
     strides, dilations = settings(call, 2)
-    (top, bottom), (left, right) = padding(call, x.shape[2:], weight.shape[2:], strides, dilations)
+    (top, _), (left, _) = padding(call, x.shape[2:], weight.shape[2:], strides, dilations)
     n, c, h, w = x.shape
     kh, kw = weight.shape[2:]
     oh, ow = offset.shape[2:]

@@ -65,7 +65,9 @@ def concat(call: Call, *values: Ints) -> Ints | None:
     return Ints(tuple(n for v in values for n in v.values))
 
 
-def cut(call: Call, x: Ints, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None) -> Ints | None:
+def cut(
+    call: Call, x: Ints, starts: Ints, ends: Ints, axes: Ints | None = None, steps: Ints | None = None
+) -> Ints | None:
     one = len(starts.values) == len(ends.values) == 1 and (axes is None or axes.values in ((0,), (-1,)))
     step = steps.values[0] if steps is not None and steps.values else 1
     if x.scalar or not one or step == 0:

@@ -7,6 +7,7 @@ import math
 import flambeau as fb
 import flambeau.nn.functional as F
 from flambeau import Tensor
+from flambeau.core.dtype import bool_
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
 
@@ -103,7 +104,7 @@ def _corners(boxes: Tensor, *, centred: bool) -> Tensor:
 def _chosen(corners: Tensor, scores: Tensor, most: int, bound: float, floor: float | None) -> list[int]:
     low, high = corners[0], corners[1]
     areas = (high - low).prod(1)
-    alive = fb.ones_like(scores, dtype=fb.bool) if floor is None else scores > floor
+    alive = fb.ones_like(scores, dtype=bool_) if floor is None else scores > floor
     chosen: list[int] = []
     while len(chosen) < most and bool(alive.any().item()):
         best = int(fb.where(alive, scores, fb.full_like(scores, -fb.inf)).argmax().item())

@@ -156,7 +156,9 @@ def nonzero(call: Call, x: Tensor) -> Tensor:
 def one_hot(call: Call, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     """Places outside of −depth to depth − 1 get no 1."""
     size, axis = int(depth.reshape(-1)[0].item()), call["axis"]
-    at = (indices.to(fb.int64) % size if not indices.is_floating_point() else fb.remainder(indices, size)).unsqueeze(axis)
+    at = (indices.to(fb.int64) % size if not indices.is_floating_point() else fb.remainder(indices, size)).unsqueeze(
+        axis
+    )
     inside = ((indices >= -size) & (indices < size)).unsqueeze(axis)
     shape = [1] * at.ndim
     shape[axis] = size

@@ -29,7 +29,7 @@ def extract(call: Call, x: Tensor, places: Tensor) -> Tensor:
 
 @op("Binarizer", domain=ML)
 def binarize(call: Call, x: Tensor) -> Tensor:
-    return (x > call["threshold"]).to(x.dtype)
+    return fb.gt(x, call["threshold"]).to(x.dtype)
 
 
 @op("LabelEncoder", domain=ML, since=2, raw=True)
@@ -81,7 +81,9 @@ def _default(call: Call) -> tuple[Any, Any]:
 @op("Scaler", domain=ML)
 def scale(call: Call, x: Tensor) -> Tensor:
     wide = x.to(fb.float32)
-    offset, factor = (fb.tensor(call[n] or (d,), dtype=fb.float32, device=x.device) for n, d in (("offset", 0.0), ("scale", 1.0)))
+    offset, factor = (
+        fb.tensor(call[n] or (d,), dtype=fb.float32, device=x.device) for n, d in (("offset", 0.0), ("scale", 1.0))
+    )
     return (wide - offset) * factor
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import flambeau as fb
 from flambeau import Tensor
+from flambeau.core.dtype import bool_
 from flambeau.onnx.ops.maths import aligned
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op, same
@@ -52,4 +53,4 @@ def isinf(call: Call, x: Tensor) -> Tensor:
         return fb.isinf(x)
     if call["detect_positive"]:
         return fb.isposinf(x)
-    return fb.isneginf(x) if call["detect_negative"] else fb.zeros_like(x, dtype=fb.bool)
+    return fb.isneginf(x) if call["detect_negative"] else fb.zeros_like(x, dtype=bool_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import flambeau as fb
 import flambeau.nn.functional as F
 from flambeau import Tensor
+from flambeau.core.dtype import bool_
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
 
@@ -24,7 +25,7 @@ def _loss(call: Call, scores: Tensor, target: Tensor, weight: Tensor | None) -> 
     """Minus the weighted score of each target; ignored targets have no weight, in the mean too."""
     ignored = call["ignore_index"]
     target = target.to(fb.int64)
-    counts = fb.ones_like(target, dtype=fb.bool) if ignored is None else target != ignored
+    counts = fb.ones_like(target, dtype=bool_) if ignored is None else target != ignored
     target = fb.where(counts, target, fb.zeros_like(target))
     picked = -fb.gather(scores, 1, target.unsqueeze(1)).squeeze(1)
     share = counts.to(scores.dtype)

@@ -33,7 +33,8 @@ def range(call: Call, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
         raise OnnxError(f"a range of {count} numbers cannot be made")
     steps = fb.arange(count, device=call.device)
     if not start.is_floating_point():
-        return (first + steps * step).to(start.dtype)
+        whole: Tensor = steps * step + first
+        return whole.to(start.dtype)
     wide = fb.float64 if start.dtype is fb.float64 else fb.float32
     return (start.to(wide) + steps.to(wide) * delta.to(wide)).to(start.dtype)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import flambeau as fb
 import flambeau.nn.functional as F
 from flambeau import Tensor
+from flambeau.core.dtype import bool_
 from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
@@ -63,7 +64,12 @@ def layer_norm(call: Call, x: Tensor, scale: Tensor, bias: Tensor | None = None)
     """Over the axes from ``axis`` on; the other outputs are the mean and one over the deviation."""
     axis = call["axis"] % x.ndim
     shape = tuple(x.shape[axis:])
-    if not call.wants(1) and not call.wants(2) and tuple(scale.shape) == shape and (bias is None or bias.shape == scale.shape):
+    if (
+        not call.wants(1)
+        and not call.wants(2)
+        and tuple(scale.shape) == shape
+        and (bias is None or bias.shape == scale.shape)
+    ):
         return F.layer_norm(x, shape, scale, bias, call["epsilon"])
     axes = tuple(range(axis, x.ndim))
     wide = x.to(DTYPES[call["stash_type"]])
@@ -104,7 +110,8 @@ def lrn(call: Call, x: Tensor) -> Tensor:
     before = (size - 1) // 2
     edges = [0, 0] * (x.ndim - 2) + [before, size - 1 - before]
     total = F.pad(x * x, edges).unfold(1, size, 1).sum(-1)
-    return x / (call["bias"] + call["alpha"] / size * total) ** call["beta"]
+    base: Tensor = total * (call["alpha"] / size) + call["bias"]
+    return x / base ** float(call["beta"])
 
 
 @op("LpNormalization")
@@ -131,14 +138,16 @@ def dropout_first(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @op("Dropout", since=12)
-def dropout(call: Call, x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def dropout(
+    call: Call, x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     train = training is not None and bool(training.item())
     return _dropped(call, x, 0.5 if ratio is None else float(ratio.item()), train=train)
 
 
 def _dropped(call: Call, x: Tensor, ratio: float, *, train: bool) -> tuple[Tensor, Tensor]:
     if not (train or call.run.training) or ratio == 0:
-        kept = fb.ones_like(x, dtype=fb.bool) if call.wants(1) else x
+        kept = fb.ones_like(x, dtype=bool_) if call.wants(1) else x
         return x, kept.to(x.dtype) if call.version < 10 else kept
     kept = fb.rand(x.shape, device=x.device) >= ratio
     return fb.where(kept, x / (1 - ratio), fb.zeros_like(x)), kept

@@ -58,9 +58,13 @@ def max_pool(call: Call, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
     w = windows(call, x)
     rank = len(w.kernel)
     if x.is_floating_point():
-        usual = rank in _MAX and not any(w.extra) and all(a == b and 2 * a <= k for (a, b), k in zip(w.pads, w.kernel, strict=True))
+        usual = (
+            rank in _MAX
+            and not any(w.extra)
+            and all(a == b and 2 * a <= k for (a, b), k in zip(w.pads, w.kernel, strict=True))
+        )
         if usual and not call.wants(1):
-            return _MAX[rank](x, w.kernel, w.strides, [a for a, _ in w.pads], w.dilations)  # type: ignore[no-any-return]
+            return _MAX[rank](x, w.kernel, w.strides, [a for a, _ in w.pads], w.dilations)
         low = -fb.inf
     else:
         low = fb.iinfo(x.dtype).min

@@ -43,7 +43,9 @@ def quantize(call: Call, x: Value, scale: Value, zero: Value = None) -> Value:
     divided = data.to(wide) / stretched(factor.to(wide), data, axis, block)
     if number in KINDS and KINDS[number].floating:
         return converted(call, divided, number)
-    least, most = KINDS[number].range if number in KINDS else (fb.iinfo(DTYPES[number]).min, fb.iinfo(DTYPES[number]).max)
+    least, most = (
+        KINDS[number].range if number in KINDS else (fb.iinfo(DTYPES[number]).min, fb.iinfo(DTYPES[number]).max)
+    )
     rounded = fb.round(divided)
     if zero is not None:
         rounded = rounded + stretched(_numbers(zero, call).to(wide), data, axis, block)
@@ -60,12 +62,18 @@ def dequantize(call: Call, x: Value, scale: Value, zero: Value = None) -> Tensor
     wide = data.to(fb.float32)
     if zero is not None:
         point = stretched(_numbers(zero, call), data, axis, block)
-        wide = wide - point.to(fb.float32) if data.is_floating_point() else (data.to(fb.int32) - point.to(fb.int32)).to(fb.float32)
+        wide = (
+            wide - point.to(fb.float32)
+            if data.is_floating_point()
+            else (data.to(fb.int32) - point.to(fb.int32)).to(fb.float32)
+        )
     return (wide * stretched(factor.to(fb.float32), data, axis, block)).to(DTYPES[number])
 
 
 @op("MatMulInteger")
-def matmul_integer(call: Call, a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None) -> Tensor:
+def matmul_integer(
+    call: Call, a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None
+) -> Tensor:
     return fb.matmul(_moved(a, a_zero, rows=True), _moved(b, b_zero, rows=False))
 
 
@@ -79,7 +87,9 @@ def _moved(x: Tensor, zero: Tensor | None, *, rows: bool) -> Tensor:
 
 
 @op("ConvInteger")
-def conv_integer(call: Call, x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Tensor:
+def conv_integer(
+    call: Call, x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None
+) -> Tensor:
     return _convolved(call, x, w, x_zero, w_zero).to(fb.int32)
 
 
@@ -121,7 +131,15 @@ def _rounded(x: Tensor, zero: Tensor) -> Tensor:
 
 @op("QLinearMatMul", raw=True)
 def qlinear_matmul(
-    call: Call, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value, y_scale: Value, y_zero: Value
+    call: Call,
+    a: Value,
+    a_scale: Value,
+    a_zero: Value,
+    b: Value,
+    b_scale: Value,
+    b_zero: Value,
+    y_scale: Value,
+    y_zero: Value,
 ) -> Value:
     left, right = (
         (_numbers(x, call).to(fb.float64) - _column(_numbers(zero, call), rows)) * _column(_numbers(scale, call), rows)

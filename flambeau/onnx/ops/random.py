@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import flambeau as fb
 from flambeau import Tensor
+from flambeau.core.dtype import DType
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
 from flambeau.onnx.values import DTYPES, bounded
@@ -15,13 +16,12 @@ def _generator(call: Call) -> fb.Generator | None:
     return fb.Generator(device=call.device).manual_seed(int(call["seed"]) & 0xFFFFFFFF)
 
 
-def _drawn(call: Call, shape: tuple[int, ...], dtype: fb.dtype) -> Tensor:
-    generator, sizes = _generator(call), bounded(shape)
-    if call.step.op_type.startswith("RandomNormal"):
-        out = fb.randn(sizes, generator=generator, device=call.device) * call["scale"] + call["mean"]
-    else:
-        out = fb.rand(sizes, generator=generator, device=call.device) * (call["high"] - call["low"]) + call["low"]
-    return out.to(dtype)
+def _drawn(call: Call, shape: tuple[int, ...], dtype: DType) -> Tensor:
+    sizes, normal = bounded(shape), call.step.op_type.startswith("RandomNormal")
+    draws = (fb.randn if normal else fb.rand)(sizes, generator=_generator(call), device=call.device)
+    scale, start = (call["scale"], call["mean"]) if normal else (call["high"] - call["low"], call["low"])
+    moved: Tensor = draws * scale + start
+    return moved.to(dtype)
 
 
 @op("RandomNormal", "RandomUniform")

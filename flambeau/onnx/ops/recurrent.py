@@ -65,7 +65,9 @@ def _directions(call: Call) -> list[bool]:
     return found
 
 
-def _run(inputs: Tensor, cell: Cell, states: tuple[Tensor, ...], lengths: Tensor | None, *, backward: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _run(
+    inputs: Tensor, cell: Cell, states: tuple[Tensor, ...], lengths: Tensor | None, *, backward: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """All steps of one direction: the outputs of shape (time, batch, hidden), 0 where a sequence has ended."""
     size = inputs.shape[0]
     outputs: list[Tensor] = [inputs] * size
@@ -119,6 +121,39 @@ def _clipper(call: Call) -> Activation:
     return (lambda x: x) if not bound else (lambda x: x.clamp(-bound, bound))
 
 
+def _usual(call: Call, lengths: Tensor | None, x: Tensor, names: tuple[str, ...]) -> bool:
+    """Whether flambeau's own layer computes this form."""
+    given = [n.lower() for n in call["activations"] or ()]
+    plain = not call["clip"] and not call["layout"] and not call["input_forget"] and lengths is None
+    return plain and call["direction"] != "reverse" and given in ([], list(names) * 2, list(names)) and x.numel() > 0
+
+
+def _reordered(value: Tensor, order: tuple[int, ...]) -> Tensor:
+    """The gates in flambeau's order."""
+    parts = fb.split(value, value.shape[0] // len(order))
+    return fb.cat([parts[i] for i in order])
+
+
+def _weights(w: Tensor, r: Tensor, b: Tensor | None, order: tuple[int, ...]) -> list[Tensor]:
+    """The weights of each direction as flambeau's layers take them."""
+    found = []
+    for d in range(w.shape[0]):
+        found += [_reordered(w[d], order), _reordered(r[d], order)]
+        if b is not None:
+            found += [_reordered(half, order) for half in fb.split(b[d], w.shape[1])]
+    return found
+
+
+def _start(x: Tensor, r: Tensor, start: Tensor | None) -> Tensor:
+    shape = (r.shape[0], x.shape[1], r.shape[2])
+    return fb.zeros(shape, dtype=x.dtype, device=x.device) if start is None else start
+
+
+def _by_direction(out: Tensor, r: Tensor) -> Tensor:
+    """(time, direction, batch, hidden) of (time, batch, direction · hidden)."""
+    return out.reshape((*out.shape[:2], r.shape[0], r.shape[2])).permute((0, 2, 1, 3))
+
+
 @op("RNN")
 def rnn(
     call: Call,
@@ -150,6 +185,10 @@ def gru(
     start: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Gates in the order z, r, h; ``linear_before_reset`` multiplies by r after the product."""
+    if call["linear_before_reset"] and _usual(call, lengths, x, ("sigmoid", "tanh")):
+        weights = _weights(w, r, b, (1, 0, 2))
+        out, last = fb.gru(x, _start(x, r, start), weights, b is not None, 1, 0.0, False, r.shape[0] == 2, False)
+        return _by_direction(out, r), last
     functions, clip = _activations(call, ("sigmoid", "tanh"), w.shape[0]), _clipper(call)
     n = r.shape[2]
 
@@ -190,6 +229,11 @@ def lstm(
     peepholes: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Gates in the order i, o, f, c; peepholes add the cell's state to i, o and f."""
+    if peepholes is None and _usual(call, lengths, x, ("sigmoid", "tanh", "tanh")):
+        states = (_start(x, r, start), _start(x, r, start_c))
+        weights = _weights(w, r, b, (0, 2, 3, 1))
+        out, last, last_c = fb.lstm(x, states, weights, b is not None, 1, 0.0, False, r.shape[0] == 2, False)
+        return _by_direction(out, r), last, last_c
     functions, clip = _activations(call, ("sigmoid", "tanh", "tanh"), w.shape[0]), _clipper(call)
     n = r.shape[2]
 

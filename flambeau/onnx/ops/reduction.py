@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import flambeau as fb
 from flambeau import Tensor
+from flambeau.core.dtype import DType, bool_
 from flambeau.onnx.ops import hosted
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
@@ -41,7 +42,9 @@ def _sum(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 
 
 def _mean(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
-    return x.mean(axes, keepdim=keep) if x.is_floating_point() else x.to(fb.float64).mean(axes, keepdim=keep).to(x.dtype)
+    return (
+        x.mean(axes, keepdim=keep) if x.is_floating_point() else x.to(fb.float64).mean(axes, keepdim=keep).to(x.dtype)
+    )
 
 
 def _prod(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
@@ -55,15 +58,15 @@ def _extreme(x: Tensor, axes: tuple[int, ...], keep: bool, *, most: bool) -> Ten
     if any(x.shape[a] == 0 for a in axes):
         sides = [2 * (x.ndim - 1 - a % x.ndim) + 1 for a in axes]
         x = fb.nn.functional.pad(x, [int(i in sides) for i in range(2 * x.ndim)], value=_bound(x.dtype, most=most))
-    if x.dtype is fb.bool:
-        return _extreme(x.to(fb.uint8), axes, keep, most=most).to(fb.bool)
+    if x.dtype is bool_:
+        return _extreme(x.to(fb.uint8), axes, keep, most=most).to(bool_)
     return fb.amax(x, axes, keepdim=keep) if most else fb.amin(x, axes, keepdim=keep)
 
 
-def _bound(dtype: fb.dtype, *, most: bool) -> float:
+def _bound(dtype: DType, *, most: bool) -> float:
     if dtype.is_floating_point:
         return -fb.inf if most else fb.inf
-    if dtype is fb.bool:
+    if dtype is bool_:
         return 0 if most else 1
     return fb.iinfo(dtype).min if most else fb.iinfo(dtype).max
 
@@ -106,7 +109,8 @@ _reduction("ReduceLogSumExp", _log_sum_exp)
 @op("ArgMax", "ArgMin")
 def arg_extreme(call: Call, x: Tensor) -> Tensor:
     axis, keep = call["axis"], bool(call["keepdims"])
-    find = fb.argmax if call.step.op_type == "ArgMax" else fb.argmin
+    find: Callable[..., Tensor] = fb.argmax if call.step.op_type == "ArgMax" else fb.argmin
     if not call["select_last_index"]:
         return find(x, axis, keepdim=keep)
-    return x.shape[axis] - 1 - find(x.flip(axis), axis, keepdim=keep)
+    from_end = find(x.flip(axis), axis, keepdim=keep)
+    return fb.sub(x.shape[axis] - 1, from_end)

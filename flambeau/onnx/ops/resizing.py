@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class Axis:
 
 
 def _nearest(positions: Tensor, mode: str) -> Tensor:
-    rounded = {
+    rounded: dict[str, Callable[[Tensor], Tensor]] = {
         "floor": fb.floor,
         "ceil": fb.ceil,
         "round_prefer_floor": lambda x: fb.ceil(x - 0.5),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 import flambeau as fb
 from flambeau import Tensor
+from flambeau.core.dtype import bool_
 from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
@@ -39,7 +42,8 @@ def concat(call: Call, x: Value, y: Value) -> Texts:
 def normalise(call: Call, x: Value) -> Texts:
     """Without the stop words, then in one case; nothing left becomes one empty text."""
     words = texts(x)
-    change = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}[call["case_change_action"] or "NONE"]
+    changes: dict[str, Callable[[str], str]] = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}
+    change = changes[call["case_change_action"] or "NONE"]
     exact = bool(call["is_case_sensitive"])
     stop = {w if exact else w.lower() for w in call["stopwords"] or ()}
     kept = [change(w) for w in words.reshape(-1) if (w if exact else w.lower()) not in stop] or [""]
@@ -66,7 +70,7 @@ def full_match(call: Call, x: Value) -> Tensor:
     except re.error as e:
         raise OnnxError(f"the pattern {call['pattern']!r}: {e}") from None
     found = [pattern.fullmatch(w) is not None for w in words.reshape(-1)]
-    return fb.tensor(found, dtype=fb.bool, device=call.device).reshape(words.shape)
+    return fb.tensor(found, dtype=bool_, device=call.device).reshape(words.shape)
 
 
 @op("TfIdfVectorizer", raw=True)
@@ -95,7 +99,7 @@ def _pool(call: Call) -> dict[tuple[Any, ...], int]:
     items = call["pool_strings"] or call["pool_int64s"] or ()
     starts = [*call["ngram_counts"], len(items)]
     grams = []
-    for n, (first, last) in enumerate(zip(starts[:-1], starts[1:], strict=True), start=1):
+    for n, (first, last) in enumerate(pairwise(starts), start=1):
         grams += [tuple(items[i : i + n]) for i in range(first, last, n)]
     return dict(zip(grams, call["ngram_indexes"], strict=True))
 

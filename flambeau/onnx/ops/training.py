@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import flambeau as fb
@@ -40,7 +41,7 @@ def _groups(values: tuple[Tensor, ...], kinds: int) -> list[tuple[Tensor, ...]]:
     return list(zip(*(values[i * each : (i + 1) * each] for i in range(kinds)), strict=True))
 
 
-def _by_kind(groups: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def _by_kind(groups: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return tuple(value for kind in zip(*groups, strict=True) for value in kind)
 
 

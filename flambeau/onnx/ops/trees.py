@@ -7,6 +7,7 @@ from typing import Final
 
 import flambeau as fb
 from flambeau import Tensor
+from flambeau.core.dtype import bool_
 from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.ops.conversion import like
 from flambeau.onnx.plan import Call
@@ -37,15 +38,19 @@ class Forest:
             raise OnnxError("a node of a tree is not there")
         if any(not 0 <= f < x.shape[1] for f in self.feature):
             raise OnnxError(f"a tree asks for a feature that rows of {x.shape[1]} do not have")
-        feature, mode, yes, no = (fb.tensor(v, dtype=fb.int64, device=device) for v in (self.feature, self.mode, self.yes, self.no))
+        feature, mode, yes, no = (
+            fb.tensor(v, dtype=fb.int64, device=device) for v in (self.feature, self.mode, self.yes, self.no)
+        )
         split = fb.tensor(self.split, dtype=x.dtype, device=device)
-        missing = fb.tensor(self.missing, dtype=fb.bool, device=device)
+        missing = fb.tensor(self.missing, dtype=bool_, device=device)
         members = None if self.members is None else fb.tensor(self.members, dtype=x.dtype, device=device)
         at = fb.tensor(self.roots, dtype=fb.int64, device=device).expand((x.shape[0], -1))
         for _ in range(size + 1):
             value, bound, kind = fb.gather(x, 1, feature[at]), split[at], mode[at]
             right = value <= bound
-            for number, answer in enumerate((value < bound, value >= bound, value > bound, value == bound, value != bound), 1):
+            for number, answer in enumerate(
+                (value < bound, value >= bound, value > bound, value == bound, value != bound), 1
+            ):
                 right = fb.where(kind == number, answer, right)
             if members is not None:
                 right = fb.where(kind == 6, (members[at] == value[..., None]).any(-1), right)
@@ -163,7 +168,10 @@ def named(call: Call, targets: int, trees: str, nodes: str, ids: str, weights: s
         )
     except (KeyError, IndexError, ValueError) as e:
         raise OnnxError(f"the trees are not well formed: {e}") from None
-    children = {*(y for y, end in zip(yes, leaf, strict=True) if not end), *(n for n, end in zip(no, leaf, strict=True) if not end)}
+    children = {
+        *(y for y, end in zip(yes, leaf, strict=True) if not end),
+        *(n for n, end in zip(no, leaf, strict=True) if not end),
+    }
     roots = [i for i in range(len(names)) if i not in children]
     tracks = [bool(m) for m in call["nodes_missing_value_tracks_true"] or [0] * len(names)]
     features = [0 if end else f for f, end in zip(call["nodes_featureids"], leaf, strict=True)]
