@@ -116,9 +116,11 @@ class Builder:
         self.outer = outer
         self.known = known
         self.constants = constants
+        self.later: set[str] = set()  # what this graph makes hides what is around it, before it is made too
 
     def steps(self, nodes: Sequence[onnx.NodeProto]) -> list[Step]:
         found: list[Step] = []
+        self.later = {name for node in nodes for name in node.output if name}
         for node in nodes:
             step = self.step(node, found)
             if step is None:
@@ -131,7 +133,7 @@ class Builder:
         domain = domain_of(node.domain)
         where = f"node {node.name!r} ({node.op_type} of {domain or 'ai.onnx'})"
         for name in node.input:
-            if name and name not in self.known and name not in self.outer:
+            if name and name not in self.known and (name not in self.outer or name in self.later):
                 raise OnnxError(f"{where}: nothing before it makes its input {name!r}, or the graph goes in a circle")
         for name in filter(None, node.output):
             if name in self.known:

@@ -140,6 +140,6 @@ def placed(x: Any, device: str | None) -> Any:
     if device is None or not isinstance(x, np.ndarray) or x.dtype.kind in "OUS":
         return x
     try:
-        return fb.from_numpy(np.ascontiguousarray(x)).to(device)
+        return fb.from_numpy(np.array(x, order="C")).to(device)
     except (TypeError, ValueError):
         return x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Final, cast
 
 import flambeau as fb
 from flambeau import Tensor
@@ -11,6 +11,10 @@ from flambeau.onnx.ops.conversion import like
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
 from flambeau.onnx.values import Ints, Narrow, Value, as_ints, described
+
+
+#: Rounds of a loop, at most: files that ask for more are refused when they get there.
+MOST_ROUNDS: Final = 1 << 24
 
 
 def truth(value: Value) -> bool:
@@ -33,6 +37,8 @@ def loop(call: Call, most: Value = None, condition: Value = None, *carried: Valu
     state, rows = list(carried), [list[Value]() for _ in range(len(call["body"].outputs) - 1 - len(carried))]
     i = 0
     while go and (limit is None or i < limit):
+        if i >= MOST_ROUNDS:
+            raise OnnxError(f"a loop runs more than {MOST_ROUNDS} times")
         going = fb.tensor(True, device=call.device)
         after, *made = call.graph("body", Ints((i,), scalar=True), going, *state)
         go = truth(after)

@@ -17,14 +17,8 @@ _REDUCTIONS: Final = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
 def positive(indices: Tensor, size: int) -> Tensor:
-    """Indices counted from the start; OnnxError for those outside, which not every device would notice."""
+    """Indices counted from the start. Those outside are left to the op that takes them, which refuses them."""
     indices = indices.to(fb.int64)
-    if indices.numel():
-        least, most = int(indices.amin().item()), int(indices.amax().item())
-        if least < -size or most >= size:
-            raise OnnxError(f"the indices {least} to {most} do not fit a size of {size}")
-        if least >= 0:
-            return indices
     return fb.where(indices < 0, indices + size, indices)
 
 
@@ -55,10 +49,11 @@ def gather_nd(call: Call, x: Tensor, indices: Tensor) -> Tensor:
 
 def _flat(indices: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Index tuples in the last axis as places in a flat tensor of these sizes."""
-    places = fb.zeros(tuple(indices.shape[:-1]), dtype=fb.int64, device=indices.device)
+    places = fb.zeros((math.prod(indices.shape[:-1]),), dtype=fb.int64, device=indices.device)
     for i, size in enumerate(sizes):
-        places = places * size + positive(indices[..., i], size)
-    return places
+        each = fb.arange(size, device=indices.device)  # taking from it refuses what is outside of this axis
+        places = places * size + each.index_select(0, positive(indices[..., i], size).reshape(-1))
+    return places.reshape(indices.shape[:-1])
 
 
 @op("Scatter", "ScatterElements", layout=True)
