@@ -209,7 +209,8 @@ def outgoing(value: Value, device: fb.device) -> object:
         return [outgoing(v, device) for v in value]
     if isinstance(value, Narrow):
         own = value.kind.own
-        return value.tensor.detach().cpu().numpy().astype(value.kind.numpy) if own is None else value.tensor.to(own)
+        here = value.tensor.cpu()  # no other device holds such numbers
+        return here.detach().numpy().astype(value.kind.numpy) if own is None else here.to(own)
     return value
 
 

@@ -12,7 +12,6 @@ from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
 from flambeau.onnx.values import Ints, Narrow, Value, as_ints, described
 
-
 #: Rounds of a loop, at most: files that ask for more are refused when they get there.
 MOST_ROUNDS: Final = 1 << 24
 
