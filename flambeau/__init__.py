@@ -118,6 +118,7 @@ _LAZY = frozenset(
         "multiprocessing",
         "nested",
         "nn",
+        "onnx",
         "optim",
         "overrides",
         "plugins",
