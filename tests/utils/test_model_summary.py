@@ -68,9 +68,8 @@ def test_depth_limits_the_table():
     assert "Sequential" in text and "Conv2d" not in text
 
 
-@pytest.mark.parametrize(
-    ("model", "options", "text"), [(3, {}, "must be a module, got int"), (nn.ReLU(), {"mode": "x"}, "'eval' or")]
-)
-def test_wrong_arguments_are_named(model, options, text):
-    with pytest.raises((TypeError, ValueError), match=text):
-        fb.utils.summary(model, fb.ones(1), **options)
+def test_wrong_arguments_are_named():
+    with pytest.raises(TypeError, match="must be a module, got int"):
+        fb.utils.summary(3, fb.ones(1))
+    with pytest.raises(ValueError, match="must be 'eval' or 'train', got 'x'"):
+        fb.utils.summary(nn.ReLU(), fb.ones(1), mode="x")
