@@ -113,7 +113,7 @@ def example_of(program: ExportedProgram) -> tuple[tuple[Any, ...], dict[str, Any
     if program.example_inputs is not None:
         return program.example_inputs
     sizes = _sizes(program)
-    leaves = []
+    leaves: list[Any] = []
     for spec in program.inputs:
         if isinstance(spec, TensorInput):
             shape = [int(n.at(sizes)) if isinstance(n, Law) else n for n in spec.shape]

@@ -37,10 +37,10 @@ def assemble(recording: Recording, subject: Subject, in_spec: pytree.TreeSpec) -
     for name, value in tracer.constant_values.items():
         specs.append(InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(value.name), name))
         values.append(value)
-    for given, value in recording.inputs:
-        if value is not None:
+    for given, own in recording.inputs:
+        if own is not None:
             specs.append(InputSpec(InputKind.USER_INPUT, TensorArgument(given.name)))
-            values.append(value)
+            values.append(own)
         elif isinstance(given, ConstantInput):
             specs.append(InputSpec(InputKind.USER_INPUT, ConstantArgument(given.name, given.value)))
     graph = Graph(values, tracer.nodes, [*recording.written.values(), *recording.outputs])
@@ -142,11 +142,11 @@ class Exporter:
                 last = error
         kept = merged = free.merged()
         for name, must in merged.hints.items():
-            error = self._kept_from_moving(merged, name)
-            if error is not None and must:
+            why = self._kept_from_moving(merged, name)
+            if why is not None and must:
                 size = merged.example[name]
-                raise ExportError(f"Dim.DYNAMIC: a dimension of size {size} can't change: {error}") from error
-            kept = kept if error is None else kept.without(name)
+                raise ExportError(f"Dim.DYNAMIC: a dimension of size {size} can't change: {why}") from why
+            kept = kept if why is None else kept.without(name)
         try:
             return self.free(kept)
         except Exception:
@@ -164,10 +164,10 @@ class Exporter:
         if len(points) < 2:
             return ExportError(f"{free.ranges[name]} has no other size")
         try:
-            one, other = (self.at(self._resized(free, p)) for p in points[:2])
+            one, two = (self.at(self._resized(free, p)) for p in points[:2])
         except Exception as error:
             return error
-        same = [n.op for n in one.graph.all_nodes()] == [n.op for n in other.graph.all_nodes()]
+        same = [n.op for n in one.graph.all_nodes()] == [n.op for n in two.graph.all_nodes()]
         return None if same else ExportError("the program is another one for another size")
 
 

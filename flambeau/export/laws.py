@@ -23,13 +23,16 @@ FORMS: Final[Mapping[str, Callable[[float, int], float]]] = {
     "over": lambda scale, m: scale / m,
     "times": lambda scale, m: scale * m,
     "over_root": lambda scale, m: scale / math.sqrt(m),
+    "root": lambda scale, m: scale * math.sqrt(m),
     "unbiased": lambda scale, m: m / (m - 1),
 }
+_SIGNS: Final = {"over": "/", "times": "*", "over_root": "/sqrt", "root": "*sqrt"}
 #: The whole number of a float of each form whose scale is 1.
 _WHOLE: Final[Mapping[str, Callable[[float], float]]] = {
     "over": lambda x: 1 / x,
     "times": lambda x: x,
     "over_root": lambda x: 1 / (x * x),
+    "root": lambda x: x * x,
     "unbiased": lambda x: x / (x - 1),
 }
 
@@ -57,7 +60,7 @@ class Law:
     """A number as a function of sizes.
 
     ``linear`` is the whole number ``m = (sum of factor * feature + constant) // divisor``. The other forms are floats:
-    ``scale / m``, ``scale * m``, ``scale / sqrt(m)``, and ``m / (m - 1)``, by which a variance becomes unbiased.
+    ``scale / m``, ``scale * m``, ``scale / sqrt(m)``, ``scale * sqrt(m)``, and ``m / (m - 1)``, by which a variance becomes unbiased.
     """
 
     form: str
@@ -95,7 +98,7 @@ class Law:
             return m
         if self.form == "unbiased":
             return f"({m})/({m} - 1)"
-        return f"{self.scale}{ {'over': '/', 'times': '*', 'over_root': '/sqrt'}[self.form] }({m})"
+        return f"{self.scale}{_SIGNS[self.form]}({m})"
 
 
 def of_dim(name: str) -> Law:
@@ -145,10 +148,10 @@ def _products(dims: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 def _features(dims: Sequence[str]) -> Iterator[Feature]:
     yield from (Feature(p) for p in _products(dims))
-    for product in _products(dims):
+    for dim in dims:
         for divisor in _DIVISORS:
-            yield from (Feature(product, more, divisor) for more in range(divisor))
-            yield from (Feature(product, more, divisor) for more in range(-divisor, 0))
+            yield from (Feature((dim,), more, divisor) for more in range(divisor))
+            yield from (Feature((dim,), more, divisor) for more in range(1 - divisor, 0))
 
 
 def _line(f: Feature, points: Sequence[Sizes], numbers: Sequence[int]) -> Law | None:

@@ -37,7 +37,7 @@ class ProgramModule(Module):
         for part in path:
             if part not in module._modules:
                 module.register_module(part, Module())
-            module = module._modules[part]  # type: ignore[assignment]
+            module = module.get_submodule(part)
         if kind is InputKind.PARAMETER:
             own = tensor if isinstance(tensor, Parameter) else Parameter(tensor, tensor.requires_grad)
             module.register_parameter(name, own)

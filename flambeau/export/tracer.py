@@ -331,13 +331,15 @@ class Tracer:
         if not isinstance(value, Value):
             params = {"shape": tuple(x.shape), "value": value, "dtype": x.dtype, "device": x.device}
             return self.emit("full", (), params, tuple(x.shape), x.dtype)
+        found: Value = value
         if isinstance(source, Tensor) and source.device is not x.device:
-            value = self.emit("to_device", (value,), {"device": x.device}, tuple(source.shape), value.dtype)
-        if value.dtype is not x.dtype:
-            value = self.emit("cast", (value,), {"dtype": x.dtype}, value.shape, x.dtype)  # type: ignore[arg-type]
-        if value.shape != tuple(x.shape):
-            value = self.emit("expand", (value,), {"shape": tuple(x.shape)}, tuple(x.shape), x.dtype)
-        return value
+            found = self.emit("to_device", (found,), {"device": x.device}, tuple(source.shape), found.dtype)
+        if found.dtype is not x.dtype:
+            shape = tuple(x.shape) if source is None else tuple(source.shape)
+            found = self.emit("cast", (found,), {"dtype": x.dtype}, shape, x.dtype)
+        if found.shape != tuple(x.shape):
+            found = self.emit("expand", (found,), {"shape": tuple(x.shape)}, tuple(x.shape), x.dtype)
+        return found
 
     def _keep(self, storage: Storage) -> None:
         """Remember what was in memory of before, which is about to be written to."""
@@ -411,7 +413,8 @@ class Tracer:
     def refuse(self, what: str) -> None:
         """ExportError that names the line, where it is not taken as it is."""
         if self._bake is not None:
-            return self._bake(f"{what} at {place_of_program()}")
+            self._bake(f"{what} at {place_of_program()}")
+            return
         raise ExportError(
             f"{what} at {place_of_program()}, and it depends on the inputs: an exported program has no Python that "
             "could go on from there. Compute with ops (where, masked ops), or decide with flambeau.cond"

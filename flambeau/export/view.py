@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -62,10 +63,7 @@ def page(program: ExportedProgram, title: str = "program", times: Mapping[Node, 
         "GRAPHS": "".join(sections),
         "DETAILS": json.dumps(details).replace("<", "\\u003c"),
     }
-    text = _PAGE(encoding="utf-8")
-    for name, part in parts.items():
-        text = text.replace(f"{{{{{name}}}}}", part, 1)
-    return text
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _PAGE(encoding="utf-8"))
 
 
 def _section(

@@ -35,7 +35,7 @@ def save(m: Any, f: Any, _extra_files: Mapping[str, str | bytes] | None = None) 
     if not isinstance(m, (ScriptModule, ScriptFunction)):
         raise TypeError(f"jit.save: m must be scripted or traced, got {type(m).__name__}; call script or trace first")
     module = isinstance(m, ScriptModule)
-    own = {_KIND: "module" if module else "function", _NAME: m.original_name if module else m.name,
+    own = {_KIND: "module" if module else "function", _NAME: m.original_name,
            _TRAINING: "1" if module and m.training else ""}  # fmt: skip
     save_program(m.program, f, extra_files={**own, **(_extra_files or {})})
 

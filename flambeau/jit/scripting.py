@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from flambeau.core.state import get, no_grad
 from flambeau.core.tensor import Tensor
@@ -40,6 +40,12 @@ class _Scripted:
 
     _example: Example | None
     _program: ExportedProgram | None
+    training = False
+
+    @property
+    def original_name(self) -> str:
+        """The name of what was scripted."""
+        raise NotImplementedError
 
     def _remember(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Keep the arguments of the first call, unless something records or maps it."""
@@ -109,6 +115,11 @@ class ScriptFunction(_Scripted):
         self.name = name or getattr(fn, "__name__", "forward")
 
     @property
+    def original_name(self) -> str:
+        """The name of the function."""
+        return self.name
+
+    @property
     def qualified_name(self) -> str:
         """The module and name of the function."""
         return f"{getattr(self._fn, '__module__', '__main__')}.{self.name}"
@@ -142,6 +153,8 @@ class ScriptModule(_Scripted, Module):
     It has the parameters, buffers and submodules of the module that it was made of, and its other attributes too.
     """
 
+    _original: Module | None
+
     def __init__(self, module: Module | None = None, program: ExportedProgram | None = None):
         super().__init__()
         own = self.__dict__
@@ -167,21 +180,23 @@ class ScriptModule(_Scripted, Module):
             self._remember(args, kwargs)
         return self._original(*args, **kwargs)
 
-    def train(self, mode: bool = True) -> ScriptModule:
+    def train(self, mode: bool = True) -> Self:
         """Set training mode, of the module that it was made of too."""
         if self._original is not None:
             self._original.train(mode)
         super().train(mode)
         return self
 
-    def __getattr__(self, name: str) -> Any:  # Any: whatever the module has
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            original = self.__dict__.get("_original")
-            if original is None:
-                raise
-            return getattr(original, name)
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # Any: whatever the module has
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                original = self.__dict__.get("_original")
+                if original is None:
+                    raise
+                return getattr(original, name)
 
 
 class RecursiveScriptModule(ScriptModule):

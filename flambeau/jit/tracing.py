@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
@@ -23,6 +23,9 @@ class TracerWarning(Warning):
 class TopLevelTracedModule(RecursiveScriptModule):
     """A traced or loaded module: it runs the graph."""
 
+    _runs: ProgramModule
+    _name: str
+
     def __init__(self, program: ExportedProgram, training: bool = False, name: str = ""):
         super().__init__(None, program)
         runs = ProgramModule(program)
@@ -40,7 +43,7 @@ class TopLevelTracedModule(RecursiveScriptModule):
         """Run the graph."""
         return self._runs.forward(*args, **kwargs)
 
-    def train(self, mode: bool = True) -> ScriptModule:
+    def train(self, mode: bool = True) -> Self:
         """Set ``training``; what the graph does stays what was traced."""
         Module.train(self, mode)
         return self
