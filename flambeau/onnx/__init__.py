@@ -33,9 +33,9 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> OnnxModule:
     tensor([2., 4.])
     """
     try:
-        import onnx as _package  # noqa: F401
+        import onnx as _package  # noqa: F401  # lazy: an extra
     except ImportError as e:
         raise ImportError("flambeau.onnx needs the package onnx: pip install 'flambeau[onnx]'") from e
-    from flambeau.onnx.reading import load_model
+    from flambeau.onnx.reading import load_model  # lazy: it needs the extra
 
     return load_model(model)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import flambeau as fb
 from flambeau.onnx.values import Ints, Value
-
-if TYPE_CHECKING:
-    from flambeau.onnx.plan import Call
 
 #: The newest version of each domain that the mappings were written for; a newer version of an op is refused.
 KNOWN: Final[dict[str, int]] = {
@@ -81,7 +78,7 @@ def same(names: dict[str, Callable[..., fb.Tensor]], since: int = 1) -> None:
 
 
 def _plain(function: Callable[..., fb.Tensor]) -> Mapping:
-    def mapping(call: Call, *inputs: Value) -> fb.Tensor:
+    def mapping(call: object, *inputs: Value) -> fb.Tensor:
         return function(*inputs)
 
     return mapping

@@ -14,7 +14,16 @@ from flambeau.onnx.registry import op
 from flambeau.onnx.values import DTYPES, KINDS, STRING, Ints, Kind, Narrow, Texts, Value, element, element_name
 
 
-@op("Cast", raw=True)
+@op("Cast", since=1, raw=True)
+def cast_first(call: Call, x: Value) -> Value:
+    """Before version 6 the type is named."""
+    names = {"FLOAT": 1, "DOUBLE": 11} | {dtype.name.upper(): number for number, dtype in DTYPES.items()}
+    if call["to"].upper() not in names:
+        raise call.refuse(f"a cast to {call['to']!r}")
+    return converted(call, x, names[call["to"].upper()])
+
+
+@op("Cast", since=6, raw=True)
 def cast(call: Call, x: Value) -> Value:
     quick = hosted.cast(call, x) if isinstance(x, Ints) else None
     return converted(call, x, call["to"]) if quick is None else quick

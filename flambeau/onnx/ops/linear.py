@@ -16,7 +16,7 @@ same({"MatMul": fb.matmul})
 def gemm_first(call: Call, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """Before version 7 attributes say whether ``c`` is stretched."""
     out = _product(call, a, b, None)
-    _, c = aligned(call, out, c) if call.step.version == 1 and c.ndim else (out, c)
+    _, c = aligned(call, out, c)
     scaled: Tensor = c * call["beta"]
     return out + scaled
 

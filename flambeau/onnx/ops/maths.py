@@ -93,7 +93,8 @@ def mean(call: Call, *values: Tensor) -> Tensor:
 @op("Clip", since=1)
 def clip_first(call: Call, x: Tensor) -> Tensor:
     """The bounds are attributes before version 11."""
-    return x.clamp(call["min"], call["max"])
+    least, most = call["min"], call["max"]
+    return x if least is None and most is None else x.clamp(least, most)
 
 
 @op("Clip", since=11)
