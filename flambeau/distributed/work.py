@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flambeau.futures import Future
 
 _EAGER: Final = 50e-6  # seconds in which a call that is nearly done is asked without a pause
-_LEAST, _MOST = 20e-6, 1e-3  # seconds of a pause
+_LEAST, _MOST = 30e-6, 1e-3  # seconds of a pause
 
 _abandoned: Final[list[Work]] = []
 
@@ -48,16 +48,21 @@ def seconds(timeout: Timeout, default: float) -> float:
 
 
 def pause(waited: float) -> None:
-    """Leave the core to others for about a tenth of the time waited so far."""
+    """Leave the core to others for about an eighth of the time waited so far."""
     if waited < _EAGER:
         time.sleep(0)
     else:
-        time.sleep(min(max(waited / 10, _LEAST), _MOST))
+        time.sleep(min(max(waited / 8, _LEAST), _MOST))
+
+
+def _pause(request: object, waited: float) -> None:
+    pause(waited)
 
 
 class Work:
     """A collective under way: what the calls with ``async_op=True`` return."""
 
+    linger: Callable[[Any, float], None]  #: waits for a request, of whatever engine, a moment
     came: tuple[Sequence[int], list[int]] | None = None  #: of a message: ranks of the job, and which of them sent it
     patience: float = 0.0  #: seconds after which it is told what is waited for; 0: never
 
@@ -65,6 +70,7 @@ class Work:
         self, told: Callable[[], str], steps: Steps, timeout: float, result: list[Any], fail: Callable[[str], NoReturn]
     ):
         self._told, self.timeout = told, timeout
+        self.linger = _pause
         self._steps, self._result, self._fail = steps, result, fail
         self._request: Request | None = None
         self._started = 0.0
@@ -107,7 +113,7 @@ class Work:
         """Go on until it is over."""
         start = time.monotonic()
         while not self.advance():
-            pause(time.monotonic() - start)
+            self.linger(self._request, time.monotonic() - start)
 
     def finish(self, error: BaseException | None) -> None:
         """It is over, one way or the other."""

@@ -24,7 +24,8 @@ def trained(name: str, device: str, ranks: int, rank: int, steps: int = 4) -> li
     training.x = training.x[rank * rows : (rank + 1) * rows]
     training.target = training.target[rank * rows * per : (rank + 1) * rows * per]
     if ranks > 1:
-        training.model = DDP(training.model)
+        training.model = DDP(training.model, device_ids=None if device == "cpu" else [0])
+        training.x = training.x.to("cpu")  # it is brought to the device of the module
     return [training.step() for _ in range(steps)]
 
 

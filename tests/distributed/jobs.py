@@ -111,6 +111,11 @@ def run_bounded(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def reports(out: str) -> list[dict[str, Any]]:
+    """What the ranks of ``launched.py`` printed of themselves, by rank; some launchers mix lines."""
+    return sorted((json.loads(text) for text in re.findall(r'\{"rank".*?\}', out)), key=lambda report: report["rank"])
+
+
 def _read(file: Path) -> Any:
     return json.loads(file.read_text()) if file.exists() else None
 

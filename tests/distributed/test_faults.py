@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flambeau.distributed.pmi import segments
-from tests.distributed.jobs import ROOT, environment, run_bounded
+from tests.distributed.jobs import ROOT, environment, reports, run_bounded
 
 pytest.importorskip("mpi4py")
 
@@ -28,11 +27,6 @@ def alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-
-
-def seen(out: str) -> list[dict[str, object]]:
-    """What the ranks printed of themselves."""
-    return [json.loads(line[line.index("{") :]) for line in out.splitlines() if '{"rank"' in line]
 
 
 FAULTS = {
@@ -57,8 +51,8 @@ def test_a_fault_ends_the_job(how: str) -> None:
     status, message = FAULTS[how]
     assert ran.returncode == status, ran.stderr
     assert message.format(program=PROGRAM) in ran.stderr and "the job is stopped" in ran.stderr
-    ranks = seen(ran.stdout)
-    assert len(ranks) == 2 and not any(alive(int(str(rank["pid"]))) for rank in ranks)
+    ranks = reports(ran.stdout)
+    assert len(ranks) == 2 and not any(alive(rank["pid"]) for rank in ranks)
     if how == "raise":
         assert "[rank 1] Traceback" in ran.stderr and "launched.py" in ran.stderr and "guard.py" not in ran.stderr
 
@@ -86,8 +80,8 @@ def straggling() -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
-    ranks = seen("".join(process.stdout.readline() for _ in range(2)))
-    yield process, [int(str(rank["pid"])) for rank in ranks]
+    ranks = reports("".join(process.stdout.readline() for _ in range(2)))
+    yield process, [rank["pid"] for rank in ranks]
     process.kill()
     process.wait()
     process.stdout.close()
