@@ -85,6 +85,7 @@ def by_hand(rank: int, port: int) -> dict[str, str]:
     return {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
+@pytest.mark.slow
 def test_by_hand() -> None:
     port = free_port()
     ran = together([[sys.executable, PROGRAM, "well"]] * 2, [by_hand(rank, port) for rank in range(2)])
