@@ -57,7 +57,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def _is_special(name: str) -> bool:
@@ -83,7 +83,7 @@ def _is_special(name: str) -> bool:
 def _create(target: Path) -> tuple[BinaryIO, str]:
     while True:
         handle, name = tempfile.mkstemp(_SUFFIX, f".{target.name[:_STEM]}.", target.parent)
-        _lock(handle, wait=True)
+        lock(handle, wait=True)
         if os.fstat(handle).st_nlink:  # else it was cleared away before it was locked
             return os.fdopen(handle, "wb"), name
         os.close(handle)
@@ -101,13 +101,13 @@ def _remove_abandoned(name: str) -> None:
     with contextlib.suppress(OSError):  # another user's, or just gone
         handle = os.open(name, os.O_RDWR)
         try:
-            if _lock(handle):
+            if lock(handle):
                 os.unlink(name)
         finally:
             os.close(handle)
 
 
-def _lock(handle: int, wait: bool = False) -> bool:
+def lock(handle: int, wait: bool = False) -> bool:
     """Lock an open file until it is closed; False where another holds it, or the file system knows no locks."""
     if sys.platform == "win32":
         return False
@@ -127,7 +127,7 @@ def _permissions(target: Path) -> int:
         return 0o666 & ~mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put the new name itself onto the disk, where the system can sync a folder."""
     try:
         handle = os.open(folder, os.O_RDONLY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from flambeau.core.expr import Rule  # lazy for start-up
 
 Tensors = Tensor | Iterable[Tensor]
+#: Who knows tensors of which other processes have parts: the norm over all of them, or None where there are none such.
+OVER_RANKS: list[Callable[[list[Tensor], float], Tensor | None]] = []
 #: The orders of norms that one call computes for a list, and of what they are made.
 _FOLDS: Final = {1.0: "sum_sizes", 2.0: "sum_squares", math.inf: "max_size"}
 
@@ -60,7 +62,9 @@ def _total_norm(rows: list[Tensor], norm_type: float, error_if_nonfinite: bool) 
         return tensor(0.0)
     first = rows[0].device
     with no_grad():
-        total = _norm_at_once(rows, norm_type)
+        total = next((n for over in OVER_RANKS if (n := over(rows, norm_type)) is not None), None)
+        if total is None:
+            total = _norm_at_once(rows, norm_type)
         if total is None:
             norms = stack([t.detach().norm(norm_type).to(first) for t in rows])
             total = norms.max() if norm_type == math.inf else norms.norm(norm_type)
@@ -72,6 +76,14 @@ def _total_norm(rows: list[Tensor], norm_type: float, error_if_nonfinite: bool) 
             "`error_if_nonfinite=False`"
         )
     return total
+
+
+def largest_size(tensors: list[Tensor]) -> Tensor | None:
+    """The largest size of all elements, on all ranks that have parts of them; None where there is no element."""
+    with no_grad():
+        over = next((n for over in OVER_RANKS if (n := over(tensors, math.inf)) is not None), None)
+    some = [t for t in tensors if t.numel()]
+    return over if over is not None else _total_norm(some, math.inf, False) if some else None
 
 
 def _norm_at_once(tensors: list[Tensor], norm_type: float) -> Tensor | None:

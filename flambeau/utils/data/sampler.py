@@ -18,6 +18,7 @@ from flambeau.core.generator import Generator, default_generator
 from flambeau.core.ops.random import randint, randperm
 from flambeau.core.ops.sampling import multinomial
 from flambeau.core.random import random_words
+from flambeau.nn.parallel import processes
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -175,6 +176,7 @@ class BatchSampler(Sampler[list[int]]):
 class DistributedSampler(Sampler[int]):
     """The share of one process, ``rank`` of ``num_replicas``: every num_replicas-th index of one order.
 
+    Both are those of the process group where they are not given.
     All shares have one length: indices are repeated from the start to fill them up, or with ``drop_last``
     the tail is left out. With ``shuffle``, call :meth:`set_epoch` before each epoch, or all have one order.
 
@@ -187,9 +189,14 @@ class DistributedSampler(Sampler[int]):
         seed: int = 0, drop_last: bool = False,
     ):  # fmt: skip
         if num_replicas is None or rank is None:
-            raise ValueError(
-                "DistributedSampler: num_replicas and rank must be given: this process belongs to no group"
-            )
+            if not processes.available():
+                raise ValueError(
+                    "DistributedSampler: num_replicas and rank must be given: this process belongs to no group; call "
+                    "flambeau.distributed.init_process_group() first"
+                )
+            group = processes.collectives("DistributedSampler")
+            num_replicas = group.get_world_size() if num_replicas is None else num_replicas
+            rank = group.get_rank() if rank is None else rank
         if not 0 <= rank < num_replicas:
             raise ValueError(f"DistributedSampler: rank must be in [0, {num_replicas}), got {rank}")
         self.dataset, self.num_replicas, self.rank = dataset, num_replicas, rank
