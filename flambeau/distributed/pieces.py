@@ -40,6 +40,7 @@ class Piece:
     rank: int
     group: Any = None  # a process group; None is all ranks
     mesh: Any = None  # the DeviceMesh it was asked for with
+    run: tuple[int, int] | None = None  # where this part begins and ends, where parts are not equal
 
     @property
     def chunk(self) -> int:
@@ -48,6 +49,10 @@ class Piece:
 
     def bounds(self, rank: int) -> tuple[int, int]:
         """Where the part of a rank begins and ends along ``dim``."""
+        if self.run is not None:
+            if rank != self.rank:
+                raise ValueError(f"where the part of rank {rank} is, only that rank knows")
+            return self.run
         size = self.shape[self.dim]
         return min(rank * self.chunk, size), min((rank + 1) * self.chunk, size)
 
@@ -66,6 +71,8 @@ class Piece:
 
     def gather(self, local: Tensor) -> Tensor:
         """The whole on every rank of the group; all of them must call it. Local shape as :attr:`region` says."""
+        if self.run is not None:
+            raise RuntimeError("the parts of this tensor are not equal: it cannot be gathered from this rank's alone")
         if self.parts == 1:
             return local.detach().clone()
         with no_grad():

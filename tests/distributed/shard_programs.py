@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import flambeau as fb
@@ -17,16 +19,23 @@ from flambeau.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_state_dict,
 )
+from flambeau.distributed.device_mesh import init_device_mesh
 from flambeau.distributed.fsdp import (
     CPUOffloadPolicy,
     FSDPModule,
     MixedPrecisionPolicy,
+    OffloadPolicy,
+    ShardingStrategy,
+    StateDictType,
     fully_shard,
     register_fsdp_forward_method,
 )
+from flambeau.distributed.fsdp import FullyShardedDataParallel as FSDP
+from flambeau.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_policy
 from flambeau.distributed.optim import ZeroRedundancyOptimizer
 from flambeau.distributed.pieces import Sharded
 from flambeau.utils.checkpoint import checkpoint
+from flambeau.utils.data import DistributedSampler
 
 SIZES = {
     "gpt": dict(batch=8, vocabulary=64, length=8, width=16, layers=2, heads=2),
@@ -39,7 +48,7 @@ F = nn.functional
 
 def setup() -> None:
     fb.set_num_threads(1)
-    dist.init_process_group("mpi")
+    dist.init_process_group("cpu:mpi,strict:mpi", timeout=timedelta(seconds=30))
 
 
 def rank() -> int:
@@ -106,13 +115,19 @@ def _sum_gradients(model: Any) -> None:
         p.grad.div_(ranks())
 
 
-def check_losses(name: str) -> None:
-    expected = alone(name)
+def replicated_training(name: str) -> tuple[Training, Callable[[], None]]:
+    """A workload whose optimizer's state is sharded, and what sums its gradients."""
     training = Training(fb, WORKLOADS[name], SIZES[name])
     group = training.optimizer.param_groups[0]
     options = {k: group[k] for k in ("lr", "weight_decay")}
     training.optimizer = ZeroRedundancyOptimizer(training.model.parameters(), type(training.optimizer), **options)
-    same([step(training, lambda: _sum_gradients(training.model)) for _ in range(STEPS)], expected)
+    return training, lambda: _sum_gradients(training.model)
+
+
+def check_losses(name: str) -> None:
+    expected = alone(name)
+    training, sums = replicated_training(name)
+    same([step(training, sums) for _ in range(STEPS)], expected)
     for reshard in (False, True):
         training, _ = sharded_training(name, reshard_after_forward=reshard)
         same([step(training) for _ in range(STEPS)], expected)
@@ -446,6 +461,95 @@ def case_offloaded() -> None:
     model, (x, y) = _sharded_mlp(offload_policy=CPUOffloadPolicy()), _batch()
     F.mse_loss(model(own(x)), own(y)).backward()
     _check_gradients(model, _expected())
+
+
+def case_mesh_of_copies_and_shards() -> None:
+    mesh = init_device_mesh("cpu", (2, ranks() // 2))
+    model, (x, y) = _mlp(), _batch()
+    for layer in (model[0], model[2], model):
+        fully_shard(layer, mesh=mesh)
+    assert model[0].weight.shape[0] == 10 * 2 // ranks()
+    F.mse_loss(model(own(x)), own(y)).backward()
+    _check_gradients(model, _expected())
+    model.zero_grad()
+    half = own(x).shape[0] // 2
+    model.set_requires_all_reduce(False)
+    (F.mse_loss(model(own(x)[:half]), own(y)[:half]) / 2).backward()
+    assert all(p.grad is None for p in model.parameters())
+    model.set_requires_all_reduce(True)
+    (F.mse_loss(model(own(x)[half:]), own(y)[half:]) / 2).backward()
+    _check_gradients(model, _expected())
+
+
+def case_made_on_meta_and_cast() -> None:
+    with fb.device("meta"):
+        model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
+    fully_shard(model[0])
+    fully_shard(model)
+    model.to_empty(device="cpu")
+    for layer in model:
+        layer.reset_parameters()
+    assert model(fb.ones(2, 8)).shape == (2, 8)
+    model.double()
+    assert all(isinstance(p, Sharded) and p.dtype is fb.float64 for p in model.parameters())
+    assert model(fb.ones(2, 8).double()).dtype is fb.float64
+    model.load_state_dict({k: v.to_local() for k, v in model.state_dict().items()}, assign=True)
+    model(fb.ones(2, 8).double()).sum().backward()
+    assert all(isinstance(p, Sharded) and p.grad is not None for p in model.parameters())
+
+
+def case_older_wrapper() -> None:
+    x, y = _batch()
+    policy = ModuleWrapPolicy({nn.Linear})
+    for strategy in (ShardingStrategy.FULL_SHARD, ShardingStrategy.SHARD_GRAD_OP, ShardingStrategy.NO_SHARD):
+        model = FSDP(_mlp(), sharding_strategy=strategy, auto_wrap_policy=policy, sync_module_states=True)
+        F.mse_loss(model(own(x)), own(y)).backward()
+        _check_gradients(model, _expected())
+        half = own(x).shape[0] // 2
+        model.zero_grad()
+        with model.no_sync():
+            (F.mse_loss(model(own(x)[:half]), own(y)[:half]) / 2).backward()
+        (F.mse_loss(model(own(x)[half:]), own(y)[half:]) / 2).backward()
+        _check_gradients(model, _expected())
+        state = model.state_dict()
+        assert {k: tuple(v.shape) for k, v in state.items()} == {
+            k: tuple(v.shape) for k, v in _mlp().state_dict().items()
+        }
+        model.load_state_dict({k: 2 * v for k, v in state.items()})
+        with FSDP.summon_full_params(model), fb.no_grad():
+            assert close(model[0].weight, 2 * _mlp()[0].weight, 0)
+            model[0].weight.mul_(2)
+        assert close(model.state_dict()["0.weight"], 4 * _mlp()[0].weight, 0)
+        with FSDP.state_dict_type(model, StateDictType.SHARDED_STATE_DICT):
+            assert all(isinstance(v, Sharded) for v in model.state_dict().values())
+    small = fully_sharded_names(size_based_auto_wrap_policy)
+    assert small == []
+    assert fully_sharded_names(partial(size_based_auto_wrap_policy, min_num_params=50)) == ["0", "2"]
+
+
+def fully_sharded_names(policy: Any) -> list[str]:
+    model = FSDP(_mlp(), auto_wrap_policy=policy)
+    return [n for n, m in model.module.named_modules() if n and isinstance(m, FSDPModule)]
+
+
+def case_ranks_on_different_backends() -> None:
+    for policy in (OffloadPolicy(), CPUOffloadPolicy()):
+        device = "strict" if rank() == 0 else "cpu"
+        model, (x, y) = _mlp().to(device), _batch()
+        for layer in (model[0], model[2], model):
+            fully_shard(layer, offload_policy=policy)
+        optimizer = fb.optim.SGD(model.parameters(), lr=0.1)
+        F.mse_loss(model(own(x).to(device)), own(y).to(device)).backward()
+        for p, expected in zip(model.parameters(), _expected(), strict=True):
+            assert p.device.type == p.grad.device.type == ("cpu" if isinstance(policy, CPUOffloadPolicy) else device)
+            assert close(p.grad.full_tensor().cpu(), expected)
+        optimizer.step()
+
+
+def case_sampler_of_the_group() -> None:
+    sampler = DistributedSampler(range(7), shuffle=False)
+    assert (sampler.num_replicas, sampler.rank) == (ranks(), rank())
+    assert list(sampler) == [i % 7 for i in range(rank(), len(sampler) * ranks(), ranks())]
 
 
 def case_full_state() -> None:

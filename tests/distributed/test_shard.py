@@ -9,7 +9,7 @@ from tests.distributed.jobs import Cases, case_names, run_cases
 PROGRAMS = "tests.distributed.shard_programs"
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def cases(request: pytest.FixtureRequest) -> Cases:
     return run_cases(request.param, PROGRAMS)
 

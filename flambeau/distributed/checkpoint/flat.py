@@ -52,9 +52,7 @@ def _walk(value: Any, path: str) -> Iterator[Leaf]:
 
 def _has_tensors(value: Any) -> bool:
     members = value.values() if isinstance(value, Mapping) else value
-    return any(
-        isinstance(v, Tensor) or isinstance(v, (Mapping, list, tuple)) and _has_tensors(v) for v in members
-    )
+    return any(isinstance(v, Tensor) or isinstance(v, (Mapping, list, tuple)) and _has_tensors(v) for v in members)
 
 
 def _putter(owner: Any, key: Any, path: str) -> Callable[[Any], None]:

@@ -26,6 +26,8 @@ NAME: Final = "index.json"
 FORMAT: Final = "flambeau.checkpoint"
 VERSION: Final = 1
 _LIMIT: Final = 1 << 30  # bytes of an index
+#: The dtypes that tensors in a checkpoint may have.
+STORED: Final = {d.name: d for d in dt.STORABLE if safetensors.storable(d)} | {"complex128": dt.complex128}
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def covers(shape: tuple[int, ...], regions: list[Region]) -> bool:
 
 def _inside(shape: tuple[int, ...], r: Region) -> bool:
     return len(r.shape) == len(shape) and all(
-        0 <= o and o + n <= size for o, n, size in zip(r.offsets, r.shape, shape, strict=True)
+        o >= 0 and o + n <= size for o, n, size in zip(r.offsets, r.shape, shape, strict=True)
     )
 
 
@@ -166,8 +168,8 @@ def _index(found: Any) -> Index:
             for file, key, offsets, shape in e["parts"]
         )
         entry = Entry(_text(e["dtype"]), _sizes(e["shape"]), parts)
-        if not isinstance(getattr(dt, entry.dtype, None), dt.DType):
-            raise ValueError(f"tensor {shortened(path)} has dtype {shortened(entry.dtype)}, which flambeau does not have")
+        if entry.dtype not in STORED:
+            raise ValueError(f"tensor {shortened(path)} has dtype {shortened(entry.dtype)}, which no checkpoint has")
         if lost := {p.file for p in parts} - index.files.keys():
             raise ValueError(f"tensor {shortened(path)} is in file {shortened(min(lost))}, which is not in the list")
         if not covers(entry.shape, [p.region for p in parts]):
@@ -200,7 +202,7 @@ def open_file(folder: Path, name: str, index: Index) -> tuple[BinaryIO, Header]:
     """A file of a checkpoint and its header, which must be the one that was written."""
     path = folder / name
     try:
-        file = open(path, "rb")
+        file = path.open("rb")
     except OSError as error:
         raise CheckpointError(f"{str(path)!r}: cannot be read: {error}") from None
     try:

@@ -10,13 +10,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from flambeau.core import dtype as dt
 from flambeau.core.exchange import from_numpy
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributed.checkpoint.flat import Leaf, Stateful, leaves
 from flambeau.distributed.checkpoint.folders import FileSystemReader, existing
-from flambeau.distributed.checkpoint.index import Entry, Index, open_file, overlap, part_of, read
+from flambeau.distributed.checkpoint.index import STORED, Entry, Index, open_file, overlap, part_of, read
 from flambeau.distributed.checkpoint.peers import Peers
 from flambeau.distributed.checkpoint.saving import asked
 from flambeau.distributed.pieces import Region, piece_of, whole_region
@@ -117,7 +116,7 @@ class _Files:
         """Read the region that a tensor is of its whole."""
         piece = piece_of(target)
         region = whole_region(entry.shape) if piece is None else piece.region
-        values = np.empty(region.shape, getattr(dt, entry.dtype).numpy)
+        values = np.empty(region.shape, STORED[entry.dtype].numpy)
         for part in entry.parts:
             common = overlap(region, part.region)
             if common is not None:
@@ -132,6 +131,4 @@ class _Files:
 
 
 def _slices(common: Region, within: Region) -> tuple[slice, ...]:
-    return tuple(
-        slice(o - w, o - w + n) for o, n, w in zip(common.offsets, common.shape, within.offsets, strict=True)
-    )
+    return tuple(slice(o - w, o - w + n) for o, n, w in zip(common.offsets, common.shape, within.offsets, strict=True))

@@ -40,6 +40,10 @@ class _Tensor:
         self.dtype: DType = self.tensor.dtype
         if self.tensor._key.backend.has("no_data") or self.tensor._in_parts:
             raise TypeError(f"checkpoint: {leaf.path!r} is a tensor without data, or a sparse one, which is not saved")
+        if self.dtype.name not in index.STORED:
+            raise TypeError(
+                f"checkpoint: {leaf.path!r} has dtype {self.dtype.name}, which files of tensors cannot hold"
+            )
 
     def described(self) -> list[Any]:
         return [self.dtype.name, self.shape, self.region.offsets, self.region.shape]

@@ -1,4 +1,4 @@
-"""The state of models and optimizers, sharded or full, by the names of the parameters: the same on any number of ranks."""
+"""The state of models and optimizers, sharded or full, by the names of parameters: for any number of ranks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import flambeau.distributed as dist
-from flambeau.core import dtype as dt
 from flambeau.core.creation import empty, full_like, zeros_like
+from flambeau.core.dtype import dtype_named
 from flambeau.core.tensor import Tensor
 from flambeau.core.tree import flatten, unflatten
+from flambeau.distributed.checkpoint.flat import decode, encode
 from flambeau.distributed.checkpoint.peers import Peers
+from flambeau.distributed.optim.zero_redundancy_optimizer import ZeroRedundancyOptimizer
 from flambeau.distributed.pieces import Piece, Sharded, piece_of, sharded
 from flambeau.nn.module import Module
 from flambeau.nn.saving import IncompatibleKeys
@@ -101,7 +103,8 @@ def get_model_state_dict(
     if options.ignore_frozen_params:
         frozen = {_plain(model, n) for n, p in model.named_parameters() if not p.requires_grad}
         state = {k: v for k, v in state.items() if k not in frozen}
-    return _asked_for(state, options)
+    found: dict[str, Any] = _asked_for(state, options)
+    return found
 
 
 def _asked_for(state: Any, options: StateDictOptions) -> Any:
@@ -152,11 +155,8 @@ def _own_part(value: Any, piece: Piece | None) -> Any:
 
 def _from_first(state: Any) -> Any:
     """The state that rank 0 has, on every rank."""
-    from flambeau.distributed.checkpoint.flat import decode, encode  # they stand apart from what uses collectives
-
-    peers = Peers()
-    leaves, structure = flatten(state) if peers.rank == 0 else ([], None)
-    told = None
+    peers, told = Peers(), None
+    leaves, structure = flatten(state)
     if peers.rank == 0:
         kinds = [[v.dtype.name, tuple(v.shape)] if isinstance(v, Tensor) else None for v in leaves]
         values = unflatten([None if isinstance(v, Tensor) else v for v in leaves], structure)
@@ -166,11 +166,12 @@ def _from_first(state: Any) -> Any:
     for i, kind in enumerate(kinds):
         if kind is not None:
             name, shape = kind
-            device = leaves[i].device if peers.rank == 0 else "cpu"
-            t = leaves[i].detach().contiguous() if peers.rank == 0 else empty(shape, dtype=getattr(dt, name), device=device)
+            if peers.rank == 0:
+                found[i] = leaves[i].detach().contiguous()
+            else:
+                found[i] = empty(shape, dtype=dtype_named(name), device="cpu")
             if peers.size > 1:
-                dist.broadcast(t, 0)
-            found[i] = t
+                dist.broadcast(found[i], 0)
     return unflatten(found, shape_of)
 
 
@@ -221,7 +222,7 @@ def _first_state(optimizer: Optimizer) -> Any:
     found = optimizer.state_dict()
     rate_of = {i: group.get("lr") for group in found["param_groups"] for i in group["params"]}
     for number, values in found["state"].items():
-        begins = {"step": 0.0, "mu_product": 1.0, "mu": 1.0, "eta": rate_of[number]}
+        begins: dict[str, Any] = {"step": 0.0, "mu_product": 1.0, "mu": 1.0, "eta": rate_of[number]}
         for name in begins.keys() & values.keys():
             values[name] = full_like(values[name], begins[name])
     optimizer.state.clear()
@@ -241,6 +242,11 @@ def get_optimizer_state_dict(
     state: dict[str, Any] = {}
     groups: list[dict[str, Any]] = []
     for optimizer in _all(optimizers):
+        if isinstance(optimizer, ZeroRedundancyOptimizer):
+            part, its_groups = optimizer.pieces(_names_of(model), _first_state)
+            state |= part
+            groups += its_groups
+            continue
         names = _numbered(model, optimizer)
         own: Any = optimizer.state_dict() if optimizer.state else _first_state(optimizer)
         for number, values in own["state"].items():
@@ -274,12 +280,15 @@ def set_optimizer_state_dict(
     model: Module, optimizers: Optimizers, optim_state_dict: Mapping[str, Any], *,
     options: StateDictOptions | None = None,
 ) -> None:  # fmt: skip
-    """Give optimizers the state that :func:`get_optimizer_state_dict` gave; a rank takes its pieces of what is whole."""
+    """Give optimizers the state that :func:`get_optimizer_state_dict` gave; a rank takes its piece of what is whole."""
     options = options or StateDictOptions()
     given: Any = dict(optim_state_dict)
     if options.broadcast_from_rank0:
         given = _from_first(given)
     for optimizer in _all(optimizers):
+        if isinstance(optimizer, ZeroRedundancyOptimizer):
+            optimizer.take_pieces(given["state"], given["param_groups"], _names_of(model))
+            continue
         names = _numbered(model, optimizer)
         nested = _nested(given, optimizer, names) if "param_groups" not in given else given
         optimizer.load_state_dict(_renumbered(nested, optimizer, names))  # type: ignore[arg-type]

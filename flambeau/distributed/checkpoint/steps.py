@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flambeau.distributed.checkpoint.folders import existing
-from flambeau.distributed.checkpoint.index import read
+from flambeau.distributed.checkpoint.index import Index, read
 from flambeau.distributed.checkpoint.loading import load
 from flambeau.distributed.checkpoint.peers import Peers
 from flambeau.distributed.checkpoint.saving import async_save, save
@@ -90,7 +90,12 @@ class Checkpoints:
     def async_save(self, step: int, state_dict: Mapping[str, Any]) -> Future[None]:
         """As :meth:`save`, in the background; wait for the future before the next save."""
         saved = async_save(state_dict, checkpoint_id=self.path(step), process_group=self.group)
-        return saved.then(lambda done: (done.value(), self._prune())[1])
+
+        def end(done: Future[Index]) -> None:
+            done.value()
+            self._prune()
+
+        return saved.then(end)
 
     def _prune(self) -> None:
         if self.keep is None or Peers(self.group).rank:

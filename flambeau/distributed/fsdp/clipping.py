@@ -35,7 +35,9 @@ def total_norm(tensors: list[Tensor], norm_type: float) -> Tensor | None:
         dist.all_reduce(part, op=op, group=piece.group)
         parts.append(part)
     total = stack([p.to(parts[0].device) for p in parts])
-    found: Tensor = total.max() if norm_type == math.inf else total.sum() if norm_type == 0 else total.sum() ** (1 / norm_type)
+    found: Tensor = (
+        total.max() if norm_type == math.inf else total.sum() if norm_type == 0 else total.sum() ** (1 / norm_type)
+    )
     return found
 
 
@@ -46,7 +48,9 @@ def _folded(tensors: list[Tensor], norm_type: float) -> Tensor:
     if not some:
         return tensor(0.0, device=first)
     norms = stack([t.norm(norm_type).float().to(first) for t in some])
-    folded: Tensor = norms.max() if norm_type == math.inf else norms.sum() if norm_type == 0 else (norms**norm_type).sum()
+    folded: Tensor = (
+        norms.max() if norm_type == math.inf else norms.sum() if norm_type == 0 else (norms**norm_type).sum()
+    )
     return folded
 
 

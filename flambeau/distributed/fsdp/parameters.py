@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from flambeau.core.box import box_of
 from flambeau.core.creation import empty
@@ -28,7 +27,8 @@ class ShardedParam:
     """
 
     def __init__(
-        self, places: list[Place], param: Parameter, piece: Piece, offload: OffloadPolicy, on_grad: Callable[[Any], None]
+        self, places: list[Place], param: Parameter, piece: Piece, offload: OffloadPolicy,
+        on_grad: Callable[[ShardedParam], None],
     ):  # fmt: skip
         self.places, self.piece, self.offload, self.on_grad = places, piece, offload, on_grad
         self._device: Device = param.device
@@ -36,7 +36,10 @@ class ShardedParam:
         self.original = weakref.ref(param)  # alive where a module outside of this group has it too
         with no_grad():
             local = piece.of(param.detach()).contiguous().clone()
-        self.shard = sharded_parameter(self._home(local), piece, param.requires_grad)
+        local = self._home(local)
+        if self.offloaded and self.offload.pin_memory and param._key.backend.has("can_pin"):  # type: ignore[attr-defined]
+            local = local.pin_memory(self._device)
+        self.shard = sharded_parameter(local, piece, param.requires_grad)
         self._put(self.shard)
 
     @property
@@ -60,16 +63,17 @@ class ShardedParam:
                 f"fully_shard: parameter {name!r} was replaced by one of shape {tuple(found.shape)}; this rank's shard "
                 f"of {self.piece.shape} has shape {self.piece.region.shape}"
             )
-        own = isinstance(found, ShardedParameter)
-        self.shard = found if own else sharded_parameter(found, self.piece, found.requires_grad)
+        if isinstance(found, ShardedParameter):
+            self.shard = found
+        else:
+            self.shard = sharded_parameter(found, self.piece, found.requires_grad)
         self._put(self.shard)
 
     def _home(self, local: Tensor) -> Tensor:
         """A shard, or its gradient, where the policy wants it."""
         if not isinstance(self.offload, CPUOffloadPolicy) or local.device.type == "cpu":
             return local
-        host = local.to("cpu")
-        return host.pin_memory() if self.offload.pin_memory else host
+        return local.to("cpu")
 
     def _put(self, param: Parameter) -> None:
         for module, name in self.places:

@@ -36,7 +36,7 @@ class OffloadPolicy:
 class CPUOffloadPolicy(OffloadPolicy):
     """Shards, their gradients and so the optimizer's state lie in the host's memory.
 
-    ``pin_memory`` puts them in page-locked memory, from which a device copies faster.
+    ``pin_memory`` puts shards in page-locked memory, from which a device copies faster, where the device has such.
     """
 
     pin_memory: bool = True

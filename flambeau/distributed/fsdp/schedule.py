@@ -103,7 +103,9 @@ class Unit:
     # -- forward -----------------------------------------------------------------------------------
     def before_forward(self, module: Module, args: Any, kwargs: Any) -> Any:
         """Have the parameters whole, and the next module's on the way."""
-        events.refuse("fully_shard gathers and frees parameters around every forward; the step runs without a recording")
+        events.refuse(
+            "fully_shard gathers and frees parameters around every forward; the step runs without a recording"
+        )
         tree = self.tree or self._become_root()
         if self.phase is Phase.BACKWARD:  # a checkpoint computes again
             self.group.gather()
@@ -132,7 +134,9 @@ class Unit:
 
     def _cast_inputs(self, args: Any, kwargs: Any) -> Any:
         dtype = self.precision.param_dtype
-        return _cast((args, kwargs), dtype) if dtype is not None and self.precision.cast_forward_inputs else (args, kwargs)
+        return (
+            _cast((args, kwargs), dtype) if dtype is not None and self.precision.cast_forward_inputs else (args, kwargs)
+        )
 
     def after_forward(self, module: Module, args: Any, output: Any) -> Any:
         """Give the parameters up, and be told when the gradient of the output is there."""

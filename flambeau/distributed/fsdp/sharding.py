@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 from flambeau.core.tensor import Tensor
 from flambeau.distributed.fsdp.group import ParamGroup
@@ -20,6 +20,10 @@ from flambeau.nn.parameter import Parameter, is_lazy
 M = TypeVar("M", bound=Module)
 #: For a parameter, along which dimension it is cut: what has a ``dim``, an int, or None for the first.
 Placement = Callable[[Parameter], Any]
+
+
+_SAME_DTYPES: Final = MixedPrecisionPolicy()
+_NOT_OFFLOADED: Final = OffloadPolicy()
 
 
 class UnshardHandle:
@@ -39,9 +43,9 @@ class FSDPModule(Module):
     _fsdp_unit: Unit
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # Any: a slice of a container, say, is a module as before
-        plain = cls.__mro__[cls.__mro__.index(FSDPModule) + 1]
+        plain: Any = cls.__mro__[cls.__mro__.index(FSDPModule) + 1]
         made = plain.__new__(plain)
-        made.__init__(*args, **kwargs)  # type: ignore[misc]
+        made.__init__(*args, **kwargs)
         return made
 
     def unshard(self, async_op: bool = False) -> UnshardHandle | None:
@@ -61,6 +65,11 @@ class FSDPModule(Module):
         """Have this module's shards alone."""
         self._fsdp_unit.stays = False
         self._fsdp_unit.group.free()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        for unit in units_in(self):
+            unit.group.free()  # what is moved or cast are the shards
+        return super()._apply(fn, recurse)
 
     def _units(self, recurse: bool) -> list[Unit]:
         return units_in(self) if recurse else [self._fsdp_unit]
@@ -149,8 +158,8 @@ def fully_shard(
 ) -> list[Module]: ...  # fmt: skip
 def fully_shard(
     module: Any, *, mesh: Any = None, reshard_after_forward: bool | None = None,
-    shard_placement_fn: Placement | None = None, mp_policy: MixedPrecisionPolicy = MixedPrecisionPolicy(),
-    offload_policy: OffloadPolicy = OffloadPolicy(), ignored_params: Iterable[Parameter] | None = None,
+    shard_placement_fn: Placement | None = None, mp_policy: MixedPrecisionPolicy = _SAME_DTYPES,
+    offload_policy: OffloadPolicy = _NOT_OFFLOADED, ignored_params: Iterable[Parameter] | None = None,
 ) -> Any:  # fmt: skip
     """Cut the parameters of a module over the ranks; forward and backward gather them when they are needed.
 
@@ -188,21 +197,36 @@ def fully_shard(
     for m in modules:
         _check_module(m)
     if reshard_after_forward is not None and not isinstance(reshard_after_forward, bool):
-        raise ValueError(f"fully_shard: reshard_after_forward must be True, False or None, got {reshard_after_forward!r}")
-    ranks = ranks_of(mesh)
+        raise ValueError(
+            f"fully_shard: reshard_after_forward must be True, False or None, got {reshard_after_forward!r}"
+        )
+    fully_shard_over(
+        ranks_of(mesh), modules, reshard_after_forward, mp_policy, offload_policy, ignored_params, shard_placement_fn
+    )
+    return module
+
+
+def fully_shard_over(
+    ranks: Ranks, modules: list[Module], reshard_after_forward: bool | None, mp_policy: MixedPrecisionPolicy,
+    offload_policy: OffloadPolicy, ignored_params: Iterable[Parameter] | None, placement: Placement | None = None,
+) -> None:  # fmt: skip
+    """Make modules one group, cut over these ranks."""
     places = _places(modules, {id(p) for p in ignored_params or ()})
     unit: Unit
+
+    def arrived(param: ShardedParam) -> None:
+        unit.gradient_arrived(param)
+
+    pieces = [_piece(p, at[0][1], ranks, placement) for p, at in places]
     params = [
-        ShardedParam(at, p, _piece(p, at[0][1], ranks, shard_placement_fn), offload_policy, lambda q: unit.gradient_arrived(q))
-        for p, at in places
-    ]  # fmt: skip
+        ShardedParam(at, p, piece, offload_policy, arrived) for (p, at), piece in zip(places, pieces, strict=True)
+    ]
     unit = Unit(modules, ParamGroup(params, ranks, mp_policy), mp_policy, reshard_after_forward)
     for m in modules:
         m.__dict__["_fsdp_unit"] = unit
         m.__class__ = _with_methods(type(m))
         m.register_state_dict_pre_hook(_only_shards)
         m._register_load_state_dict_pre_hook(_only_shards, with_module=True)
-    return module
 
 
 def _only_shards(module: FSDPModule, *ignored: object) -> None:

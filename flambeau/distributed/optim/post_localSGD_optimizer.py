@@ -50,5 +50,6 @@ class PostLocalSGDOptimizer(Optimizer):
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Take both back; a state without ``"step"`` lets the averager count from 0."""
-        self.optim.load_state_dict({k: v for k, v in state_dict.items() if k != "step"})
+        own: Any = {k: v for k, v in state_dict.items() if k != "step"}
+        self.optim.load_state_dict(own)
         self.averager.step = state_dict.get("step", 0)

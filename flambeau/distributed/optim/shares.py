@@ -20,7 +20,7 @@ ELEMENTWISE: Final = (ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, 
 
 @dataclass
 class Slice:
-    """Elements ``start`` to ``end`` of a parameter in row-major order, which this rank keeps: an optimizer's parameter."""
+    """Elements ``start`` to ``end`` of a parameter in row-major order, as a parameter of this rank's optimizer."""
 
     param: Tensor
     start: int
@@ -68,7 +68,7 @@ def sliced(params: list[Tensor], parts: int, rank: int) -> list[Slice]:
     for p in params:
         start, end = max(low - at, 0), min(high - at, p.numel())
         if start < end:
-            own = Parameter(p.detach().reshape(-1)[start:end], False)
+            own = Parameter(p.detach().reshape(-1)[start:end], p.requires_grad)
             found.append(Slice(p, start, end, own))
         at += p.numel()
     return found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import flambeau.distributed as dist
-from flambeau.core import dtype as dt
 from flambeau.core.creation import empty
-from flambeau.core.dtype import DType
+from flambeau.core.dtype import DType, dtype_named
 from flambeau.core.events import refuse
 from flambeau.core.ops.joining import cat
 from flambeau.core.state import enable_grad, no_grad
@@ -19,6 +18,7 @@ from flambeau.distributed.checkpoint.flat import decode, encode
 from flambeau.distributed.checkpoint.peers import Peers
 from flambeau.distributed.groups import world
 from flambeau.distributed.optim.shares import ELEMENTWISE, Bins, Run, Slice
+from flambeau.distributed.pieces import Piece, Sharded, sharded
 from flambeau.nn.parallel.join import Join, Joinable, JoinHook
 from flambeau.optim.optimizer import NUMBERS, Group, Optimizer
 
@@ -74,7 +74,9 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         if overlap_with_ddp:
             raise ValueError("ZeroRedundancyOptimizer: overlap_with_ddp must be False: the step runs after backward")
         if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
-            raise TypeError(f"ZeroRedundancyOptimizer: optimizer_class must be an optimizer's class, got {optimizer_class!r}")
+            raise TypeError(
+                f"ZeroRedundancyOptimizer: optimizer_class must be an optimizer's class, got {optimizer_class!r}"
+            )
         self.process_group = world() if process_group is None else process_group
         self.world_size, self.rank = dist.get_world_size(process_group), dist.get_rank(process_group)
         self.parameters_as_bucket_view = parameters_as_bucket_view
@@ -185,9 +187,7 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
             raise ValueError(f"consolidate_state_dict: to must be a rank in [0, {self.world_size}), got {to!r}")
         told, tensors = self._told()
         peers = Peers(self.process_group)
-        heads = [
-            [_Entry(*decode(e)) for e in head] for head in peers.gather([encode(list(e), e.name) for e in told])
-        ]
+        heads = [[_Entry(*decode(e)) for e in head] for head in peers.gather([encode(list(e), e.name) for e in told])]
         self._consolidated = None
         if self.rank == to:
             parts = [self._received(head, r) if r != to else tensors for r, head in enumerate(heads)]
@@ -223,7 +223,7 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
                 counts[e.dtype] += math.prod(e.shape)
         found = {}
         for name in sorted(counts):
-            dtype: DType = getattr(dt, name)
+            dtype = dtype_named(name)
             found[dtype] = empty(counts[name], dtype=dtype, device=self.join_device)
             dist.recv(found[dtype], group_src=rank, group=self.process_group)
         return found
@@ -251,6 +251,54 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         groups = [{**g, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 
+    # -- for sharded checkpoints -------------------------------------------------------------------
+    def pieces(self, names: Mapping[int, str], first: Callable[[Optimizer], Any]) -> tuple[dict[str, Any], list[Any]]:
+        """The state of this rank's share by the names of parameters (by their ids), and the groups.
+
+        State of cut parameters is pieces of vectors, for a parameter's elements in row-major order. ``first`` makes
+        the state of an optimizer that has taken no step.
+        """
+        state: dict[str, Any] = {}
+        own: Any = None
+        if self.optim is not None:
+            own = (self.optim.state_dict() if self.optim.state else first(self.optim))["state"]
+        for i, s in enumerate(s for _, some, _ in self._pairs() for s in some):
+            values = own.get(i, {})
+            state[names[id(s.param)]] = {k: self._as_piece(v, s) for k, v in values.items()}
+        groups = [{**g, "params": [names[id(p)] for p in g["params"]]} for g in self.param_groups]
+        return state, groups
+
+    def _as_piece(self, value: Any, s: Slice) -> Any:
+        if s.is_whole or not isinstance(value, Tensor) or value.shape != s.own.shape:
+            return value
+        run = Piece((s.param.numel(),), 0, self.world_size, self.rank, self.process_group, run=(s.start, s.end))
+        return sharded(value.detach(), run)
+
+    def take_pieces(self, state: Mapping[str, Any], groups: list[Any], names: Mapping[int, str]) -> None:
+        """Take back what :meth:`pieces` gave."""
+        given = {"state": {}, "param_groups": []}  # type: dict[str, Any]
+        at = 0
+        for group, slices, own in self._pairs():
+            members = {names[id(p)] for p in group["params"]}
+            saved = next((g for g in groups if members <= set(g["params"])), None)
+            if saved is None:
+                raise ValueError(f"optimizer state: no group of it has the parameters {sorted(members)[:3]}")
+            group.update({k: v for k, v in saved.items() if k not in ("params", "param_names")})
+            if own is None:
+                continue
+            for i, s in enumerate(slices, at):
+                values = state.get(names[id(s.param)], {})
+                if values:
+                    given["state"][i] = {k: v.to_local() if isinstance(v, Sharded) else v for k, v in values.items()}
+            options = {k: v for k, v in group.items() if k not in ("params", "param_names")}
+            given["param_groups"].append({**options, "params": list(range(at, at + len(slices)))})
+            at += len(slices)
+        self._consolidated = None
+        if self.optim is not None:
+            loaded: Any = given
+            self.optim.load_state_dict(loaded)
+            self.state = self.optim.state
+
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
         """The state of all parameters, as ``optimizer_class`` alone would have it, on the rank that gathered it.
 
@@ -259,8 +307,8 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         """
         if self._consolidated is None:
             raise RuntimeError(
-                "ZeroRedundancyOptimizer: the state of the other ranks is not here; call consolidate_state_dict(to=...) "
-                "on all ranks before state_dict() on that one"
+                "ZeroRedundancyOptimizer: the state of the other ranks is not here; call "
+                "consolidate_state_dict(to=...) on all ranks before state_dict() on that one"
             )
         return self._consolidated
 
@@ -269,7 +317,9 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         self._consolidated = None
         groups, state = state_dict["param_groups"], state_dict["state"]
         if len(groups) != len(self.param_groups):
-            raise ValueError(f"loaded state dict has {len(groups)} parameter groups, the optimizer {len(self.param_groups)}")
+            raise ValueError(
+                f"loaded state dict has {len(groups)} parameter groups, the optimizer {len(self.param_groups)}"
+            )
         by_param: dict[int, Any] = {}
         for saved, group in zip(groups, self.param_groups, strict=True):
             if len(saved["params"]) != len(group["params"]):
