@@ -1,6 +1,7 @@
 """flambeau beside PyTorch on the CPU, the two measured in turns in one run.
 
-    python -m benchmarks [overhead] [ops] [loading] [models] [compiled] [distributed] [memory] [startup] [--threads 1,all] ...
+    python -m benchmarks [overhead] [ops] [loading] [models] [compiled] [distributed] [memory] [startup]
+                         [--threads 1,all] ...
     python -m benchmarks --page RUN.json [SWEEP.json]
 
 The first runs suites, all of them if none is named, and prints medians and their ratios, each with the quartiles of

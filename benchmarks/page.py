@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from benchmarks import compiled, frameworks, loading, memory, models, ops, overhead, report, startup, sweep
+from benchmarks import compiled, distributed, frameworks, loading, memory, models, ops, overhead, report, startup, sweep
 from benchmarks.measure import Row
 from benchmarks.report import Run
 
@@ -59,6 +59,12 @@ HEADINGS: Final = {
         "nothing kept on disk, and again in another process with what the first kept there. What is loaded at first "
         "use is in it, the import itself is not.",
     ),
+    "distributed": (
+        "Data parallel training",
+        f"A step of DistributedDataParallel over {distributed.RANKS} ranks with one thread each, which share the batch "
+        "that one rank has alone, in turns in one job. The other is one rank without it, or PyTorch's over gloo. Two "
+        "ranks need two idle cores.",
+    ),
     "memory": (
         "Memory",
         f"What a process that trains for {memory.STEPS} steps had resident at most, imports included, and what of "
@@ -82,6 +88,7 @@ def text(runs: Sequence[Run]) -> str:
     parts += _section("loading", list(loading.CASES), found)
     parts += _section("models", [*models.CASES, models.CROWDED], found)
     parts += _compiled(found)
+    parts += [*_words("distributed"), _beside(list(distributed.CASES), rows=found)]
     parts += _section("memory", list(memory.CASES), found)
     parts += _section("startup", [*startup.CASES, startup.NUMPY], found)
     parts += _swept(found)
@@ -173,6 +180,17 @@ def _peers(names: list[str], rows: list[Row], sides: Iterable[str], *, compared:
             cells = [mine, *(_peer(row, side) for side in others)]
             cells += [f"{ratio} ({spread})" if ratio else "", f"{row.limit:g}"] if compared else []
         lines.append(f"| {_cell(name)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _beside(names: list[str], rows: list[Row]) -> str:
+    """A line for every name with the times of flambeau and of what it is compared with."""
+    held = {row.name: row for row in rows if row.suite == "distributed"}
+    lines = ["| | flambeau | the other | ratio | limit |", "|---|--:|--:|--:|--:|"]
+    for name in names:
+        row = held.get(name)
+        cells = _cells(row) if row is None else [*_cells(row)[:1], _peer(row, row.rival), _cells(row)[2]]
+        lines.append(f"| {_cell(name)} | " + " | ".join([*cells, f"{distributed.CASES[name][2]:g}"]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -68,7 +68,7 @@ class _Normalised(Function):
         return out.to(input.dtype), mean, var, total
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, mean, scale, total = ctx.saved_tensors
         x, g = _wide(input), _wide(grad)
         normal = (x - _per_channel(mean, x)) * _per_channel(scale, x)

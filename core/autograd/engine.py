@@ -46,8 +46,9 @@ def run_backward(
         inside = with_grad(inside, create_graph)
     outer = callbacks.waiting
     waiting = callbacks.waiting = []
-    if outer is None:
-        callbacks.outermost = waiting
+    second = outer is not None and callbacks.outermost is None  # inside of the outermost one
+    if second:
+        callbacks.outermost = outer
     try:
         if inside is not state:
             put(inside)
@@ -59,7 +60,7 @@ def run_backward(
         return found
     finally:
         callbacks.waiting = outer
-        if outer is None:
+        if second:
             callbacks.outermost = None
         if inside is not state:
             put(state)

@@ -84,18 +84,19 @@ class _Callbacks(threading.local):
     """What is to be called when the backward that runs in this thread is done; None where none runs."""
 
     waiting: list[Callable[[], object]] | None = None
-    outermost: list[Callable[[], object]] | None = None  # of the one that was called first, where one runs in another
+    outermost: list[Callable[[], object]] | None = None  # where one runs in another, of the one that was called first
 
 
 callbacks = _Callbacks()
 
 
 def queue_callback(callback: Callable[[], object], outermost: bool = False) -> None:
-    """Call ``callback`` when the backward that runs now is done; with ``outermost`` the one that this runs inside of."""
+    """Call ``callback`` when the backward that runs now is done, with ``outermost`` the one around it, if any."""
     if callbacks.waiting is None:
         raise GradientError("queue_callback: final callbacks can only be installed during backward pass")
     if not callable(callback):
         raise TypeError(f"queue_callback: expects a function, got {type(callback).__name__}")
-    waiting = callbacks.outermost if outermost else callbacks.waiting
-    assert waiting is not None
+    waiting = callbacks.waiting
+    if outermost and callbacks.outermost is not None:
+        waiting = callbacks.outermost
     waiting.append(callback)

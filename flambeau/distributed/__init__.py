@@ -4,9 +4,12 @@ Each process of a job calls :func:`init_process_group` and has a rank there; col
 group, in one order. MPI carries what is in host memory (mpi4py, the extra ``distributed``), and a device's own
 collectives what is there. Without a launcher a process is a job of its own:
 
->>> fb.distributed.init_process_group("mpi")  # doctest: +SKIP
->>> x = fb.ones(2)  # doctest: +SKIP
->>> fb.distributed.all_reduce(x)  # doctest: +SKIP
+>>> fb.distributed.init_process_group("mpi")
+>>> x = fb.ones(2) * (fb.distributed.get_rank() + 1)
+>>> fb.distributed.all_reduce(x)
+>>> x, fb.distributed.get_world_size()
+(tensor([1., 1.]), 1)
+>>> fb.distributed.destroy_process_group()
 """
 
 from __future__ import annotations

@@ -72,33 +72,30 @@ class _Launcher:
         except (DistError, OSError) as error:
             _say(str(error))
             return 1
-        nodes = 1
         try:
             for attempt in range(self.job.restarts + 1):
-                failure, nodes = self._round(node, attempt)
+                failure = self._round(node, attempt)
                 if failure is None:
                     return 0
                 left = 0 if failure.final else self.job.restarts - attempt
                 _say(f"{failure}; the job is {'started again, ' + _times(left) if left else 'stopped'}")
                 if not left:
-                    break
-            return failure.status
+                    return failure.status
         except DistError as error:
             _say(f"{error}; the job is stopped")
             return 1
         finally:
-            node.close(nodes)
+            node.close()
 
-    def _round(self, node: Node, attempt: int) -> tuple[Failure | None, int]:
-        """One start of all ranks until they end: why they failed, and how many machines took part."""
+    def _round(self, node: Node, attempt: int) -> Failure | None:
+        """One start of all ranks until they end: why they failed."""
         plan = node.begin(attempt, self._interrupted)
         if isinstance(plan, Failure):
-            return plan, 1
+            return plan
         ranks = None
         try:
             ranks = Ranks(self.job.command, _environments(self.job, plan, attempt), self.job.output(attempt))
-            failure = self._watch(ranks, node)
-            return failure, plan.nodes
+            return self._watch(ranks, node)
         finally:
             if ranks is not None:
                 ranks.end(self.job.grace) if ranks.running() else ranks.close()

@@ -77,6 +77,7 @@ class Node:
         self._pmi: Server | None = None
         self._plan: Plan | None = None
         self._arrived = 0
+        self._came = 1  # launchers that the leader has seen
         self._beats: dict[int, tuple[bytes, float]] = {}
         self._beaten = 0.0
 
@@ -114,7 +115,7 @@ class Node:
             if (failure := interrupted()) is not None:
                 return failure
             if time.monotonic() > deadline:
-                raise DistError(f"launch: the leader made no plan within {self._at.join:g} s")
+                raise DistError(f"the leader made no plan within {self._at.join:g} s")
             time.sleep(0.02)
         self._plan = self._place(json.loads(here.get("plan")))
         return self._plan
@@ -124,18 +125,20 @@ class Node:
         at = self._at
         deadline, closing = time.monotonic() + at.join, 0.0
         while (count := self._round.add("count", 0)) < at.most:
+            self._came = max(self._came, count)
             now = time.monotonic()
             if count >= at.least:
                 closing = closing or now + at.last_call
                 if now > closing:
                     break
             elif now > deadline:
-                text = f"launch: {count} of at least {at.least} machines are there after {at.join:g} s"
+                text = f"{count} of at least {at.least} machines are there after {at.join:g} s"
                 self._round.set("plan", json.dumps({"error": text}))
                 return None
             if (failure := interrupted()) is not None:
                 return failure
             time.sleep(0.02)
+        self._came = max(self._came, count)
         keys = [f"node/{arrived}" for arrived in range(1, count + 1)]
         nodes = sorted(json.loads(text) for text in self._round.multi_get(keys))
         ranks = [ranks for _, _, ranks in nodes]
@@ -151,7 +154,7 @@ class Node:
         arrived, ranks = plan["arrived"], plan["ranks"]
         assert isinstance(arrived, list) and isinstance(ranks, list)
         if self._arrived not in arrived:
-            raise DistError("launch: the job began without this machine, which came too late")
+            raise DistError("the job began without this machine, which came too late")
         node = arrived.index(self._arrived)
         host = self._at.host or "127.0.0.1"
         return Plan(
@@ -214,12 +217,12 @@ class Node:
             self._pmi.close()
         self._pmi, self._plan, self._suspect, self._said, self._beats = None, None, None, False, {}
 
-    def close(self, nodes: int) -> None:
+    def close(self) -> None:
         """Leave. The leader waits a moment until the others have left, which ask its store until then."""
         with contextlib.suppress(DistError):
             self.store.add("left", 1)
             deadline = time.monotonic() + 3
-            while self.leader and self.store.add("left", 0) < nodes and time.monotonic() < deadline:
+            while self.leader and self.store.add("left", 0) < self._came and time.monotonic() < deadline:
                 time.sleep(0.02)
         self.end_round()
         if self._server is not None:

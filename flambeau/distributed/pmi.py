@@ -18,11 +18,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-__all__ = ["PROGRAM", "Server", "process_mapping", "remove_shared_memory"]
+__all__ = ["PROGRAM", "Server", "process_mapping", "remove_shared_memory", "segments"]
 
 PROGRAM = __file__
 _LEAVE = 5.0  # seconds that the other ranks have to take leave after rank 0
@@ -44,8 +44,8 @@ def process_mapping(nodes: Sequence[int]) -> str:
     return "(vector," + ",".join(f"({node},1,{count})" for node, count in counts) + ")"
 
 
-def remove_shared_memory(name: str) -> None:
-    """Remove what killed processes of a job of this name left in shared memory on this machine.
+def segments(name: str) -> Iterator[Path]:
+    """The files of shared memory on this machine that a job of this name has.
 
     MPICH calls its segments by the FNV-1a hash of the job's name (``MPIR_Process.world_id``) and the number of the node.
     """
@@ -53,9 +53,14 @@ def remove_shared_memory(name: str) -> None:
     for byte in name.encode():
         world = (world ^ byte) * 16777619 & 0xFFFFFFFF
     for kind in ("shm", "vci"):
-        for left in Path("/dev/shm").glob(f"mpich_{kind}_{world:x}_*"):
-            with contextlib.suppress(OSError):
-                left.unlink()
+        yield from Path("/dev/shm").glob(f"mpich_{kind}_{world:x}_*")
+
+
+def remove_shared_memory(name: str) -> None:
+    """Remove what killed processes of a job of this name left in shared memory on this machine."""
+    for left in segments(name):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 class _Process:

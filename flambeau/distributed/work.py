@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flambeau.futures import Future
 
 _EAGER: Final = 50e-6  # seconds in which a call that is nearly done is asked without a pause
-_LEAST, _MOST = 20e-6, 1e-3  # seconds of a pause
+_LEAST, _MOST = 30e-6, 1e-3  # seconds of a pause
 
 _abandoned: Final[list[Work]] = []
 
@@ -48,11 +48,11 @@ def seconds(timeout: Timeout, default: float) -> float:
 
 
 def pause(waited: float) -> None:
-    """Leave the core to others for about a tenth of the time waited so far."""
+    """Leave the core to others for about an eighth of the time waited so far."""
     if waited < _EAGER:
         time.sleep(0)
     else:
-        time.sleep(min(max(waited / 10, _LEAST), _MOST))
+        time.sleep(min(max(waited / 8, _LEAST), _MOST))
 
 
 class Work:

@@ -68,8 +68,15 @@ def parallel_apply(
     devices: Sequence[Where] | None = None,
 ) -> list[Any]:  # fmt: skip
     """Each module on its arguments. Devices work side by side where their queues do: nothing waits in between."""
+    found = []
     rows = zip(modules, inputs, kwargs_tup or [{}] * len(modules), strict=True)
-    return [module(*(args if isinstance(args, tuple) else (args,)), **kwargs) for module, args, kwargs in rows]
+    for i, (module, args, kwargs) in enumerate(rows):
+        try:
+            found.append(module(*(args if isinstance(args, tuple) else (args,)), **kwargs))
+        except Exception as error:
+            error.add_note(f"in replica {i}" + (f" on device {devices[i]}" if devices else ""))
+            raise
+    return found
 
 
 def gather(outputs: Sequence[Any], target_device: Where, dim: int = 0) -> Any:  # Any: as the outputs are
@@ -85,6 +92,16 @@ def gather(outputs: Sequence[Any], target_device: Where, dim: int = 0) -> Any:  
     return unflatten(joined, rows[0][1])
 
 
+def _require_on(module: Module, first: Device) -> None:
+    """RuntimeError where a parameter or buffer is elsewhere: its gradient would be, too."""
+    for name, t in (*module.named_parameters(), *module.named_buffers()):
+        if (t.device.type, t.device.index or 0) != (first.type, first.index or 0):
+            raise RuntimeError(
+                f"module must have its parameters and buffers on device {first} (device_ids[0]) but found one of them "
+                f"on device: {t.device} ({name})"
+            )
+
+
 def _run(
     module: Module, devices: Sequence[Device], output: Where | None, dim: int, args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -94,15 +111,19 @@ def _run(
         if parts:
             args, kwargs = parts[0]
         return module(*args, **kwargs)
+    _require_on(module, devices[0])
     copies = replicate(module, devices[: len(parts)])
-    outputs = parallel_apply(copies, [p[0] for p in parts], [p[1] for p in parts])
+    outputs = parallel_apply(copies, [p[0] for p in parts], [p[1] for p in parts], devices)
     return gather(outputs, devices[0] if output is None else output, dim)
 
 
 class DataParallel(Module):
     """A module that runs on parts of its batch, one on each device of the type that it is on, and joins the results.
 
-    On one device, or on the host, it is the module itself. ``device_ids`` chooses devices by number.
+    On one device, or on the host, it is the module itself. ``device_ids`` chooses devices, by numbers of that type or
+    by names, which may be of different backends: ``["cpu", "opencl:0"]``. Parameters stay on the first of them, where
+    their gradients are added up; results come to ``output_device``, by default the first too. RuntimeError for a module
+    that is not on the first.
 
     >>> fb.nn.DataParallel(fb.nn.Linear(2, 3))(fb.ones(4, 2)).shape
     flambeau.Size([4, 3])
@@ -117,7 +138,8 @@ class DataParallel(Module):
         super().__init__()
         self.module, self.dim = module, dim
         self._devices = _devices(module, device_ids)
-        self.device_ids = [d.index or 0 for d in self._devices]
+        several = len({d.type for d in self._devices}) > 1
+        self.device_ids = list(self._devices) if several else [d.index or 0 for d in self._devices]
         kind = self._devices[0].type if self._devices else "cpu"
         self.output_device = Device(kind, output_device) if isinstance(output_device, int) else output_device
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
+from flambeau.core import events
 from flambeau.core.creation import full
 from flambeau.core.device import device as Device
 from flambeau.core.dtype import int32
@@ -99,6 +100,8 @@ class DistributedDataParallel(Module, Joinable):
             )
         if device_mesh is not None:
             process_group = device_mesh.get_group(mesh_dim=0)
+        if process_group is None:
+            process_group = self._talk.group.WORLD
         ignored = set(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
         named = _trainable(module, ignored)
         self.module, self.dim, self.process_group = module, dim, process_group
@@ -156,6 +159,8 @@ class DistributedDataParallel(Module, Joinable):
         """What the module gives for a batch of this process."""
         reducer, sync = self.reducer, is_grad_enabled() and self.require_backward_grad_sync
         counted = Join.notify_join_context(self) if self._join_config.enable else None
+        if self._join_config.enable:
+            events.refuse("the number of processes in a join is another one in each iteration")
         if counted is not None:
             reducer.divisor = reducer.size if self._divides_by_all else counted.value()
         if sync:

@@ -23,6 +23,7 @@ class Collectives(Protocol):
     """The functions of ``flambeau.distributed`` that nn calls: names and arguments are torch.distributed's."""
 
     ReduceOp: Any  # its class stands above
+    group: Any  # has the default group as WORLD
 
     def is_initialized(self) -> bool: ...
     def get_rank(self, group: Group = None) -> int: ...

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from flambeau.core import events
 from flambeau.core.autograd.policy import queue_callback
 from flambeau.core.dtype import int32, int64
 from flambeau.core.from_data import tensor
@@ -117,28 +118,41 @@ class Reducer:
         self._build(order)
 
     def prepare(self, outputs: Sequence[Tensor]) -> None:
-        """After a forward whose gradients are to be reduced; ``outputs`` are the tensors that it gave."""
-        self._require_ended()
-        self._reset()
-        self.expecting = True
+        """After a forward whose gradients are to be reduced; ``outputs`` are the tensors that it gave.
+
+        A recording of the forward does it again in each replay.
+        """
+        unused: list[int] = []
         if self.options.static:
-            self.unused = [n for n, times in enumerate(self.uses or ()) if not times]
+            unused = [n for n, times in enumerate(self.uses or ()) if not times]
         elif self.options.find_unused:
             reached = leaves_of(outputs)
-            self.unused = [n for n, p in enumerate(self.parameters) if edge_of(p) not in reached]
+            unused = [n for n, p in enumerate(self.parameters) if edge_of(p) not in reached]
+        events.host(self._expect, *unused)
+
+    def _expect(self, *unused: int) -> None:
+        self._require_ended()
+        self._reset()
+        self.expecting, self.unused = True, list(unused)
 
     def _reset(self) -> None:
         self.ready.clear()
         self.next, self.started, self._map = 0, False, None
         self.awaited = list(self.uses or ())
         if not self.options.static:
-            self.used, self.unused = None, []
+            self.used = None
         for bucket in self.buckets:
             bucket.left, bucket.work = len(bucket.numbers), None
 
     def pause(self) -> None:
         """After a forward whose gradients stay those of this process."""
+        events.host(self._pause)
+
+    def _pause(self) -> None:
         self.expecting = False
+
+    def _end(self) -> None:
+        self.started = self.expecting = False
 
     def _require_ended(self) -> None:
         if not self.started:
@@ -181,6 +195,7 @@ class Reducer:
     def _count(self, number: int, first: bool) -> None:
         """The first iteration of a static graph: everything is reduced at the end of the outermost backward."""
         if first:
+            events.refuse("DistributedDataParallel learns in this iteration how its static graph uses parameters")
             self.awaited = [0] * len(self.parameters)
             queue_callback(self._counted, outermost=True)
         self.awaited[number] += 1
@@ -269,7 +284,7 @@ class Reducer:
             if not self.alone:
                 for bucket in self.buckets:
                     self._hand_out(bucket)
-        self.started = self.expecting = False
+        events.host(self._end)
 
     def _collect(self, bucket: Bucket) -> None:
         work, bucket.work = bucket.work, None

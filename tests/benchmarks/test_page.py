@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 
 import flambeau
-from benchmarks import compiled, frameworks, loading, memory, models, ops, overhead, page, plots, report, startup, sweep
+from benchmarks import (
+    compiled,
+    distributed,
+    frameworks,
+    loading,
+    memory,
+    models,
+    ops,
+    overhead,
+    page,
+    plots,
+    report,
+    startup,
+    sweep,
+)  # fmt: skip
 from benchmarks.measure import Row
 from benchmarks.report import Run
 from benchmarks.suite import Settings
@@ -22,6 +36,7 @@ NAMES = {
     "loading": list(loading.CASES),
     "models": list(models.CASES),
     "compiled": [*compiled.LIMITS, *compiled.OPENCL_LIMITS, *compiled.TIMES],
+    "distributed": list(distributed.CASES),
     "memory": list(memory.CASES),
     "startup": [*startup.CASES, startup.NUMPY],
 }
@@ -80,6 +95,13 @@ def test_compiled_steps_stand_beside_each_peer_with_the_best_of_them_in_bold() -
     assert "| gpt, compile time | 2 s | 1 s | not installed | not installed | 4 s |" in lines
     assert "| Compiled training steps | 1 | 1 | 0.50 |" in lines
     assert "| Compiled training steps on OpenCL | 1 | 2 | 0.50 |" in lines
+
+
+def test_data_parallel_steps_stand_beside_what_they_are_compared_with() -> None:
+    name = next(iter(distributed.CASES))
+    _, other, limit = distributed.CASES[name]
+    row = Row("distributed", name, (1.0,) * 3, limit=limit, peers={other: (2.0,) * 3}, rival=other)
+    assert f"| {name} | 1 s | **2 s** | 0.50 (0.50 to 0.50) | {limit:g} |" in page.text([Run(FACTS, [row], [])])
 
 
 def test_a_page_takes_rows_of_several_runs_and_of_each_case_the_last() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flambeau as fb
-from benchmarks import frameworks, grown, loading, memory, models, ops, overhead, processes, startup, sweep
+from benchmarks import distributed, frameworks, grown, loading, memory, models, ops, overhead, processes, startup, sweep
 from benchmarks.cases import Case, forward
 from benchmarks.measure import Row
 from benchmarks.suite import Settings
@@ -64,6 +64,15 @@ def test_a_step_beside_a_busy_core_is_measured_with_a_neighbour() -> None:
     with processes.busy_core() as neighbour:
         assert neighbour.poll() is None
     assert neighbour.poll() is not None
+
+
+@pytest.mark.slow
+def test_data_parallel_training_is_measured_in_a_job_of_two_ranks() -> None:
+    name = "lstm, DDP on one rank"
+    (row,) = distributed.rows(settings(name))
+    assert (row.suite, row.name, len(row.ours), row.rival) == ("distributed", name, 3, distributed.BARE)
+    times = distributed.turns("lstm", [distributed.BARE, distributed.SHARED], 3, 0.0)
+    assert all(len(side) == 3 and min(side) > 0 for side in times.values())
 
 
 def test_start_is_measured_in_processes_of_its_own() -> None:

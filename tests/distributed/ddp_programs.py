@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import gc
-from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 
 import flambeau as fb
@@ -17,84 +16,27 @@ import flambeau.distributed as dist
 from benchmarks.workloads import WORKLOADS, Training
 from flambeau import nn
 from flambeau.nn.parallel import DistributedDataParallel as DDP
-
-SIZES = {
-    "lenet": dict(width=4, side=12, hidden=16),
-    "gpt": dict(batch=8, vocabulary=17, length=8, width=16, layers=2, heads=2),
-    "lstm": dict(features=4, length=6, hidden=8),
-}
-SMALL = 0.001  # MiB of a bucket: several of them in small models
+from tests.distributed.ddp_tools import (
+    SIZES,
+    SMALL,
+    batch,
+    begin,
+    close,
+    gradients_are,
+    losses,
+    mean_gradients,
+    network,
+    part,
+    same_everywhere,
+    shared,
+    trained,
+    trained_once,
+    whole,
+)
 
 
 def setup() -> None:
-    dist.init_process_group()
-    fb.set_num_threads(1)
-
-
-def part(values: Any) -> Any:
-    """This rank's part of a batch."""
-    return values.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-def mean_of(value: float) -> float:
-    """The mean over the ranks."""
-    found = fb.tensor([value], dtype=fb.float64)
-    dist.all_reduce(found)
-    return found.item() / dist.get_world_size()
-
-
-def shared(training: Training, wrap: Callable[[Any], Any]) -> Training:
-    """A training of this rank's part of the batch, with a wrapped model."""
-    training.model = wrap(training.model)
-    training.x, training.target = part(training.x), part(training.target)
-    return training
-
-
-def losses(name: str, wrap: Callable[[Any], Any], steps: int = 5, optimizer: Any = None) -> list[float]:
-    training = shared(Training(fb, WORKLOADS[name], SIZES[name]), wrap)
-    return [mean_of(training.step()) for _ in range(steps)]
-
-
-def whole(name: str, steps: int = 5) -> list[float]:
-    """The losses of one rank with the whole batch."""
-    training = Training(fb, WORKLOADS[name], SIZES[name])
-    return [training.step() for _ in range(steps)]
-
-
-def close(one: Any, other: Any, tolerance: float = 1e-6) -> None:
-    np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=tolerance, atol=tolerance)
-
-
-def same_everywhere(t: Any) -> None:
-    """The tensor is the same in all ranks."""
-    first = t.detach().clone()
-    dist.broadcast(first, 0)
-    assert bool((first == t).all()), (first, t)
-
-
-def network(seed: int = 0) -> nn.Sequential:
-    fb.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
-
-
-def batch(rows: int = 8) -> Any:
-    return fb.tensor(np.random.default_rng(7).standard_normal((rows, 4), "f"))
-
-
-def mean_gradients(model: Any, x: Any) -> list[Any]:
-    """Those of one rank with the whole batch, of the mean of squares."""
-    model.zero_grad()
-    model(x).square().mean().backward()
-    found = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    return found
-
-
-def gradients_are(ddp: Any, wanted: list[Any]) -> None:
-    for (name, p), other in zip(ddp.module.named_parameters(), wanted, strict=True):
-        assert (p.grad is None) == (other is None), name
-        if other is not None:
-            close(p.grad.numpy(), other.numpy())
+    begin()
 
 
 # -- losses ------------------------------------------------------------------------------------------
@@ -115,12 +57,45 @@ def case_compiled_steps_equal_eager_ones() -> None:
         found = []
         for compiled in (False, True):
             training = shared(
-                Training(fb, WORKLOADS["gpt"], SIZES["gpt"]), lambda m: DDP(m, bucket_cap_mb=SMALL, **options)
+                Training(fb, WORKLOADS["gpt"], SIZES["gpt"]),
+                lambda m, options=options: DDP(m, bucket_cap_mb=SMALL, **options),
             )
             update = fb.compile(training.update, fullgraph=True) if compiled else training.update
             found.append([update(training.x, training.target).item() for _ in range(7)])
         assert found[0] == found[1], options
         assert update.captured.counts.replayed >= 3
+
+
+def case_a_compiled_forward_alone_and_a_compiled_module_inside() -> None:
+    found = []
+    for wrap in (DDP, lambda model: fb.compile(DDP(model)), lambda model: DDP(fb.compile(model))):
+        model = wrap(network(9))
+        found.append(trained(model, part(batch()), 7))
+        for p in model.parameters():
+            same_everywhere(p)
+    assert found[0] == found[1] == found[2]
+
+
+def case_compiled_accumulation_and_unused_parameters() -> None:
+    def step(ddp: Any, optimizer: Any, x: Any) -> Any:
+        optimizer.zero_grad()
+        with ddp.no_sync():
+            ddp(x[:1])[0].square().mean().backward()
+        loss = ddp(x[1:])[0].square().mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(ddp.parameters(), 0.1)
+        optimizer.step()
+        return loss
+
+    found = []
+    for compiled in (False, True):
+        fb.manual_seed(10)
+        ddp = DDP(Branches(), find_unused_parameters=True)
+        run = partial(step, ddp, fb.optim.SGD(ddp.parameters(), lr=0.1))
+        call = fb.compile(run) if compiled else run
+        found.append([call(part(batch())).item() for _ in range(7)])
+        assert ddp.module.never.weight.grad is None
+    assert found[0] == found[1]
 
 
 def case_compiled_buffers_and_sync_batch_norm() -> None:
@@ -131,13 +106,7 @@ def case_compiled_buffers_and_sync_batch_norm() -> None:
         ddp = DDP(model)
         optimizer = fb.optim.SGD(ddp.parameters(), lr=0.1)
 
-        def step(x: Any) -> Any:
-            optimizer.zero_grad()
-            loss = ddp(x).square().mean()
-            loss.backward()
-            optimizer.step()
-            return loss
-
+        step = partial(trained_once, ddp, optimizer)
         run = fb.compile(step, fullgraph=True) if compiled else step
         found.append([run(part(batch())).item() for _ in range(7)] + model[1].running_mean.tolist())
     assert found[0] == found[1]
@@ -162,7 +131,7 @@ def case_other_parameters_on_some_rank_are_named() -> None:
     odd = dist.get_rank() == dist.get_world_size() - 1
     with pytest.raises(RuntimeError, match=r"process \d+ has other parameters than process 0: 'weight'|has other"):
         DDP(nn.Linear(3 if odd else 2, 2))
-    with pytest.raises(RuntimeError, match="2 of them and not 1|1 of them and not 2"):
+    with pytest.raises(RuntimeError, match=r"2 of them and not 1|1 of them and not 2"):
         DDP(nn.Linear(2, 2, bias=not odd))
 
 
@@ -206,7 +175,10 @@ def case_buckets_are_made_anew_in_the_order_of_arrival() -> None:
             return self.last(self.first(x).tanh())
 
     ddp = DDP(Crossed(), bucket_cap_mb=1e-5)
-    order = lambda: [n for b in ddp.reducer.buckets for n in b.numbers]
+
+    def order() -> list[int]:
+        return [n for b in ddp.reducer.buckets for n in b.numbers]
+
     assert order() == [1, 0] and len(ddp.reducer.buckets) == 2
     wanted = mean_gradients(copy.deepcopy(ddp.module), batch())
     for _ in range(3):
@@ -398,9 +370,8 @@ def case_double_use_frozen_parameters_and_containers() -> None:
     fb.manual_seed(2)
     ddp = DDP(Model(), find_unused_parameters=True)
     module = copy.deepcopy(ddp.module)
-    loss = lambda m, x: (lambda r: r.values["y"].square().mean())(m({"x": x}, scale=2.0))
-    loss(module, batch()).backward()
-    loss(ddp, part(batch())).backward()
+    for model, x in ((module, batch()), (ddp, part(batch()))):
+        model({"x": x}, scale=2.0).values["y"].square().mean().backward()
     gradients_are(ddp, [p.grad for p in module.parameters()])
     assert ddp.module.frozen.weight.grad is None and ddp.module.unused.weight.grad is None
 
@@ -468,237 +439,3 @@ def case_buffers_are_those_of_rank_0_at_each_forward() -> None:
             same_everywhere(model[1].num_batches_tracked)
         else:
             assert bool((model[1].running_mean == found).all())
-
-
-# -- uneven inputs -----------------------------------------------------------------------------------
-def case_join() -> None:
-    rank, size = dist.get_rank(), dist.get_world_size()
-    rows = [batch(8)[i : i + 2] for i in range(3)]
-    for by_all in (True, False):
-        fb.manual_seed(5)
-        ddp = DDP(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)), bucket_cap_mb=SMALL / 10)
-        module = copy.deepcopy(ddp.module)
-        optimizer = fb.optim.SGD(ddp.parameters(), lr=0.1)
-        mine = rows[: 3 if rank == size - 1 else 1]
-        with ddp.join(divide_by_initial_world_size=by_all):
-            for x in mine:
-                optimizer.zero_grad()
-                ddp(x).square().mean().backward()
-                optimizer.step()
-        for t in (*ddp.parameters(), *ddp.buffers()):
-            same_everywhere(t)
-        optimizer = fb.optim.SGD(module.parameters(), lr=0.1)
-        for i, x in enumerate(rows):  # what all that is: the same batch in each rank, then one rank alone
-            optimizer.zero_grad()
-            (module(x).square().mean() * (1 / size if by_all and i else 1)).backward()
-            optimizer.step()
-        for p, q in zip(ddp.parameters(), module.parameters(), strict=True):
-            close(p.detach().numpy(), q.detach().numpy())
-
-
-def case_join_without_any_batch_and_early_end() -> None:
-    rank = dist.get_rank()
-    ddp = DDP(network(), find_unused_parameters=True)
-    with ddp.join():
-        for _ in range(0 if rank == 0 else 3):
-            ddp(part(batch())).sum().backward()
-    for p in ddp.parameters():
-        same_everywhere(p)
-    with pytest.raises(RuntimeError, match="exhausted"), ddp.join(throw_on_early_termination=True):
-        for _ in range(1 if rank == 0 else 3):
-            ddp.zero_grad()
-            ddp(part(batch())).sum().backward()
-
-
-# -- communication hooks -----------------------------------------------------------------------------
-def case_compression_hooks() -> None:
-    from flambeau.distributed.algorithms.ddp_comm_hooks import DDPCommHookType, register_ddp_comm_hook
-    from flambeau.distributed.algorithms.ddp_comm_hooks import default_hooks as hooks
-
-    wanted = whole("gpt")
-    for tolerance, hook in (
-        (1e-6, hooks.allreduce_hook), (1e-3, hooks.fp16_compress_hook), (1e-3, hooks.bf16_compress_hook),
-        (1e-3, hooks.fp16_compress_wrapper(hooks.allreduce_hook)), (1e-3, hooks.bf16_compress_wrapper(hooks.allreduce_hook)),
-    ):  # fmt: skip
-
-        def wrap(model: Any, hook: Any = hook) -> Any:
-            ddp = DDP(model, bucket_cap_mb=SMALL)
-            ddp.register_comm_hook(None, hook)
-            return ddp
-
-        close(losses("gpt", wrap), wanted, tolerance)
-    ddp = DDP(network())
-    register_ddp_comm_hook(DDPCommHookType.NOOP, ddp)
-    ddp(part(batch())).square().mean().backward()
-    gradients_are(ddp, mean_gradients(copy.deepcopy(ddp.module), part(batch())))
-
-
-def case_what_a_hook_is_given() -> None:
-    seen = []
-
-    def hook(state: list[Any], bucket: Any) -> Any:
-        state.append((bucket.index(), bucket.is_last(), len(bucket.parameters()), bucket.buffer().numel()))
-        assert sum(g.numel() for g in bucket.gradients()) == bucket.buffer().numel()
-        assert [g.shape for g in bucket.gradients()] == [p.shape for p in bucket.parameters()]
-        work = dist.all_reduce(bucket.buffer(), async_op=True)
-        return work.get_future().then(lambda f: f.value()[0] * 2)
-
-    ddp = DDP(network(), bucket_cap_mb=1e-4)
-    ddp.register_comm_hook(seen, hook)
-    wanted = mean_gradients(copy.deepcopy(ddp.module), batch())
-    ddp(part(batch())).square().mean().backward()
-    gradients_are(ddp, [g * 2 * dist.get_world_size() for g in wanted])
-    assert [i for i, *_ in seen] == list(range(len(seen))) and [last for _, last, *_ in seen].index(True) == len(
-        seen
-    ) - 1
-    assert sum(n for *_, n in seen) == sum(p.numel() for p in ddp.parameters())
-
-
-def case_power_sgd() -> None:
-    from flambeau.distributed.algorithms.ddp_comm_hooks import powerSGD_hook as power
-
-    with pytest.raises(ValueError, match="start_powerSGD_iter > 1"):
-        power.PowerSGDState(None, start_powerSGD_iter=1)
-    wanted = whole("gpt", 8)
-    ranks = {}
-    for name, hook, options in (
-        ("full", power.powerSGD_hook, dict(matrix_approximation_rank=64, min_compression_rate=0.1)),
-        ("thin", power.powerSGD_hook, dict(matrix_approximation_rank=1)),
-        ("together", power.powerSGD_hook, dict(matrix_approximation_rank=1, batch_tensors_with_same_shape=True)),
-        ("steps", power.powerSGD_hook, dict(matrix_approximation_rank=1, orthogonalization_epsilon=1e-8)),
-        ("square", power.batched_powerSGD_hook, dict(matrix_approximation_rank=2)),
-    ):
-        state = power.PowerSGDState(None, start_powerSGD_iter=2, **options)
-
-        def wrap(model: Any, hook: Any = hook, state: Any = state) -> Any:
-            ddp = DDP(model)
-            ddp.register_comm_hook(state, hook)
-            return ddp
-
-        ranks[name] = losses("gpt", wrap, 8)
-        assert state.iter == 8
-    close(ranks["full"], wanted, 1e-5)
-    close(ranks["together"], ranks["thin"], 1e-2)  # factors begin with other random numbers
-    close(ranks["steps"], ranks["thin"], 1e-4)
-    assert ranks["thin"][-1] < wanted[0] and ranks["square"][-1] < wanted[0]
-    assert state.compression_stats()[0] > 2
-
-
-def case_power_sgd_goes_on_from_a_checkpoint() -> None:
-    from flambeau.distributed.algorithms.ddp_comm_hooks import powerSGD_hook as power
-
-    def steps(ddp: Any, count: int) -> list[float]:
-        optimizer, found = fb.optim.SGD(ddp.parameters(), lr=0.1), []
-        for _ in range(count):
-            optimizer.zero_grad()
-            loss = ddp(part(batch())).square().mean()
-            loss.backward()
-            optimizer.step()
-            found.append(loss.item())
-        return found
-
-    def made(weights: Any = None, kept: Any = None) -> tuple[Any, Any]:
-        ddp, state = DDP(network(6)), power.PowerSGDState(None, start_powerSGD_iter=2)
-        if weights is not None:
-            ddp.load_state_dict(weights)
-            steps_without = DDP(network(6))
-            steps_without(part(batch())).sum().backward()
-            state.load_state_dict(kept)
-        ddp.register_comm_hook(state, power.powerSGD_hook)
-        return ddp, state
-
-    ddp, state = made()
-    steps(ddp, 4)
-    weights = {name: t.clone() for name, t in ddp.state_dict().items()}
-    kept = copy.deepcopy(state.state_dict())
-    again, other = made(weights, kept)
-    again.reducer.arrivals = list(ddp.reducer.arrivals)  # the buckets of a run that goes on
-    assert steps(ddp, 3) == steps(again, 3) and other.iter == state.iter
-    with pytest.raises(ValueError, match="expects the entries"):
-        state.load_state_dict({})
-
-
-def case_averaged_models() -> None:
-    from flambeau.distributed.algorithms.ddp_comm_hooks import post_localSGD_hook as local
-    from flambeau.distributed.algorithms.model_averaging import averagers, hierarchical_model_averager, utils
-
-    rank, size = dist.get_rank(), dist.get_world_size()
-    p = nn.Parameter(fb.full((2,), float(rank)))
-    p.grad = fb.zeros(2)
-    averager = averagers.PeriodicModelAverager(period=2, warmup_steps=1)
-    seen = []
-    for _ in range(4):
-        averager.average_parameters([p])
-        seen.append(p[0].item())
-    mean = (size - 1) / 2
-    assert seen == [rank, mean, mean, mean]
-    with fb.no_grad():
-        p.fill_(rank)
-    periods = OrderedDict([(2, 2), (4, size)]) if size > 2 else OrderedDict([(2, 2)])
-    made = hierarchical_model_averager.HierarchicalModelAverager(periods, warmup_steps=1)
-    for _ in range(4):
-        made.average_parameters([{"params": [p]}])
-    assert p[0].item() == (rank // 2 * 2 + 0.5)
-    utils.average_parameters([p], None)
-    assert p[0].item() == mean
-    with pytest.raises(ValueError, match="period must be a positive value"):
-        averagers.PeriodicModelAverager(0)
-    with pytest.raises(ValueError, match="the last size must be"):
-        hierarchical_model_averager.HierarchicalModelAverager(OrderedDict([(2, size + 1)]))
-    alone = [dist.new_group([r]) for r in range(size)][rank]
-    ddp = DDP(network())
-    ddp.register_comm_hook(local.PostLocalSGDState(None, alone, 1), local.post_localSGD_hook)
-    for wanted in (
-        mean_gradients(copy.deepcopy(ddp.module), batch()),
-        mean_gradients(copy.deepcopy(ddp.module), part(batch())),
-    ):
-        ddp.zero_grad()
-        ddp(part(batch())).square().mean().backward()
-        gradients_are(ddp, wanted)
-
-
-# -- batch norms over ranks --------------------------------------------------------------------------
-def case_sync_batch_norm_is_that_of_the_whole_batch() -> None:
-    rank, size = dist.get_rank(), dist.get_world_size()
-    rng = np.random.default_rng(0)
-    for shape, options in (((9, 3, 4), {}), ((9, 3, 2, 2), {"affine": False}), ((9, 3), {"momentum": None})):
-        x, g = rng.standard_normal(shape, "f") + 2, rng.standard_normal(shape, "f")
-        cuts = [0, 6, 9] if size == 2 else [0, 3, 3, 5, 9]  # uneven, and nothing at all
-        mine = slice(cuts[rank], cuts[rank + 1])
-        norm = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)](3, **options)
-        synced = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(norm))
-        found = []
-        for m, at in ((norm, slice(None)), (synced, mine)):
-            leaf = fb.tensor(x[at]).requires_grad_()
-            for _ in range(2):
-                out = m(leaf)
-            (out * fb.tensor(g[at])).sum().backward()
-            found.append((out.detach().numpy(), leaf.grad.numpy()))
-        for one, part_of_it in zip(*found, strict=True):
-            close(part_of_it, one[mine], 5e-6)
-        close(synced.running_mean.numpy(), norm.running_mean.numpy())
-        close(synced.running_var.numpy(), norm.running_var.numpy())
-        for p, q in zip(synced.parameters(), norm.parameters(), strict=True):
-            dist.all_reduce(p.grad)
-            close(p.grad.numpy(), q.grad.numpy(), 1e-5)
-        close(synced.eval()(fb.tensor(x)).detach().numpy(), norm.eval()(fb.tensor(x)).detach().numpy())
-
-
-def case_a_sync_batch_norm_trains_as_one_rank_does() -> None:
-    def made() -> Any:
-        fb.manual_seed(8)
-        return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
-
-    def steps(model: Any, x: Any) -> list[float]:
-        optimizer, found = fb.optim.SGD(model.parameters(), lr=0.1), []
-        for _ in range(5):
-            optimizer.zero_grad()
-            loss = model(x).square().mean()
-            loss.backward()
-            optimizer.step()
-            found.append(loss.item())
-        return found
-
-    wanted = steps(made(), batch())
-    ours = steps(DDP(nn.SyncBatchNorm.convert_sync_batchnorm(made())), part(batch()))
-    close([mean_of(value) for value in ours], wanted)

@@ -80,14 +80,23 @@ def run_ranks(
     return Job(ran.returncode, out, returned, ran.stderr)
 
 
+def environment() -> dict[str, str]:
+    """The environment of this process, in which the repository is found."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
 def run_bounded(
-    command: Sequence[str], timeout: float, environment: dict[str, str] | None = None
+    command: Sequence[str], timeout: float, variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in the root of the repository; AssertionError, and its processes killed, where it takes too long."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    env |= environment or {}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+        command,
+        cwd=ROOT,
+        env=environment() | (variables or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
     try:
         out, err = process.communicate(timeout=timeout)
@@ -100,6 +109,11 @@ def run_bounded(
             out, err = process.communicate()
         raise AssertionError(f"{command} took more than {timeout} s\n{out}\n{err}") from None
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def reports(out: str) -> list[dict[str, Any]]:
+    """What the ranks of ``launched.py`` printed of themselves, by rank; some launchers mix lines."""
+    return sorted((json.loads(text) for text in re.findall(r'\{"rank".*?\}', out)), key=lambda report: report["rank"])
 
 
 def _read(file: Path) -> Any:

@@ -50,6 +50,8 @@ MODULES = (
     "flambeau.cuda.nvtx",
     "flambeau.cuda.random",
     "flambeau.debug",
+    "flambeau.distributed",
+    "flambeau.distributed.nn",
     "flambeau.distributions",
     "flambeau.distributions.utils",
     "flambeau.fft",
