@@ -35,7 +35,7 @@ from tests.distributed.models_of_plan import close, made, trained
 
 
 def setup() -> None:
-    dist.init_process_group(timeout=60)
+    dist.init_process_group("cpu:mpi,strict:mpi", timeout=60)
 
 
 def _raises(kind: type[Exception], words: str, call: Callable[[], object]) -> None:
@@ -298,6 +298,14 @@ def case_norms_of_gradients_are_of_the_whole() -> None:
     rank = mesh.get_local_rank("tensor")
     _same(model[6].weight.grad, whole[6].weight.grad.chunk(2)[rank])
     assert model[6].weight.full_shape == tuple(whole[6].weight.shape)
+
+
+def case_layers_on_several_backends() -> None:
+    device = ("cpu", "strict")[dist.get_rank() % 2]
+    whole, x, target = made("lenet")
+    model = copy.deepcopy(whole).to(device)
+    parallelize_module(model, None, PLANS["lenet"])
+    close(trained(model, x.to(device), target.to(device)), trained(whole, x, target))
 
 
 def case_inputs_and_outputs_are_prepared() -> None:
