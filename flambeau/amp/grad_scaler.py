@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import inspect
-import math
 import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from flambeau.core.dtype import DType, float16, float32
 from flambeau.core.events import host
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
-from flambeau.nn.utils.clip import get_total_norm, scale_gradients
+from flambeau.nn.utils.clip import largest_size, scale_gradients
 
 if TYPE_CHECKING:
     from flambeau.optim import Optimizer
@@ -235,8 +234,8 @@ class GradScaler:
         found: dict[Device, Tensor] = {}
         with no_grad():
             for (where, _), grads in lists.items():
-                sizes = [g for g in grads if g.numel()]
-                bad = get_total_norm(sizes, math.inf).isfinite().logical_not() if sizes else full((), 0.0, device=where)
+                size = largest_size(grads)
+                bad = full((), 0.0, device=where) if size is None else size.isfinite().logical_not()
                 before = found.get(where)
                 now = bad.to(where, float32)
                 found[where] = now if before is None else before.maximum(now)

@@ -18,6 +18,7 @@ from flambeau.distributed.errors import DistBackendError
 from flambeau.distributed.mpi import MpiEngine
 from flambeau.distributed.plans import Plan
 from flambeau.distributed.staging import bound
+from flambeau.distributed.waiting import linger
 from flambeau.distributed.work import Lane, Mail, Recorded, Steps, Timeout, Work, seconds
 
 
@@ -145,6 +146,7 @@ class ProcessGroup:
             return f"rank {self.rank()} of {self.size()}: {plan.text(arrays)}{more}{count} in group {self.group_name!r}"
 
         work = Work(told, self._steps(number, calls, told), timeout or self.timeout, result, self._fail)
+        work.linger = linger
         if self.level is not DebugLevel.OFF:
             work.patience = config.get("distributed_patience")
         return work

@@ -78,6 +78,14 @@ def _total_norm(rows: list[Tensor], norm_type: float, error_if_nonfinite: bool) 
     return total
 
 
+def largest_size(tensors: list[Tensor]) -> Tensor | None:
+    """The largest size of all elements, on all ranks that have parts of them; None where there is no element."""
+    with no_grad():
+        over = next((n for over in OVER_RANKS if (n := over(tensors, math.inf)) is not None), None)
+    some = [t for t in tensors if t.numel()]
+    return over if over is not None else _total_norm(some, math.inf, False) if some else None
+
+
 def _norm_at_once(tensors: list[Tensor], norm_type: float) -> Tensor | None:
     """The norm of tensors as one vector, where the device computes it in one call."""
     fold = _FOLDS.get(norm_type)

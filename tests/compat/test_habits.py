@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flambeau as fb
-from flambeau.compat import vision
+from flambeau.compat import namespace, vision
 from flambeau.compat.torch import _jit_internal, _utils, distributed, jit, onnx, serialization
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.backends import cudnn
@@ -46,6 +46,8 @@ def test_distributed_is_ours() -> None:
     assert distributed.all_gather_single is fb.distributed.all_gather_into_tensor
     assert distributed_c10d._get_default_group is fb.distributed.groups.world
     assert distributed_c10d._rank_not_in_group(fb.distributed.GroupMember.NON_GROUP_MEMBER)
+    for module in ("nn", "nn.functional", "optim", "device_mesh", "distributed_c10d"):
+        assert namespace.exists(f"distributed.{module}"), module
     with pytest.raises(ValueError, match="has not been initialized"):
         fb.distributed.all_reduce(fb.ones(1))
 

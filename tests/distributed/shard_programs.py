@@ -12,6 +12,8 @@ import flambeau as fb
 import flambeau.distributed as dist
 from benchmarks.workloads import WORKLOADS, Training
 from flambeau import nn
+from flambeau.distributed.algorithms.join import Join
+from flambeau.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
 from flambeau.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -32,7 +34,7 @@ from flambeau.distributed.fsdp import (
 )
 from flambeau.distributed.fsdp import FullyShardedDataParallel as FSDP
 from flambeau.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_policy
-from flambeau.distributed.optim import ZeroRedundancyOptimizer
+from flambeau.distributed.optim import PostLocalSGDOptimizer, ZeroRedundancyOptimizer
 from flambeau.distributed.pieces import Sharded
 from flambeau.utils.checkpoint import checkpoint
 from flambeau.utils.data import DistributedSampler
@@ -280,6 +282,23 @@ def case_clipped_gradients() -> None:
         assert close(a, b, 1e-5), (norm, a, b)
         _check_gradients(model, [p.grad for p in plain.parameters()])
     assert close(nn.utils.get_total_norm([p.grad for p in model.parameters()]), b, 10)
+
+
+def case_scaled_gradients() -> None:
+    """An inf or nan on one rank, which may have no element of its own, lets all of them skip the step."""
+    for bad in (float("inf"), float("nan"), 1.0):
+        model = fully_shard(nn.Linear(1, 1))
+        optimizer, scaler = fb.optim.SGD(model.parameters(), lr=0.1), fb.amp.GradScaler("cpu", init_scale=4.0)
+        before = [p.detach().clone() for p in model.parameters()]
+        scaler.scale(model(fb.full((1, 1), bad if rank() == ranks() - 1 else 1.0)).sum()).backward()
+        assert all(p.grad.numel() == (rank() == 0) for p in model.parameters())
+        scaler.step(optimizer)
+        scaler.update()
+        assert scaler.get_scale() == (4.0 if bad == 1.0 else 2.0)
+        for p, b in zip(model.parameters(), before, strict=True):
+            assert p.tolist() == b.tolist() if bad != 1.0 or rank() else p.tolist() != b.tolist()
+        size = nn.utils.get_total_norm([p.grad for p in model.parameters()], float("inf")).item()
+        assert str(size) == {"inf": "inf", "nan": "nan", "1.0": "1.0"}[str(bad)]
 
 
 def case_mixed_precision() -> None:
@@ -550,6 +569,65 @@ def case_sampler_of_the_group() -> None:
     sampler = DistributedSampler(range(7), shuffle=False)
     assert (sampler.num_replicas, sampler.rank) == (ranks(), rank())
     assert list(sampler) == [i % 7 for i in range(rank(), len(sampler) * ranks(), ranks())]
+
+
+def case_uneven_inputs() -> None:
+    """A rank without batches steps on its share of the parameters, which the others wait for."""
+    model = nn.parallel.DistributedDataParallel(_mlp())
+    zero = ZeroRedundancyOptimizer(model.parameters(), fb.optim.SGD, lr=0.1)
+    x, y = _batch()
+    with Join([model, zero]):
+        for _ in range(1 + rank()):
+            zero.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            zero.step()
+    for p in model.parameters():
+        first = p.detach().clone()
+        dist.broadcast(first, 0)
+        assert close(first, p.detach(), 0)
+    assert not close(model.module[0].weight, _mlp()[0].weight, 1e-4)
+
+
+def case_averaged_now_and_then() -> None:
+    model = nn.Linear(2, 1, bias=False)
+    with fb.no_grad():
+        model.weight.fill_(0)
+    averager = PeriodicModelAverager(period=2)
+    optimizer = PostLocalSGDOptimizer(fb.optim.SGD(model.parameters(), lr=1.0), averager)
+    for count in range(3):
+        optimizer.zero_grad()
+        (model(fb.ones(1, 2)) * -rank()).sum().backward()
+        optimizer.step()
+        averaged = (ranks() - 1) / 2
+        expected = averaged if count == 0 else averaged + rank() if count == 1 else 3 * averaged
+        assert close(model.weight, fb.full((1, 2), float(expected)), 1e-6), (count, model.weight)
+    assert optimizer.state_dict()["step"] == 3
+
+
+def case_parameters_of_other_optimizers() -> None:
+    """Rules that need whole parameters get them, each on one rank; channels-last ones are cut as they lie."""
+    for cls, options in ((fb.optim.Adafactor, {"lr": 1e-2}), (fb.optim.Adam, {"lr": 1e-2})):
+        for views in (False, True):
+            plain, model, (x, y) = _mlp(), _mlp(), _batch()
+            one = cls(plain.parameters(), **options)
+            zero = ZeroRedundancyOptimizer(model.parameters(), cls, parameters_as_bucket_view=views, **options)
+            for _ in range(2):
+                for m, optimizer in ((plain, one), (model, zero)):
+                    optimizer.zero_grad()
+                    F.mse_loss(m(x), y).backward()
+                    optimizer.step()
+            for a, b in zip(plain.parameters(), model.parameters(), strict=True):
+                assert close(a, b)
+    conv = nn.Conv2d(2, 4, 3).to(memory_format=fb.channels_last)
+    with fb.no_grad():
+        for p in conv.parameters():
+            p.copy_(fb.arange(p.numel()).view(p.shape))
+    before = conv.weight.detach().clone()
+    zero = ZeroRedundancyOptimizer(conv.parameters(), fb.optim.SGD, lr=0.1)
+    for p in conv.parameters():
+        p.grad = fb.ones_like(p)
+    zero.step()
+    assert close(conv.weight, before - 0.1)
 
 
 def case_full_state() -> None:

@@ -31,14 +31,24 @@ def total_norm(tensors: list[Tensor], norm_type: float) -> Tensor | None:
     parts = [_folded(whole, norm_type)] if whole else []
     for piece, some in pieces.values():
         part = _folded(some, norm_type)
-        op = dist.ReduceOp.MAX if norm_type == math.inf else dist.ReduceOp.SUM
-        dist.all_reduce(part, op=op, group=piece.group)
+        if norm_type == math.inf:
+            part = _largest(part, piece.group)
+        else:
+            dist.all_reduce(part, group=piece.group)
         parts.append(part)
     total = stack([p.to(parts[0].device) for p in parts])
     found: Tensor = (
         total.max() if norm_type == math.inf else total.sum() if norm_type == 0 else total.sum() ** (1 / norm_type)
     )
     return found
+
+
+def _largest(part: Tensor, group: Any) -> Tensor:
+    """The largest of the ranks' numbers, nan where one is: what a maximum makes of nan differs between engines."""
+    wrong = part.isnan()
+    both = stack([part.masked_fill(wrong, 0.0), wrong.float()])
+    dist.all_reduce(both, op=dist.ReduceOp.MAX, group=group)
+    return both[0].masked_fill(both[1] > 0, math.nan)
 
 
 def _folded(tensors: list[Tensor], norm_type: float) -> Tensor:
