@@ -35,7 +35,7 @@ from tests.distributed.models_of_plan import close, made, trained
 
 
 def setup() -> None:
-    dist.init_process_group(timeout=60)
+    dist.init_process_group("cpu:mpi,strict:mpi", timeout=60)
 
 
 def _raises(kind: type[Exception], words: str, call: Callable[[], object]) -> None:
@@ -280,6 +280,32 @@ def case_a_mesh_of_replicas_that_are_divided() -> None:
     total = fb.tensor(found, dtype=fb.float64)
     dist.all_reduce(total)
     close((total / n).tolist(), trained(whole, x, target))
+
+
+def case_norms_of_gradients_are_of_the_whole() -> None:
+    n = dist.get_world_size()
+    mesh = dist.init_device_mesh("cpu", (n // 2, 2), mesh_dim_names=("data", "tensor"))
+    model, x, target = made("lenet")
+    whole = copy.deepcopy(model)
+    parallelize_module(model, mesh["tensor"], PLANS["lenet"])
+    replica = nn.parallel.DistributedDataParallel(model, process_group=mesh["data"].get_group())
+    for m in (whole, replica):
+        F.cross_entropy(m(x), target).backward()
+    for order in (2.0, float("inf")):
+        _same(nn.utils.clip_grad_norm_(replica.parameters(), 0.1, order), nn.utils.clip_grad_norm_(
+            whole.parameters(), 0.1, order))  # fmt: skip
+    _same(model[0].weight.grad, whole[0].weight.grad)
+    rank = mesh.get_local_rank("tensor")
+    _same(model[6].weight.grad, whole[6].weight.grad.chunk(2)[rank])
+    assert model[6].weight.full_shape == tuple(whole[6].weight.shape)
+
+
+def case_layers_on_several_backends() -> None:
+    device = ("cpu", "strict")[dist.get_rank() % 2]
+    whole, x, target = made("lenet")
+    model = copy.deepcopy(whole).to(device)
+    parallelize_module(model, None, PLANS["lenet"])
+    close(trained(model, x.to(device), target.to(device)), trained(whole, x, target))
 
 
 def case_inputs_and_outputs_are_prepared() -> None:

@@ -340,7 +340,7 @@ def test_named_workloads_make_batches() -> None:
 
 
 # -- beside what ranks take --------------------------------------------------------------------------
-TOLERANCE = 2.0  # how much longer or shorter a step may be than predicted, of ranks that share two cores with others
+TOLERANCE = 2.5  # how much longer or shorter a step may be than predicted: at each call ranks wait for the slowest
 
 
 @pytest.mark.slow

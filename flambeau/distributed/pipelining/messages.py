@@ -88,9 +88,9 @@ class Receiver:
 
     def receive(self, microbatch: int) -> list[Tensor]:
         """The tensors that come next, as leaves that require a gradient where they did on the other side."""
-        length = self._get(empty(1, dtype=int64), _FORMS).item()
+        length = self._get(empty(1, dtype=int64, device="cpu"), _FORMS).item()
         if length:
-            text = self._get(empty(int(length), dtype=uint8), _FORMS).numpy().tobytes()
+            text = self._get(empty(int(length), dtype=uint8, device="cpu"), _FORMS).numpy().tobytes()
             self._known[microbatch] = tuple(_form(entry) for entry in json.loads(text))
         forms = self._known[microbatch]
         tensors = self.receive_values(forms)

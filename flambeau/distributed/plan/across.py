@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flambeau.distributed.pipelining.orders import ORDERS, Action, Pass
 from flambeau.distributed.plan.costs import sent_by_all_reduce, sent_by_gather
 from flambeau.distributed.plan.profile import BACKWARD, FORWARD, Pair, Profile, Weight
-from flambeau.distributed.plan.strategies import Prediction, Setting, _backward, buckets, divisors, part_sizes
+from flambeau.distributed.plan.strategies import Prediction, Setting, backward_seconds, buckets, divisors, part_sizes
 from flambeau.distributed.plan.workloads import PlanError
 
 MOST = 64  #: ranks that tensor parallelism is tried with
@@ -52,7 +52,7 @@ def tensor(profile: Profile, s: Setting, degree: int) -> Prediction:
 
     local = sum(held(w) for w in profile.weights)
     found = buckets(profile.weights, s.bucket, held)
-    backward = _backward(profile, s, batch, found, lambda m: s.link.all_reduce(m, replicas), share)
+    backward = backward_seconds(profile, s, batch, found, lambda m: s.link.all_reduce(m, replicas), share)
     update = profile.update_seconds() * local / profile.gradient_bytes
     forward = profile.seconds(profile.phase(FORWARD), batch, share)
     compute = forward + profile.seconds(profile.phase(BACKWARD), batch, share) + update

@@ -62,9 +62,9 @@ class Pair:
 class Profile:
     """A workload, measured.
 
-    ``batch`` is how many samples the larger of the measured batches has; ``optimizer_bytes`` is what the optimizer
-    keeps of all parameters, ``kept`` by call what the forward leaves for the backward, of so many samples, ``most`` what a
-    step needs at once beside parameters and what the optimizer keeps.
+    ``batch`` is how many samples the larger of the measured batches has. ``optimizer_bytes`` is what the optimizer
+    keeps of all parameters, ``kept`` by call what the forward leaves for the backward, ``most`` what a step needs at
+    once beside parameters and what the optimizer keeps; these two of ``batch`` samples.
     """
 
     batch: int

@@ -79,7 +79,7 @@ def buckets(weights: Sequence[Weight], limit: int, size: Callable[[Weight], floa
     return found
 
 
-def _backward(
+def backward_seconds(
     profile: Profile,
     setting: Setting,
     batch: float,
@@ -105,7 +105,7 @@ def ddp(profile: Profile, s: Setting) -> Prediction:
     Li et al., "PyTorch Distributed", VLDB 2020.
     """
     found = buckets(profile.weights, s.bucket, lambda w: w.size)
-    backward = _backward(profile, s, s.batch, found, lambda size: s.link.all_reduce(size, s.ranks))
+    backward = backward_seconds(profile, s, s.batch, found, lambda size: s.link.all_reduce(size, s.ranks))
     seconds = profile.seconds(profile.phase(FORWARD), s.batch) + backward + profile.update_seconds()
     memory = profile.parameter_bytes + profile.gradient_bytes + profile.optimizer_bytes
     return Prediction(
@@ -134,7 +134,7 @@ def zero2(profile: Profile, s: Setting) -> Prediction:
     """Gradients are scattered as they are summed, so that they and the optimizer's state are 1/n; ZeRO, section 5.2."""
     n, size = s.ranks, profile.gradient_bytes
     found = buckets(profile.weights, s.bucket, lambda w: w.size)
-    backward = _backward(profile, s, s.batch, found, lambda m: s.link.reduce_scatter(m, n))
+    backward = backward_seconds(profile, s, s.batch, found, lambda m: s.link.reduce_scatter(m, n))
     forward, update = profile.seconds(profile.phase(FORWARD), s.batch), profile.update_seconds() / n
     memory = profile.parameter_bytes + (size + profile.optimizer_bytes) / n
     whole = max(m for m, _ in found) if n > 1 else 0.0  # the bucket whose sum is under way

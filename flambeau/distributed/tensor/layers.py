@@ -14,13 +14,14 @@ from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.distributed.collectives import broadcast
 from flambeau.distributed.groups import Group, member
+from flambeau.distributed.pieces import Sharded
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.tensor.exchange import enter, gather, part, part_size, redistribute
+from flambeau.distributed.tensor.parameters import divide
 from flambeau.distributed.tensor.placements import Partial, Placement, Replicate, Shard
 from flambeau.nn import functional as F
 from flambeau.nn.linear import Linear
 from flambeau.nn.module import Module
-from flambeau.nn.parameter import Parameter
 from flambeau.nn.sparse import Embedding
 
 LAST: Final = Shard(-1)
@@ -68,13 +69,16 @@ class Divided(Module):
         """
         held = dict(self.named_parameters(recurse=False))
         for name, dim in dims.items():
-            if name in held and not hasattr(held[name], "placement"):
+            if name in held and not isinstance(held[name], Sharded):
                 part_size(held[name].shape[dim], group.size(), f"{type(self).__name__}: dimension {dim} of {name}")
         self.divided = {name: dim for name, dim in dims.items() if name in held}
         self._kept, self.input_layout, self.output_layout = _Kept(group), input_layout, output_layout
         with no_grad():
             for name, p in held.items():
-                _share(p, dims.get(name), group, source)
+                if source is not None and not isinstance(p, Sharded):
+                    broadcast(p.data, group=group, group_src=source)
+                if name in dims:
+                    divide(p, dims[name], group)
         return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -93,20 +97,6 @@ class Divided(Module):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rank {self.group.rank()} of {self.group.size()}"
-
-
-def _share(p: Parameter, dim: int | None, group: ProcessGroup, source: int | None) -> None:
-    """Give all ranks one rank's values, and keep a part along a dimension; once for a parameter of two layers."""
-    before = getattr(p, "placement", None)
-    if before is not None:
-        if before != (Replicate() if dim is None else Shard(dim)):
-            raise ValueError(f"a parameter of shape {tuple(p.shape)} is shared by layers that divide it otherwise")
-        return
-    if source is not None:
-        broadcast(p.data, group=group, group_src=source)
-    if dim is not None:
-        p.data = part(p.data, dim, group).clone()
-    p.placement = Replicate() if dim is None else Shard(dim)  # type: ignore[attr-defined]
 
 
 class ColumnParallelLinear(Divided, Linear):

@@ -5,25 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
-from typing import Protocol
 
-from flambeau.distributed.groups import Group, _Apart
+from flambeau.distributed.device_mesh import DeviceMesh
+from flambeau.distributed.groups import Group
 from flambeau.distributed.process_group import ProcessGroup
 from flambeau.distributed.tensor.layers import joined
 from flambeau.distributed.tensor.parallel.style import ParallelStyle
 from flambeau.nn.module import Module
 
 
-class Mesh(Protocol):
-    """A DeviceMesh, as far as tensor parallelism needs it."""
-
-    @property
-    def ndim(self) -> int: ...
-    def get_group(self) -> ProcessGroup: ...
-
-
 def parallelize_module(
-    module: Module, device_mesh: Mesh | Group = None,
+    module: Module, device_mesh: DeviceMesh | Group = None,
     parallelize_plan: ParallelStyle | Mapping[str, ParallelStyle] | None = None, *, src_data_rank: int | None = 0,
 ) -> Module:  # fmt: skip
     """Divide a module, or those of its parts that a plan names, among the ranks of a mesh of one dimension.
@@ -64,9 +56,9 @@ def parallelize_module(
     return module
 
 
-def _group(mesh: Mesh | Group) -> ProcessGroup:
+def _group(mesh: DeviceMesh | Group) -> ProcessGroup:
     """The group of a mesh."""
-    if mesh is None or isinstance(mesh, ProcessGroup | _Apart):
+    if not isinstance(mesh, DeviceMesh):
         return joined(mesh, "parallelize_module")
     if mesh.ndim != 1:
         raise ValueError(f"parallelize_module: device_mesh must have one dimension, got {mesh.ndim}; take one by name")
