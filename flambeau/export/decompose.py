@@ -87,6 +87,9 @@ def _wanted(table: Iterable[Any] | None) -> Callable[[str], bool]:
     return names.__contains__
 
 
+ExportedProgram.expand = run_decompositions
+
+
 class _Traced(ProgramModule):
     """Runs a program so that a tracer knows where its nodes came from."""
 

@@ -60,7 +60,8 @@ class Law:
     """A number as a function of sizes.
 
     ``linear`` is the whole number ``m = (sum of factor * feature + constant) // divisor``. The other forms are floats:
-    ``scale / m``, ``scale * m``, ``scale / sqrt(m)``, ``scale * sqrt(m)``, and ``m / (m - 1)``, by which a variance becomes unbiased.
+    ``scale / m``, ``scale * m``, ``scale / sqrt(m)``, ``scale * sqrt(m)``, and ``m / (m - 1)``, by which a variance
+    becomes unbiased.
     """
 
     form: str

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from flambeau.core.state import no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.export import calls
+from flambeau.export.graph import Graph
 from flambeau.export.run import Run, device_of
-from flambeau.export.signature import InputKind, OutputKind, OutputSpec
+from flambeau.export.signature import ExportGraphSignature, InputKind, OutputKind, OutputSpec
 from flambeau.nn import Module, Parameter
 
-if TYPE_CHECKING:
-    from flambeau.export.program import ExportedProgram
+
+class Program(Protocol):
+    """What is run: an :class:`~flambeau.export.program.ExportedProgram`, whose class stands above."""
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def graph_signature(self) -> ExportGraphSignature: ...
+    @property
+    def range_constraints(self) -> Mapping[str, calls.Range]: ...
+    @property
+    def call_spec(self) -> calls.CallSpec: ...
+    @property
+    def inputs(self) -> Sequence[calls.Input]: ...
+    @property
+    def aliases(self) -> Mapping[str, str]: ...
+    def tensor(self, target: str) -> Tensor: ...
 
 
 class ProgramModule(Module):
     """Runs a program on parameters and buffers of the program's names; what it writes to them is kept."""
 
-    def __init__(self, program: ExportedProgram, check_guards: bool = True):
+    def __init__(self, program: Program, check_guards: bool = True):
         super().__init__()
         self.__dict__["program"] = program
         self.check_guards = check_guards
@@ -55,7 +72,7 @@ class ProgramModule(Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # Any: as of the program
         """Run the program."""
-        program: ExportedProgram = self.__dict__["program"]
+        program: Program = self.__dict__["program"]
         leaves = calls.flat(program.call_spec.in_spec, args, kwargs)
         if self.check_guards:
             calls.check(program.inputs, leaves, program.range_constraints)
@@ -84,5 +101,5 @@ class ProgramModule(Module):
             self._at(target).copy_(result)
 
     def extra_repr(self) -> str:
-        program: ExportedProgram = self.__dict__["program"]
+        program: Program = self.__dict__["program"]
         return f"{len(program.graph.nodes)} nodes"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from flambeau.core.tensor import Tensor
 from flambeau.export.calls import CallSpec, Input, Range
@@ -45,6 +45,9 @@ class ExportedProgram:
     inputs: list[Input]
     example_inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # Any: the program's own arguments
     aliases: dict[str, str] = field(default_factory=dict)  # paths of tensors that have another path, too
+
+    #: What expands composites; the module above that exports anew sets it.
+    expand: ClassVar[Callable[[ExportedProgram, Iterable[Any] | None], ExportedProgram] | None] = None
 
     # -- what it holds ---------------------------------------------------------------------------
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
@@ -96,9 +99,8 @@ class ExportedProgram:
 
     def run_decompositions(self, decomp_table: Iterable[Any] | None = None) -> ExportedProgram:  # Any: see there
         """The same program with composites expanded: :func:`flambeau.export.decompose.run_decompositions`."""
-        from flambeau.export.decompose import run_decompositions  # which exports anew
-
-        return run_decompositions(self, decomp_table)
+        assert ExportedProgram.expand is not None
+        return ExportedProgram.expand(self, decomp_table)
 
     def __str__(self) -> str:
         ranges = "".join(f"\n    {name}: {r}" for name, r in self.range_constraints.items())

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 from flambeau.core.state import get, no_grad
 from flambeau.core.tensor import Tensor
 from flambeau.export import ExportedProgram, ExportError, Graph, dynamic
+from flambeau.export import save as save_program
 from flambeau.export.exporting import Exporter
 from flambeau.export.recording import Subject
 from flambeau.nn import Module
 from flambeau.utils import _pytree as pytree
 
+#: Under which names a file says what was saved.
+KIND, NAME, TRAINING = "flambeau.jit.kind", "flambeau.jit.name", "flambeau.jit.training"
 #: How many elements of an example are kept: their values lead through branches, and index.
 _KEPT = 1 << 16
 
@@ -87,8 +90,6 @@ class _Scripted:
 
     def save(self, f: Any, _extra_files: Mapping[str, str | bytes] | None = None) -> None:  # Any: a path or file
         """Write the program to a file: :func:`flambeau.jit.save`."""
-        from flambeau.jit.files import save  # which knows of this class
-
         save(self, f, _extra_files)
 
 
@@ -248,4 +249,32 @@ def script(
     return made
 
 
-__all__ = ["Example", "ExportError", "RecursiveScriptModule", "ScriptFunction", "ScriptModule", "script", "traced"]
+def save(m: Any, f: Any, _extra_files: Mapping[str, str | bytes] | None = None) -> None:  # Any: see Args
+    """Write a scripted or traced function or module to one file.
+
+    Args:
+        m: what :func:`script` or :func:`trace` made.
+        f: a path, or a file open for writing bytes.
+        _extra_files: texts by name that are kept beside.
+
+    Raises:
+        TypeError: for anything else; ExportError for a script that can't become a program.
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> fb.jit.save(fb.jit.trace(fb.nn.ReLU(), fb.ones(2)), file)
+    >>> fb.jit.load(file)(fb.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    if not isinstance(m, (ScriptModule, ScriptFunction)):
+        raise TypeError(f"jit.save: m must be scripted or traced, got {type(m).__name__}; call script or trace first")
+    module = isinstance(m, ScriptModule)
+    own = {KIND: "module" if module else "function", NAME: m.original_name,
+           TRAINING: "1" if module and m.training else ""}  # fmt: skip
+    save_program(m.program, f, extra_files={**own, **(_extra_files or {})})
+
+
+__all__ = [
+    "KIND", "NAME", "TRAINING", "Example", "ExportError", "RecursiveScriptModule", "ScriptFunction",
+    "ScriptModule", "save", "script", "traced",
+]  # fmt: skip
