@@ -13,6 +13,8 @@ import flambeau as fb
 from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.values import DTYPES, KINDS, MOST, STRING, Ints, Value, element_name, from_array
 
+#: Numbers in a sparse tensor, zeros counted, at most: few bytes of a file ask for them.
+LARGEST_SPARSE: Final = 1 << 28
 #: Whole numbers of at most so many elements stay on the host: they describe shapes.
 FEW: Final = 256
 
@@ -147,7 +149,7 @@ def dense(proto: onnx.SparseTensorProto, folder: Path | None, device: fb.device)
     values = array_of(proto.values, folder)
     indices = array_of(proto.indices, folder)
     shape = tuple(proto.dims)
-    if any(n < 0 for n in shape) or math.prod(shape) > MOST or indices.dtype != np.int64 or values.ndim != 1:
+    if any(n < 0 for n in shape) or math.prod(shape) > LARGEST_SPARSE or indices.dtype != np.int64 or values.ndim != 1:
         raise OnnxError(f"sparse tensor {proto.values.name!r} of shape {shape} is not well formed")
     places = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), shape)
     if len(places) != len(values) or places.size and (places.min() < 0 or places.max() >= math.prod(shape)):

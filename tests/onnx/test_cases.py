@@ -18,7 +18,7 @@ ROUNDED = {"test_attention_4d_causal_fp16", "test_attention_4d_causal_fp16_expan
 
 
 def outcomes(cases: list, device: str | None = None) -> dict[str, list[c.Outcome]]:
-    found: dict[str, list[c.Outcome]] = {"passes": [], "refused": [], "wrong": []}
+    found: dict[str, list[c.Outcome]] = {"passes": [], "refused": [], "wrong": [], "absent": []}
     for case in cases:
         made = c.run(case, device, exact=case.name not in RANDOM, bits16=case.name in ROUNDED)
         found[made.kind].append(made)
@@ -47,7 +47,8 @@ def test_all_cases():
 @pytest.mark.parametrize("device", ["strict", pytest.param("opencl", marks=pytest.mark.device("opencl"))])
 def test_cases_on_devices(device):
     """Every seventh case runs on another backend too."""
-    cases = [case for case in c.cases() if case.kind != "real" and "float64" not in case.name]
+    cases = [case for case in c.cases() if case.kind != "real"]
     found = outcomes(cases[::7], device)
-    assert not found["wrong"], found["wrong"]
-    assert len(found["passes"]) >= 280
+    without = [o for o in found["wrong"] if "float64 do not exist on this device" not in o.text]
+    assert not without, without
+    assert len(found["passes"]) >= 275

@@ -109,7 +109,7 @@ def _powers(x: Tensor, kind: Kind, *, saturate: bool, mode: str) -> Tensor:
     else:
         power = fb.where(fraction >= 0.75, exponent, below)
     top = 127
-    made = fb.ldexp(fb.ones_like(x, dtype=fb.float64), power.clamp(kind.least, top)).to(fb.float32)
+    made = fb.ldexp(fb.ones_like(x), power.clamp(kind.least, top))
     low = fb.full_like(x, 2.0**kind.least)
     made = fb.where(x == 0, low, made)
     over = fb.full_like(x, kind.largest if saturate else fb.nan)

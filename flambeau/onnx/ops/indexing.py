@@ -11,6 +11,7 @@ from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.ops import hosted
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
+from flambeau.onnx.values import bounded
 
 #: What scatter calls ONNX's reductions.
 _REDUCTIONS: Final = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
@@ -150,7 +151,7 @@ def nonzero(call: Call, x: Tensor) -> Tensor:
 @op("OneHot")
 def one_hot(call: Call, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     """Places outside of −depth to depth − 1 get no 1."""
-    size, axis = int(depth.reshape(-1)[0].item()), call["axis"]
+    (size,), axis = bounded((int(depth.reshape(-1)[0].item()),)), call["axis"]
     at = (indices.to(fb.int64) % size if not indices.is_floating_point() else fb.remainder(indices, size)).unsqueeze(
         axis
     )

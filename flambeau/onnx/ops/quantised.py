@@ -90,16 +90,12 @@ def _moved(x: Tensor, zero: Tensor | None, *, rows: bool) -> Tensor:
 def conv_integer(
     call: Call, x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None
 ) -> Tensor:
-    return _convolved(call, x, w, x_zero, w_zero).to(fb.int32)
-
-
-def _convolved(call: Call, x: Tensor, w: Tensor, x_zero: Tensor | None, w_zero: Tensor | None) -> Tensor:
-    """In float64, which holds such sums of whole numbers exactly."""
-    left, right = x.to(fb.float64), w.to(fb.float64)
+    """In int32, which holds the sums exactly."""
+    left, right = x.to(fb.int32), w.to(fb.int32)
     if x_zero is not None:
-        left = left - x_zero.to(fb.float64)
+        left = left - x_zero.to(fb.int32)
     if w_zero is not None:
-        right = right - w_zero.to(fb.float64).reshape((-1, *(1,) * (w.ndim - 1)))
+        right = right - w_zero.to(fb.int32).reshape((-1, *(1,) * (w.ndim - 1)))
     return convolved(call, left, right)
 
 
@@ -116,17 +112,17 @@ def qlinear_conv(
     y_zero: Tensor,
     bias: Tensor | None = None,
 ) -> Tensor:
-    out = _convolved(call, x, w, x_zero, w_zero)
+    out = conv_integer(call, x, w, x_zero, w_zero)
     by_channel = (-1, *(1,) * (x.ndim - 2))
     if bias is not None:
-        out = out + bias.to(fb.float64).reshape(by_channel)
-    factor = x_scale.to(fb.float64) * w_scale.to(fb.float64).reshape(by_channel) / y_scale.to(fb.float64)
-    return _rounded(out * factor, y_zero)
+        out = out + bias.reshape(by_channel)
+    factor = x_scale.to(fb.float32) * w_scale.to(fb.float32).reshape(by_channel) / y_scale.to(fb.float32)
+    return _rounded(out.to(fb.float32) * factor, y_zero)
 
 
 def _rounded(x: Tensor, zero: Tensor) -> Tensor:
     info = fb.iinfo(zero.dtype)
-    return (fb.round(x) + zero.to(fb.float64)).clamp(info.min, info.max).to(zero.dtype)
+    return (fb.round(x) + zero.to(fb.float32)).clamp(info.min, info.max).to(zero.dtype)
 
 
 @op("QLinearMatMul", raw=True)
@@ -141,16 +137,19 @@ def qlinear_matmul(
     y_scale: Value,
     y_zero: Value,
 ) -> Value:
-    left, right = (
-        (_numbers(x, call).to(fb.float64) - _column(_numbers(zero, call), rows)) * _column(_numbers(scale, call), rows)
-        for x, scale, zero, rows in ((a, a_scale, a_zero, True), (b, b_scale, b_zero, False))
-    )
-    out = fb.matmul(left, right) / _column(_numbers(y_scale, call), True)
+    """Whole numbers multiply in int32, narrow floating ones in float32."""
+    left, right = _numbers(a, call), _numbers(b, call)
+    if left.is_floating_point():
+        product = fb.matmul(left - _column(_numbers(a_zero, call)), right - _numbers(b_zero, call))
+    else:
+        product = matmul_integer(call, left, right, _numbers(a_zero, call), _numbers(b_zero, call)).to(fb.float32)
+    left_scale, right_scale, scale = (_numbers(v, call).to(fb.float32) for v in (a_scale, b_scale, y_scale))
+    out = product * (_column(left_scale) * right_scale / _column(scale))
     if isinstance(y_zero, Narrow):
-        return converted(call, out.to(fb.float32), element(y_zero))
+        return converted(call, out, element(y_zero))
     return _rounded(out, _numbers(y_zero, call))
 
 
-def _column(value: Tensor, rows: bool) -> Tensor:
-    wide = value.to(fb.float64)
-    return wide.unsqueeze(-1) if rows and wide.ndim == 1 and wide.shape[0] > 1 else wide
+def _column(value: Tensor) -> Tensor:
+    """One number for each row of a matrix, or one for all."""
+    return value.unsqueeze(-1) if value.ndim == 1 and value.shape[0] > 1 else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import flambeau as fb
@@ -42,9 +43,9 @@ def _sum(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 
 
 def _mean(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
-    return (
-        x.mean(axes, keepdim=keep) if x.is_floating_point() else x.to(fb.float64).mean(axes, keepdim=keep).to(x.dtype)
-    )
+    if x.is_floating_point():
+        return x.mean(axes, keepdim=keep)
+    return fb.div(_sum(x, axes, keep), math.prod(x.shape[a] for a in axes), rounding_mode="trunc")
 
 
 def _prod(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from flambeau.onnx.errors import OnnxError
 from flambeau.onnx.plan import Call
 from flambeau.onnx.registry import op
 from flambeau.onnx.values import Ints, Texts, Value, described
+
+#: Outputs of a TfIdfVectorizer, at most.
+LARGEST_POOL: Final = 1 << 24
 
 
 def texts(value: Value) -> Texts:
@@ -81,7 +84,9 @@ def tf_idf(call: Call, x: Value) -> Tensor:
     values = x if isinstance(x, np.ndarray) else x.cpu().numpy() if isinstance(x, Tensor) else None
     if values is None:
         raise OnnxError(f"texts or whole numbers are wanted, not {described(x)}")
-    places, width = _pool(call), max(call["ngram_indexes"]) + 1
+    places, width = _pool(call), max(call["ngram_indexes"], default=0) + 1
+    if not 0 < width <= LARGEST_POOL or min(call["ngram_indexes"], default=0) < 0:
+        raise OnnxError(f"the outputs of n-grams are numbered from 0 to {LARGEST_POOL - 1} at most")
     rows = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
     counts = [_counted(call, row.tolist(), places, width) for row in rows]
     out = fb.tensor(counts, dtype=fb.float32, device=call.device)
