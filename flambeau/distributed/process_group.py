@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from flambeau.core import config, events, registry
+from flambeau.core import config, events
 from flambeau.core.box import mark_written
 from flambeau.core.device import device as Device
 from flambeau.core.errors import not_a_tensor
@@ -122,30 +122,28 @@ class ProcessGroup:
                     f"{plan.name}: No backend type associated with device type {kind}: group {self.group_name!r} has "
                     + ", ".join(f"{k}:{e}" for k, e in self.engines.items())
                 )
-            if engine == "mpi":
-                bound(plan.name, t, agreed=kind in self.engines)
         for t in tensors[plan.sizes[0] :]:
             mark_written(t, plan.name)
 
     def _lane_of(self, calls: Sequence[tuple[Plan, Sequence[Any]]]) -> Lane:
         return self._mail if all(plan.message for plan, _ in calls) else self._lane
 
-    def _settle(self, plan: Plan) -> None:
-        """What this thread has enqueued comes before a call, which another thread may do."""
-        for device in {key.device for key in plan.keys}:
-            backend = registry.resolve(device)
-            if self._engine_of(device) != "mpi":
-                self.own_engine(device).mark()
-            elif not backend.has("shares_host"):
-                backend.synchronize(device.number)
+    def _settle(self, plan: Plan, arrays: Sequence[Any]) -> None:
+        """What this thread has enqueued comes before a call, which another thread may do; staging must be allowed."""
+        for key, array in zip(plan.keys, arrays, strict=True):
+            if self._engine_of(key.device) != "mpi":
+                self.own_engine(key.device).mark()
+            elif not key.backend.has("shares_host"):
+                bound(plan.name, key, array, agreed=key.device.type in self.engines)
+                key.backend.synchronize(key.device.number)
 
     def _engine_of(self, device: Device) -> str | None:
         return self.engines.get(device.type, self.engines.get(""))
 
     def _work(self, calls: Sequence[tuple[Plan, Sequence[Any]]], result: list[Any], timeout: float | None) -> Work:
         plan, arrays = calls[0]
-        for each, _ in calls:
-            self._settle(each)
+        for each, its in calls:
+            self._settle(each, its)
         if not plan.message:
             self.sequence += 1
         number = self.sequence
