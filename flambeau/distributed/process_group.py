@@ -116,26 +116,34 @@ class ProcessGroup:
             raise DistBackendError(f"{plan.name}: group {self.group_name!r} cannot be used any more: {self.dead}")
         for t in tensors:
             kind = t.device.type
-            engine = self.engines.get(kind, self.engines.get(""))
+            engine = self._engine_of(t.device)
             if engine is None:
                 raise RuntimeError(
                     f"{plan.name}: No backend type associated with device type {kind}: group {self.group_name!r} has "
                     + ", ".join(f"{k}:{e}" for k, e in self.engines.items())
                 )
-            if engine == "mpi":
-                bound(plan.name, t, agreed=kind in self.engines)
-                if not t._key.backend.has("shares_host"):
-                    t._key.backend.synchronize(t.device.number)  # another thread may read it
-            else:
-                self.own_engine(t.device).mark()
         for t in tensors[plan.sizes[0] :]:
             mark_written(t, plan.name)
 
     def _lane_of(self, calls: Sequence[tuple[Plan, Sequence[Any]]]) -> Lane:
         return self._mail if all(plan.message for plan, _ in calls) else self._lane
 
+    def _settle(self, plan: Plan, arrays: Sequence[Any]) -> None:
+        """What this thread has enqueued comes before a call, which another thread may do; staging must be allowed."""
+        for key, array in zip(plan.keys, arrays, strict=True):
+            if self._engine_of(key.device) != "mpi":
+                self.own_engine(key.device).mark()
+            elif not key.backend.has("shares_host"):
+                bound(plan.name, key, array, agreed=key.device.type in self.engines)
+                key.backend.synchronize(key.device.number)
+
+    def _engine_of(self, device: Device) -> str | None:
+        return self.engines.get(device.type, self.engines.get(""))
+
     def _work(self, calls: Sequence[tuple[Plan, Sequence[Any]]], result: list[Any], timeout: float | None) -> Work:
         plan, arrays = calls[0]
+        for each, its in calls:
+            self._settle(each, its)
         if not plan.message:
             self.sequence += 1
         number = self.sequence
@@ -164,8 +172,7 @@ class ProcessGroup:
         if not plan.keys:
             return self.host
         key = plan.keys[0]
-        name = self.engines.get(key.device.type, self.engines.get("", "mpi"))
-        return self.host if name == "mpi" else self.own_engine(key.device)
+        return self.host if self._engine_of(key.device) == "mpi" else self.own_engine(key.device)
 
     def own_engine(self, device: Device) -> Any:  # its class stands above
         """The engine of a device, which has collectives of its own."""

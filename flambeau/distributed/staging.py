@@ -18,7 +18,6 @@ from flambeau.core import config
 from flambeau.core.dispatch import fallbacks
 from flambeau.core.errors import MissingKernelError
 from flambeau.core.keys import Key
-from flambeau.core.tensor import Tensor
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 
@@ -139,28 +138,26 @@ def split(flat: Any, parts: Sequence[Staged]) -> None:
         part.copy(part.array, part.part(flat, start))
 
 
-def bound(call: str, tensor: Tensor, agreed: bool) -> None:
-    """Count a tensor that is staged through the host; MissingKernelError where the fallback policy forbids it.
+def bound(call: str, key: Key, array: Any, agreed: bool) -> None:  # Any: of the key's backend
+    """Count an array that is staged through the host; MissingKernelError where the fallback policy forbids it.
 
     With ``agreed`` the program named the engine for this type of device, which allows it.
     """
-    if tensor._key.backend.has("shares_host"):
-        return
-    where = str(tensor.device)
+    where, moved = str(key.device), math.prod(array.shape) * key.dtype.itemsize
     policy = "allow" if agreed else config.get("fallback")
     if policy == "error":
-        kind = tensor.device.type
+        kind = key.device.type
         raise MissingKernelError(
             f"{call}: device {where!r} has no collectives of its own, and host memory may not stand in. Name it in "
             f"init_process_group('cpu:mpi,{kind}:mpi'), or set FLAMBEAU_FALLBACK=warn"
         )
     counts = fallbacks.setdefault((where, call), [0, 0])
     counts[0] += 1
-    counts[1] += tensor.nbytes
+    counts[1] += moved
     if policy == "warn" and counts[0] == 1:
         warnings.warn(
             f"{call}: {where!r} has no collectives of its own; its tensors go through host memory "
-            f"({tensor.nbytes} bytes in this call). FLAMBEAU_FALLBACK=allow silences this",
+            f"({moved} bytes in this call). FLAMBEAU_FALLBACK=allow silences this",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -607,3 +607,18 @@ def case_waiting_by_machine_code() -> None:
         if me() == 1:
             comm.Send(np.full(3, 7, np.uint8), 0, 77)
     dist.barrier()
+
+
+def case_a_compiled_step_is_staged() -> None:
+    device, group = "strict" if me() else "cpu", dist.new_group(backend="cpu:mpi,strict:mpi")
+
+    @fb.compile
+    def step(x: fb.Tensor) -> fb.Tensor:
+        y = x * 2
+        dist.all_reduce(y, group=group)
+        return y + 1
+
+    for i in range(6):
+        found = step(fb.full((5,), float(i + me()), device=device))
+        equal(found.cpu(), np.full(5, 1 + sum(2.0 * (i + r) for r in ranks()), np.float32))
+    assert step.captured.counts.replayed >= 2  # type: ignore[attr-defined]

@@ -85,6 +85,7 @@ def by_hand(rank: int, port: int) -> dict[str, str]:
     return {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
+@pytest.mark.slow
 def test_by_hand() -> None:
     port = free_port()
     ran = together([[sys.executable, PROGRAM, "well"]] * 2, [by_hand(rank, port) for rank in range(2)])
@@ -167,6 +168,24 @@ def test_programs_for_torch_are_launched_too(tmp_path: Path) -> None:
     ran = run_bounded([*LAUNCH, "--nproc-per-node", "2", str(tmp_path / "program.py")], 90)
     assert ran.returncode == 0, ran.stderr
     assert sorted(ran.stdout.splitlines()) == ["[rank 0] 0 2.0", "[rank 1] 1 2.0"]
+
+
+TORCH = """
+import torch, torch.distributed as dist
+dist.init_process_group()
+x = torch.ones(1)
+dist.all_reduce(x)
+print(dist.get_rank(), x.item(), "flambeau" in torch.__file__)
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_where_torch_is_flambeau(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(TORCH)
+    run = [sys.executable, "-m", "flambeau", "run", "-m", "torch.distributed.run"]
+    ran = run_bounded([*run, "--nproc-per-node", "2", str(tmp_path / "program.py")], 90)
+    assert ran.returncode == 0, ran.stderr
+    assert sorted(ran.stdout.splitlines()) == ["[rank 0] 0 2.0 True", "[rank 1] 1 2.0 True"]
 
 
 # -- several machines ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from flambeau.nn.module import Module
 from flambeau.nn.multihead import MultiheadAttention as _Attention
 
 __all__ = [
-    "ModuleWrapPolicy", "Policy", "always_wrap_policy", "chosen", "size_based_auto_wrap_policy",
+    "ModuleWrapPolicy", "always_wrap_policy", "size_based_auto_wrap_policy",
     "transformer_auto_wrap_policy",
 ]  # fmt: skip
 

@@ -1,0 +1,5 @@
+"""Optimizers over several processes."""
+
+from flambeau.distributed.optim import PostLocalSGDOptimizer, ZeroRedundancyOptimizer
+
+__all__ = ["PostLocalSGDOptimizer", "ZeroRedundancyOptimizer"]
