@@ -101,11 +101,11 @@ def suggested(shape: Sequence[int], strides: Sequence[int]) -> MemoryFormat:
     Channels last where the strides say so and row-major order does not; what is both is row-major.
     """
     wanted = channels_last if len(shape) == 4 else channels_last_3d if len(shape) == 5 else None
-    if wanted is None or 0 in shape:
+    if wanted is None or strides[1] != 1 or 0 in shape:
         return contiguous_format
     if is_in_order(shape, strides, range(len(shape))) and not _strictly(shape, strides):
         return contiguous_format
-    return wanted if is_in_order(shape, strides, _ORDERS[wanted]) and strides[1] == 1 else contiguous_format
+    return wanted if is_in_order(shape, strides, _ORDERS[wanted]) else contiguous_format
 
 
 def _strictly(shape: Sequence[int], strides: Sequence[int]) -> bool:

@@ -350,11 +350,13 @@ from flambeau import cuda as cuda
 from flambeau import debug as debug
 from flambeau import distributed as distributed
 from flambeau import distributions as distributions
+from flambeau import export as export
 from flambeau import fft as fft
 from flambeau import func as func
 from flambeau import futures as futures
 from flambeau import fx as fx
 from flambeau import hub as hub
+from flambeau import jit as jit
 from flambeau import library as library
 from flambeau import linalg as linalg
 from flambeau import masked as masked
@@ -364,6 +366,7 @@ from flambeau import mtia as mtia
 from flambeau import multiprocessing as multiprocessing
 from flambeau import nested as nested
 from flambeau import nn as nn
+from flambeau import onnx as onnx
 from flambeau import optim as optim
 from flambeau import overrides as overrides
 from flambeau import plugins as plugins

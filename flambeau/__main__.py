@@ -78,6 +78,17 @@ def _launch(given: argparse.Namespace) -> int:
     return launch.main(given.arguments)
 
 
+def _view(given: argparse.Namespace) -> int:
+    from flambeau.export import ExportError, view  # lazy for start-up
+
+    try:
+        print(view.write(given.target, given.out, timed=given.profile))
+    except (ExportError, OSError) as error:
+        print(f"flambeau: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def _torch_wheel(given: argparse.Namespace) -> int:
     from flambeau.compat import wheel  # lazy for start-up
 
@@ -94,6 +105,7 @@ examples:
   python -m flambeau explain --compiled train.py --epochs 3
   python -m flambeau run train.py --epochs 3
   python -m flambeau launch --nproc-per-node 2 train.py --epochs 3
+  python -m flambeau view model.fbp --profile
 """
 
 
@@ -157,6 +169,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     launch.add_argument("arguments", nargs=argparse.REMAINDER)
     launch.set_defaults(run=_launch)
+
+    view = command(
+        "view", _view, "write an HTML page that shows the graph of a model",
+        "A model is a file of flambeau.export or fb.jit, or module.py:function with a function that returns a program "
+        "or a pair of a module and a tuple of its arguments.",
+    )  # fmt: skip
+    view.add_argument("target", metavar="MODEL", help="model.fbp, or module.py:function, which is run")
+    view.add_argument("--out", help="the page (default: the name of the model with .html, here)")
+    view.add_argument("--profile", action="store_true", help="run it, and show the time of each node")
 
     wheel = command(
         "torch-wheel", _torch_wheel, "build a wheel named torch that is flambeau",

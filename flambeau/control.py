@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flambeau.core.state import current
 from flambeau.core.tensor import Tensor
 
 
@@ -38,6 +39,10 @@ def cond(
             raise TypeError(f"cond: {what} must be a function, got {type(fn).__name__}")
     if not isinstance(operands, (tuple, list)):
         raise TypeError(f"cond: operands must be a tuple or list, got {type(operands).__name__}")
+    if isinstance(pred, Tensor):
+        for layer in reversed(current().layers):
+            if (both := getattr(layer, "cond", None)) is not None:  # who writes the program down needs both branches
+                return both(pred, (true_fn, false_fn), operands)
     return (true_fn if _is_true("cond", "pred", pred) else false_fn)(*operands)
 
 

@@ -57,6 +57,7 @@ def cover(op: Op, dtype: DType, target: device) -> Cover | None:
         return Cover(NATIVE)
     if not op.decomposes or not registry.resolve(target).offers(computed, target.number):
         return _cover([[gap(op, computed, target)]])
+    opdb.load()  # gives the record its samples
     cases = [lacking(op, s, target) for s in samples_of(op, dtype)] if op.samples is not None else [[]]
     taken = [gaps for gaps in cases if gaps is not None]
     return _cover(taken) if taken else None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -15,6 +18,16 @@ from flambeau.core import config
 from tests.environments import ROOT, checkout, dependencies, distributions, new_environment
 
 __all__ = ["checkout", "dependencies", "distributions", "new_environment"]  # fixtures
+
+# A driver's compiler takes most of the time of OpenCL's tests, half of it to optimise kernels that run once. The
+# conformance kit, which does not see this, runs optimised ones; PYOPENCL_BUILD_OPTIONS="" does so here.
+os.environ.setdefault("PYOPENCL_BUILD_OPTIONS", "-cl-opt-disable")
+if sys.dont_write_bytecode:  # compiled files are to stay out of the checkout, but hundreds of processes need them
+    _compiled = tempfile.mkdtemp(prefix="flambeau-pycache-")
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = _compiled
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,10 +41,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """What stands when the tests begin stays: the collector need not look through it again and again."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 class Environment:
     """A virtual environment without anything of this process: no checkout on its path, no settings."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        venv.create(folder, with_pip=True, clear=True)
+    def __init__(self, folder: Path, with_pip: bool = True):
+        """Without a pip of its own, it is this process's that installs: making one takes seconds."""
+        self.folder, self.with_pip = folder, with_pip
+        venv.create(folder, with_pip=with_pip, clear=True)
         scripts = folder / ("Scripts" if os.name == "nt" else "bin")
         self.python = scripts / "python"
         self.elsewhere = folder / "elsewhere"  # where scripts run: nothing is importable from here
@@ -29,10 +30,15 @@ class Environment:
 
     def run(self, *arguments: str, cwd: Path | None = None, timeout: float = 600, **variables: str) -> str:
         """What ``python ...`` prints; the test fails with all of its output when it fails."""
+        return self._said_by(str(self.python), *arguments, cwd=cwd, timeout=timeout, **variables)
+
+    def _said_by(
+        self, python: str, *arguments: str, cwd: Path | None = None, timeout: float = 600, **variables: str
+    ) -> str:
         hidden = ("FLAMBEAU_", "PYTHON", "VIRTUAL_ENV")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         done = subprocess.run(
-            [str(self.python), *arguments],
+            [python, *arguments],
             cwd=cwd or self.elsewhere,
             env={**clean, **variables},
             stdout=subprocess.PIPE,
@@ -45,7 +51,12 @@ class Environment:
         return done.stdout
 
     def pip(self, *arguments: str) -> str:
-        return self.run("-m", "pip", "--disable-pip-version-check", "--quiet", *arguments)
+        if arguments[0] == "install":
+            arguments = ("install", "--no-compile", *arguments[1:])  # each program compiles the little that it imports
+        options = ("-m", "pip", "--disable-pip-version-check", "--quiet")
+        if self.with_pip:
+            return self.run(*options, *arguments)
+        return self._said_by(sys.executable, *options, "--python", str(self.python), *arguments)
 
     def sees(self, folder: Path) -> None:
         """Make the packages of a folder importable, before the environment's own, and installed as pip sees it."""
@@ -72,7 +83,8 @@ def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with flambeau's dependencies and what builds packages, which several environments share to save time."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     folder = tmp_path_factory.mktemp("dependencies")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--target", str(folder)]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-compile",
+           "--target", str(folder)]  # fmt: skip
     subprocess.run([*pip, *project["dependencies"], "hatchling>=1.27", "setuptools>=77"], check=True, timeout=600)
     return folder
 
@@ -82,7 +94,7 @@ def new_environment(tmp_path_factory: pytest.TempPathFactory, dependencies: Path
     """Makes an environment that has flambeau's dependencies, but not flambeau."""
 
     def make(name: str) -> Environment:
-        made = Environment(tmp_path_factory.mktemp(name))
+        made = Environment(tmp_path_factory.mktemp(name), with_pip=False)
         made.sees(dependencies)
         return made
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Final
 
 from flambeau.compat import names, seams
@@ -214,6 +214,13 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             for name, entry in allowed.items():
                 if not entry.is_module:
                     getattr(module, name, None)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """What ``python -m torch.MODULE`` runs: our file of that name."""
+        ours = habit(fullname.partition(".")[2])
+        if ours is None or ours.__file__ is None:
+            raise ImportError(f"{fullname} is no program")
+        return compile(Path(ours.__file__).read_bytes(), ours.__file__, "exec")
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context | None = None

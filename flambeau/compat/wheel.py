@@ -76,6 +76,7 @@ def _files() -> Iterator[tuple[str, str]]:
     yield f"{_INFO}/METADATA", _METADATA
     yield f"{_INFO}/WHEEL", _WHEEL
     yield f"{_INFO}/top_level.txt", "torch\n"
+    yield f"{_INFO}/entry_points.txt", "[console_scripts]\ntorchrun = flambeau.distributed.launch:torchrun\n"
 
 
 def _stub(module: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 
 from flambeau.core.capture import asked, captured
 from flambeau.core.capture.stance import STANCES, Stance, is_compiling, take
+from flambeau.core.state import get
 
 F = TypeVar("F", bound=Callable[..., Any])
 __all__ = [
@@ -82,12 +83,13 @@ def is_dynamo_compiling() -> bool:
 
 
 def is_exporting() -> bool:
-    """Whether a program is being exported: never.
+    """Whether a program is being exported: in what :func:`flambeau.export.export` and ``fb.jit.trace`` run.
 
     >>> fb.compiler.is_exporting()
     False
     """
-    return False
+    state = get()
+    return state is not None and any(getattr(layer, "exports", False) for layer in state.layers)
 
 
 def list_backends(exclude_tags: tuple[str, ...] | None = ("debug", "experimental")) -> list[str]:

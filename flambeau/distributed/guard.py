@@ -1,8 +1,8 @@
-"""What watches over each rank: however it ends, the job ends, with a message that names the rank, the error and where it was.
+"""What watches over each rank: however one fails, the job ends, with a message that names it, the error and the place.
 
-:func:`watch_over` is called when a process has found its place. A rank that ends well waits for the others before MPI is
-finalised, without keeping Python's threads from running; one that fails takes no leave, so that its launcher, ``mpiexec`` or
-the PMI server sees it gone and tells the others.
+:func:`watch_over` is called when a process has found its place. A rank that ends well waits for the others before MPI
+is finalised, without keeping Python's threads from running; one that fails takes no leave, so that its launcher,
+``mpiexec`` or the PMI server sees it gone and tells the others.
 
 Under ``python -m flambeau launch`` this module is also the program of each rank: it runs that of the user.
 """
@@ -162,8 +162,8 @@ def _report(what: str, where: str) -> None:
 class _Exit(SystemExit):
     """What ``sys.exit`` raises in a rank.
 
-    Python runs atexit's functions without saying how a program ends. But the exception dies first: below a frame where it
-    was caught, otherwise at the bottom of the stack, and then the program ends with its status.
+    Python runs atexit's functions without saying how a program ends. But the exception dies first: below a frame where
+    it was caught, otherwise at the bottom of the stack, and then the program ends with its status.
     """
 
     def __del__(self) -> None:
@@ -219,7 +219,7 @@ def _run(program: list[str], module: bool) -> None:
 
 
 def main() -> None:
-    """Run the user's program; the arguments are the launcher's process, then ``-m module`` or a script, then its own."""
+    """Run the user's program: the arguments are the launcher's process, ``-m module`` or a script, and its own."""
     _, launcher, *program = sys.argv
     _end_with(int(launcher))
     sys.path.pop(0)  # of this module's start

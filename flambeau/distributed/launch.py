@@ -73,14 +73,14 @@ class _Launcher:
             _say(str(error))
             return 1
         try:
-            for attempt in range(self.job.restarts + 1):
-                failure = self._round(node, attempt)
-                if failure is None:
-                    return 0
+            attempt = 0
+            while (failure := self._round(node, attempt)) is not None:
                 left = 0 if failure.final else self.job.restarts - attempt
                 _say(f"{failure}; the job is {'started again, ' + _times(left) if left else 'stopped'}")
                 if not left:
                     return failure.status
+                attempt += 1
+            return 0
         except DistError as error:
             _say(f"{error}; the job is stopped")
             return 1

@@ -1,6 +1,7 @@
 """How the launchers of several machines agree: who takes part, which ranks each has, when all end.
 
-One of them, the leader, serves a store and the PMI server; the others are its clients. Each start of the ranks is a round.
+One of them, the leader, serves a store and the PMI server; the others are its clients. Each start of the ranks is a
+round.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """The server that tells MPI's processes of each other: PMI-1, the text protocol of MPICH and of what is built on it.
 
-A process whose environment names the server (``PMI_PORT``, ``PMI_ID``) gets its world from it when it initialises MPI, so
-no ``mpiexec`` is needed. The server sees each process end: one whose connection closes before it said ``finalize`` is lost.
+A process whose environment names the server (``PMI_PORT``, ``PMI_ID``) gets its world from it when it initialises MPI,
+so no ``mpiexec`` is needed. The server sees each process end: one whose connection closes before it said ``finalize``
+is lost.
 
 The protocol is described in MPICH's wiki, "PMI-1.1 wire protocol"; messages are lines of ``key=value``.
 
-As a program, ``python pmi.py SIZE``, it prints its port and serves until the process that started it, rank 0, is gone: when
-its input ends. It then imports nothing of flambeau, which would make the start slow.
+As a program, ``python pmi.py SIZE``, it prints its port and serves until the process that started it, rank 0, is gone:
+when its input ends. It then imports nothing of flambeau, which would make the start slow.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def process_mapping(nodes: Sequence[int]) -> str:
 def segments(name: str) -> Iterator[Path]:
     """The files of shared memory on this machine that a job of this name has.
 
-    MPICH calls its segments by the FNV-1a hash of the job's name (``MPIR_Process.world_id``) and the number of the node.
+    MPICH calls its segments by the FNV-1a hash of the job's name (``MPIR_Process.world_id``) and the number of the
+    node.
     """
     world = 2166136261
     for byte in name.encode():
@@ -83,7 +85,8 @@ class Server:
         size: how many processes.
         nodes: the node of each rank, ascending; all on one by default.
         host: the address to listen at.
-        lost: called in the server's thread with a rank that aborted or went without taking leave, and why, where it said.
+        lost: called in the server's thread with a rank that aborted or went without taking leave, and why, where it
+        said.
     """
 
     def __init__(

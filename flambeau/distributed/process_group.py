@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from flambeau.core import config, events
+from flambeau.core import config, events, registry
 from flambeau.core.box import mark_written
 from flambeau.core.device import device as Device
 from flambeau.core.errors import not_a_tensor
@@ -18,6 +18,7 @@ from flambeau.distributed.errors import DistBackendError
 from flambeau.distributed.mpi import MpiEngine
 from flambeau.distributed.plans import Plan
 from flambeau.distributed.staging import bound
+from flambeau.distributed.waiting import linger
 from flambeau.distributed.work import Lane, Mail, Recorded, Steps, Timeout, Work, seconds
 
 
@@ -115,7 +116,7 @@ class ProcessGroup:
             raise DistBackendError(f"{plan.name}: group {self.group_name!r} cannot be used any more: {self.dead}")
         for t in tensors:
             kind = t.device.type
-            engine = self.engines.get(kind, self.engines.get(""))
+            engine = self._engine_of(t.device)
             if engine is None:
                 raise RuntimeError(
                     f"{plan.name}: No backend type associated with device type {kind}: group {self.group_name!r} has "
@@ -123,18 +124,28 @@ class ProcessGroup:
                 )
             if engine == "mpi":
                 bound(plan.name, t, agreed=kind in self.engines)
-                if not t._key.backend.has("shares_host"):
-                    t._key.backend.synchronize(t.device.number)  # another thread may read it
-            else:
-                self.own_engine(t.device).mark()
         for t in tensors[plan.sizes[0] :]:
             mark_written(t, plan.name)
 
     def _lane_of(self, calls: Sequence[tuple[Plan, Sequence[Any]]]) -> Lane:
         return self._mail if all(plan.message for plan, _ in calls) else self._lane
 
+    def _settle(self, plan: Plan) -> None:
+        """What this thread has enqueued comes before a call, which another thread may do."""
+        for device in {key.device for key in plan.keys}:
+            backend = registry.resolve(device)
+            if self._engine_of(device) != "mpi":
+                self.own_engine(device).mark()
+            elif not backend.has("shares_host"):
+                backend.synchronize(device.number)
+
+    def _engine_of(self, device: Device) -> str | None:
+        return self.engines.get(device.type, self.engines.get(""))
+
     def _work(self, calls: Sequence[tuple[Plan, Sequence[Any]]], result: list[Any], timeout: float | None) -> Work:
         plan, arrays = calls[0]
+        for each, _ in calls:
+            self._settle(each)
         if not plan.message:
             self.sequence += 1
         number = self.sequence
@@ -145,6 +156,7 @@ class ProcessGroup:
             return f"rank {self.rank()} of {self.size()}: {plan.text(arrays)}{more}{count} in group {self.group_name!r}"
 
         work = Work(told, self._steps(number, calls, told), timeout or self.timeout, result, self._fail)
+        work.linger = linger
         if self.level is not DebugLevel.OFF:
             work.patience = config.get("distributed_patience")
         return work
@@ -162,8 +174,7 @@ class ProcessGroup:
         if not plan.keys:
             return self.host
         key = plan.keys[0]
-        name = self.engines.get(key.device.type, self.engines.get("", "mpi"))
-        return self.host if name == "mpi" else self.own_engine(key.device)
+        return self.host if self._engine_of(key.device) == "mpi" else self.own_engine(key.device)
 
     def own_engine(self, device: Device) -> Any:  # its class stands above
         """The engine of a device, which has collectives of its own."""

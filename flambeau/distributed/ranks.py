@@ -162,7 +162,7 @@ class Ranks:
         return Failure(self.numbers[local], f"ended with exit code {code} and said nothing (os._exit)", code)
 
     def end(self, grace: float) -> None:
-        """End those that run, and what they started: ask, and after ``grace`` seconds kill. Waits until all are gone."""
+        """End those that run, and what they started: ask, after ``grace`` seconds kill, and wait until all are gone."""
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + grace
         while self.running() and time.monotonic() < deadline:

@@ -1,8 +1,8 @@
 """How a process finds its place in a job: its rank, the others, and the world that MPI is to see.
 
-A job is started by ``python -m flambeau launch``, by an ``mpiexec``, by SLURM's ``srun``, by torchrun, or by hand with ``RANK``,
-``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT``. Where no MPI launcher did it, rank 0 starts the PMI server from which MPI
-learns of its world, and tells the others through the store where it is.
+A job is started by ``python -m flambeau launch``, by an ``mpiexec``, by SLURM's ``srun``, by torchrun, or by hand with
+``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT``. Where no MPI launcher did it, rank 0 starts the PMI
+server from which MPI learns of its world, and tells the others through the store where it is.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def join(
     """Find the place of this process, and set the environment so that MPI sees the same world when it is initialised.
 
     Args:
-        init_method: ``env://`` (the default), ``tcp://host:port`` or ``file:///path``, the last two with rank and size as
+        init_method: ``env://`` (the default), ``tcp://host:port`` or ``file:///path``, the last two with rank and size
+        as
             arguments or as in ``tcp://host:port?rank=0&world_size=2``.
         rank: the number of this process; -1 takes it from the environment.
         world_size: how many there are; -1 takes it from the environment.
@@ -148,8 +149,8 @@ def _by_environment(
     missing = [name for name, given in names.items() if given < 0 and name not in environ]
     if missing:
         raise ValueError(
-            f"init_process_group: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; start the program "
-            "with `python -m flambeau launch --nproc-per-node N program.py`, or set what is missing"
+            f"init_process_group: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; start the "
+            "program with `python -m flambeau launch --nproc-per-node N program.py`, or set what is missing"
         )
     rank, world_size = _same("rank", rank, environ, "RANK"), _same("world_size", world_size, environ, "WORLD_SIZE")
     _check(rank, world_size)
@@ -177,7 +178,7 @@ def _same(what: str, given: int, environ: Mapping[str, str], name: str) -> int:
 
 
 def slurm(environ: Mapping[str, str]) -> dict[str, str]:
-    """torch's variables from SLURM's: the master is the first node of the step, its port follows from the job's number."""
+    """torch's variables from SLURM's: the master is the step's first node, its port follows from the job's number."""
     missing = [name for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID") if name not in environ]
     if missing:
         raise ValueError(f"init_process_group: srun sets {', '.join(missing)}, which is not there")
@@ -249,8 +250,8 @@ def _mpi_is_there() -> bool:
 
 
 def _agree_on_server(rank: int, world_size: int, store: Store) -> tuple[str, int]:
-    """Rank 0 starts the PMI server, in a process of its own, since MPI keeps Python's other threads from running while it
-    is initialised. Where it is.
+    """Rank 0 starts the PMI server, in a process of its own, since MPI keeps Python's other threads from running while
+    it is initialised. Where it is.
     """
     meeting = PrefixStore("flambeau", store)
     if rank == 0:
@@ -314,8 +315,8 @@ def _world() -> Any:  # mpi4py's
 
 
 def _unname_shared_memory() -> None:
-    """Take the names from MPICH's shared memory, which all processes have by now: it goes with the last of them, however
-    that ends.
+    """Take the names from MPICH's shared memory, which all processes have by now: it goes with the last of them,
+    however that ends.
     """
     with contextlib.suppress(OSError):  # there is no such file except on Linux
         for line in Path("/proc/self/maps").read_text().splitlines():

@@ -36,7 +36,7 @@ class SpawnedRanks:
         return self._context.pids()
 
     def join(self, timeout: float | None = None, grace_period: float | None = None) -> bool:
-        """Wait until all have ended, at most ``timeout`` seconds; whether they have. Where one failed, the others are ended.
+        """Wait until all have ended, at most ``timeout`` seconds; whether they have. One that fails ends the others.
 
         Raises:
             ProcessRaisedException, ProcessExitedException: one failed.
@@ -106,7 +106,7 @@ def spawn(
     fn: Callable[..., Any], args: tuple[Any, ...] = (), nprocs: int = 1, join: bool = True, daemon: bool = False,
     start_method: str = "spawn",
 ) -> SpawnedRanks | None:  # fmt: skip
-    """Run ``fn(rank, *args)`` in ``nprocs`` processes, the ranks of one job; in each, init_process_group needs no arguments.
+    """Run ``fn(rank, *args)`` in ``nprocs`` processes, the ranks of a job; init_process_group needs no arguments there.
 
     Args:
         fn: a function at the top level of a module that the processes can import. With "spawn", the program needs

@@ -55,9 +55,14 @@ def pause(waited: float) -> None:
         time.sleep(min(max(waited / 8, _LEAST), _MOST))
 
 
+def _pause(request: object, waited: float) -> None:
+    pause(waited)
+
+
 class Work:
     """A collective under way: what the calls with ``async_op=True`` return."""
 
+    linger: Callable[[Any, float], None]  #: waits for a request, of whatever engine, a moment
     came: tuple[Sequence[int], list[int]] | None = None  #: of a message: ranks of the job, and which of them sent it
     patience: float = 0.0  #: seconds after which it is told what is waited for; 0: never
 
@@ -65,6 +70,7 @@ class Work:
         self, told: Callable[[], str], steps: Steps, timeout: float, result: list[Any], fail: Callable[[str], NoReturn]
     ):
         self._told, self.timeout = told, timeout
+        self.linger = _pause
         self._steps, self._result, self._fail = steps, result, fail
         self._request: Request | None = None
         self._started = 0.0
@@ -107,7 +113,7 @@ class Work:
         """Go on until it is over."""
         start = time.monotonic()
         while not self.advance():
-            pause(time.monotonic() - start)
+            self.linger(self._request, time.monotonic() - start)
 
     def finish(self, error: BaseException | None) -> None:
         """It is over, one way or the other."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from flambeau.utils import checkpoint as checkpoint
     from flambeau.utils import data as data
     from flambeau.utils import serialization as serialization
+    from flambeau.utils.model_summary import summary as summary
 
 _MODULES = frozenset(
     {
@@ -32,7 +33,7 @@ _MODULES = frozenset(
         "tensorboard",
     }
 )
-_ELSEWHERE = dict.fromkeys(
+_ELSEWHERE = {"summary": "flambeau.utils.model_summary"} | dict.fromkeys(
     (
         "ThroughputBenchmark",
         "cmake_prefix_path",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -167,12 +167,8 @@ class FlopCounterMode:
 
     def _see(self, op: Op, key: Key, arrays: Any, params: dict[str, Any], kernel: Callable[..., Any]) -> Any:
         result = kernel(*arrays, **params)
-        formula = self._formulas.get(op.name)
-        if formula is not None:
-            params = {n: v for n, v in params.items() if n != "out"}  # of an op in place
-            shapes = [tuple(a.shape) for a in arrays if hasattr(a, "shape")]
-            more = {"arrays": arrays, "result": result} if getattr(formula, "wants_arrays", False) else {}
-            count = formula(*shapes, out=_shapes(result), **more, **params)
+        if op.name in self._formulas:
+            count = operations(self._formulas, op, arrays, params, result)
             for name in set(self.mod_tracker.parents):
                 self.flop_counts[name][op.name] += count
         return result
@@ -201,6 +197,19 @@ class FlopCounterMode:
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = [f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
         return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def operations(
+    formulas: Mapping[str, Formula], op: Op, arrays: Any, params: Mapping[str, Any], result: Any
+) -> int:  # Any: what a kernel takes and gives
+    """How many operations a kernel's call was by the formula of its op; 0 where there is none."""
+    formula = formulas.get(op.name)
+    if formula is None:
+        return 0
+    named = {n: v for n, v in params.items() if n != "out"}  # of an op in place
+    shapes = [tuple(a.shape) for a in arrays if hasattr(a, "shape")]
+    more = {"arrays": arrays, "result": result} if getattr(formula, "wants_arrays", False) else {}
+    return formula(*shapes, out=_shapes(result), **more, **named)
 
 
 def _shapes(result: Any) -> Any:

@@ -60,11 +60,14 @@ def lstm_layer(x: Tensor, states: list[Tensor], weights: Weights) -> list[Tensor
 
 
 def _fused(record: str, x: Tensor, *others: Tensor) -> bool:
-    """Whether the backend has a kernel for a record, for tensors that no layer, transform or autocast looks at."""
+    """Whether the backend has a kernel for a record, for tensors that no transform or autocast looks at.
+
+    A layer may say that it is content with such a record: by an attribute ``takes_fused``.
+    """
     key, state = x._key, current()
     return (
         key.level is None
-        and not state.layers
+        and all(getattr(layer, "takes_fused", False) for layer in state.layers)
         and state.casts is None
         and all(t._key is key for t in others)
         and getattr(key, record) is not None

@@ -65,7 +65,8 @@ class DistributedDataParallel(Module, Joinable):
     ``forward_sync_buffers`` (``broadcast_buffers`` of old): buffers become those of the first process before each
     forward. ``init_sync``: whether parameters are compared and shared at the start. ``find_unused_parameters``: look in
     each forward for parameters that its results do not depend on; their gradients stay as they are where no process
-    has used them. ``gradient_as_bucket_view``: gradients are views of the buckets, which saves memory and a copy.
+    has used them. ``gradient_as_bucket_view``: gradients are views of the buckets, which saves memory and a copy; in a
+    group of one process gradients stay where they are.
     ``static_graph``: every iteration uses the same parameters in the same way, which is learned in the first one; it
     allows reentrant checkpoints. ``skip_all_reduce_unused_params``: buckets without any used parameter are not
     reduced, which must be the same ones in all processes. ``check_reduction`` and ``batched_grad_copy`` are accepted.
@@ -165,7 +166,7 @@ class DistributedDataParallel(Module, Joinable):
             reducer.divisor = reducer.size if self._divides_by_all else counted.value()
         if sync:
             reducer.begin()
-        if self.will_sync_module_buffers():
+        if reducer.size > 1 and self.will_sync_module_buffers():
             self._share_buffers()
         if self._join_config.enable:
             self._agree_to_sync(False)
@@ -173,7 +174,8 @@ class DistributedDataParallel(Module, Joinable):
             inputs, kwargs = _moved((inputs, kwargs), self.device_ids[0])
         found = self.module(*inputs, **kwargs)
         if is_grad_enabled() and self.require_backward_grad_sync:
-            self.require_forward_param_sync = True
+            if not self.require_forward_param_sync:
+                self.require_forward_param_sync = True
             looks = reducer.options.find_unused and not reducer.options.static
             reducer.prepare(_tensors(found) if looks else ())
         else:
@@ -222,7 +224,7 @@ class DistributedDataParallel(Module, Joinable):
             raise TypeError(f"{_WHO}: a communication hook must be callable, got {type(hook).__name__}")
         if self.reducer.hook is not None:
             raise RuntimeError(f"{_WHO}: register_comm_hook or register_builtin_comm_hook can only be called once")
-        self.reducer.state, self.reducer.hook = state, hook
+        self.reducer.use(hook, state)
 
     def _set_static_graph(self) -> None:
         """``static_graph=True``, after the fact: before the first forward."""

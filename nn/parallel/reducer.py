@@ -66,6 +66,7 @@ class Reducer:
         self.talk, self.group, self.options = talk, group, options
         self.size = talk.get_world_size(group)
         self.divisor: float = self.size
+        self.alone = self.size == 1  # nothing is to be reduced: gradients are those of all processes as they are
         self.hook: Hook | None = None
         self.state: Any = None  # the hook's
         self.buckets: list[Bucket] = []
@@ -88,10 +89,9 @@ class Reducer:
         ]
         weakref.finalize(self, _remove, handles)
 
-    @property
-    def alone(self) -> bool:
-        """Whether nothing is to be done: the gradients are those of all processes, and no views."""
-        return self.size == 1 and self.hook is None and not self.options.views
+    def use(self, hook: Hook, state: Any) -> None:  # Any: the hook's own
+        """Let a communication hook reduce the buckets."""
+        self.hook, self.state, self.alone = hook, state, False
 
     def _build(self, order: Sequence[int]) -> None:
         groups = divided(self.parameters, order, self.options.limits)
@@ -103,7 +103,12 @@ class Reducer:
     def begin(self) -> None:
         """Before a forward: the reduction before has ended; buckets are made anew once, in the order of arrival."""
         self._require_ended()
-        if not self.rebuilt and self.arrivals and not (self.options.find_unused and not self.options.static):
+        if (
+            not self.alone
+            and not self.rebuilt
+            and self.arrivals
+            and not (self.options.find_unused and not self.options.static)
+        ):
             self.rebuild()
 
     def rebuild(self) -> None:
@@ -134,10 +139,15 @@ class Reducer:
         self._require_ended()
         self._reset()
         self.expecting, self.unused = True, list(unused)
+        if self.alone:
+            self.expecting = not self.options.static
+            self.ready.update(unused)
 
     def _reset(self) -> None:
         self.ready.clear()
         self.next, self.started, self._map = 0, False, None
+        if self.alone:
+            return
         self.awaited = list(self.uses or ())
         if not self.options.static:
             self.used = None
@@ -171,6 +181,12 @@ class Reducer:
     def arrived(self, number: int) -> None:
         """The gradient of a parameter is there."""
         first, self.started = not self.started, True
+        if self.alone:
+            self._require_first(number)
+            self.ready.add(number)
+            if len(self.ready) == len(self.parameters):
+                events.host(self._end)
+            return
         if self.options.static:
             if self.uses is None:
                 self._count(number, first)
@@ -178,6 +194,15 @@ class Reducer:
             self.awaited[number] -= 1
             if self.awaited[number] > 0:
                 return
+        self._require_first(number)
+        if first:
+            for other in self.unused:
+                self._enter(other)
+        if not self.rebuilt:
+            self.arrivals.append(number)
+        self._enter(number)
+
+    def _require_first(self, number: int) -> None:
         if number in self.ready:
             raise RuntimeError(
                 f"DistributedDataParallel: expected to mark a variable ready only once, but the gradient of "
@@ -185,12 +210,6 @@ class Reducer:
                 "one forward, as reentrant checkpoints of shared parameters do: use static_graph=True, or "
                 "checkpoint(..., use_reentrant=False); or call forward before each backward"
             )
-        if first:
-            for other in self.unused:
-                self._enter(other)
-        if not self.rebuilt:
-            self.arrivals.append(number)
-        self._enter(number)
 
     def _count(self, number: int, first: bool) -> None:
         """The first iteration of a static graph: everything is reduced at the end of the outermost backward."""
@@ -212,8 +231,7 @@ class Reducer:
         """Copy a gradient into its bucket, and reduce the buckets that are complete by it."""
         self.ready.add(number)
         bucket = self.place[number]
-        if not self.alone:
-            self._copy(number, bucket.views[number])
+        self._copy(number, bucket.views[number])
         bucket.left -= 1
         while self.next < len(self.buckets) and not self.buckets[self.next].left:
             self._launch(self.buckets[self.next])
@@ -241,7 +259,7 @@ class Reducer:
             p.grad = view
 
     def _launch(self, bucket: Bucket) -> None:
-        if self.alone or self._skips(bucket):
+        if self._skips(bucket):
             return
         with no_grad():
             if self.hook is None:
@@ -281,9 +299,8 @@ class Reducer:
                 found, work = self._map
                 work.wait()
                 self.used, self._map = found.tolist(), None
-            if not self.alone:
-                for bucket in self.buckets:
-                    self._hand_out(bucket)
+            for bucket in self.buckets:
+                self._hand_out(bucket)
         events.host(self._end)
 
     def _collect(self, bucket: Bucket) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -177,25 +178,29 @@ def texts(group: str) -> list[str]:
 
 
 class Inputs(dict[str, Any]):
-    """The names of a case's text: tensors of ``dtype``, and in other dtypes whatever it is."""
+    """The names in a case's text: tensors of ``dtype``, and in other dtypes whatever it is."""
 
-    def __init__(self, T: Any, device: str, dtype: Any, low: Any):
+    def __init__(self, T: Any, device: str, dtype: Any, low: Any, text: str):
         super().__init__(T=T, F=T.nn.functional)
+        named = set(re.findall(r"\w+", text))  # the others are not made
 
         def of(values: Any, dtype: Any = T.float32) -> Any:
             if T.__name__ == "torch" and device == "cuda":  # a tensor without values
                 return T.empty(np.shape(values), device=device, dtype=dtype)
             return T.tensor(values, device=device, dtype=dtype)
 
-        for name, value in INDICES.items():
-            self[name] = of(value, T.int64)
-        for name, shape in SHAPES.items():
-            self[name] = of(_values(shape), dtype)
-        self["spd"] = of(np.eye(3, dtype=np.float32) * 4 + 0.25, dtype)
-        self |= {"w": of(_values((3,))), "w33": of(_values((3, 3))), "low": of(_values((3, 3)), low)}
-        for name in ("b", "line", "image", "heads"):
-            self[f"low_{name}"] = of(_values(SHAPES[name]), low)
-        self["w_heads"], self["w_grid"] = of(_values(SHAPES["heads"])), of(_values(SHAPES["grid"]))
+        for name in named & INDICES.keys():
+            self[name] = of(INDICES[name], T.int64)
+        for name in named & SHAPES.keys():
+            self[name] = of(_values(SHAPES[name]), dtype)
+        if "spd" in named:
+            self["spd"] = of(np.eye(3, dtype=np.float32) * 4 + 0.25, dtype)
+        others = {"w": ((3,), T.float32), "w33": ((3, 3), T.float32), "low": ((3, 3), low)}
+        others |= {f"low_{name}": (SHAPES[name], low) for name in ("b", "line", "image", "heads")}
+        others |= {f"w_{name}": (SHAPES[name], T.float32) for name in ("heads", "grid")}
+        for name in named & others.keys():
+            shape, other = others[name]
+            self[name] = of(_values(shape), other)
 
 
 def _values(shape: tuple[int, ...]) -> Any:
@@ -237,7 +242,7 @@ def answer(T: Any, text: str, device: str, lower: bool) -> Any:
         warnings.simplefilter("ignore")
         with on(T, device):
             with T.autocast(device, enabled=False) if device == "cpu" else contextlib.nullcontext():
-                inputs = Inputs(T, device, low if lower else T.float32, low)
+                inputs = Inputs(T, device, low if lower else T.float32, low, text)
             return dtypes(eval(text, inputs))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import flambeau as fb
-from flambeau.compat import vision
+from flambeau.compat import namespace, vision
 from flambeau.compat.torch import _jit_internal, _utils, distributed, jit, onnx, serialization
 from flambeau.compat.torch._ops import ops
 from flambeau.compat.torch.backends import cudnn
@@ -18,13 +19,17 @@ from flambeau.compat.torch.utils.data._utils.pin_memory import pin_memory
 from flambeau.utils.data.datapipes.iter import IterableWrapper
 
 
-def test_scripting_gives_back_what_it_gets() -> None:
+def test_scripting_and_tracing_are_those_of_flambeau(tmp_path: Path) -> None:
     layer = fb.nn.Linear(1, 1)
-    assert jit.script(layer) is layer and jit.trace(layer, fb.ones(1)) is layer
+    assert isinstance(jit.script(layer), jit.ScriptModule) and jit.script(layer).weight is layer.weight
+    traced = jit.trace(layer, fb.ones(1))
+    jit.save(traced, tmp_path / "x.pt")
+    assert jit.load(tmp_path / "x.pt")(fb.ones(1)).tolist() == layer(fb.ones(1)).tolist()
+    assert jit.export_opnames(traced) == ["linear"]
     for decorator in (jit.ignore, jit.unused):
         assert decorator(len) is len
     assert jit.ignore(drop=True)(len) is len and not jit.is_scripting()
-    with pytest.raises(RuntimeError, match=r"torch.jit.save: flambeau has no TorchScript"):
+    with pytest.raises(TypeError, match=r"jit.save: m must be scripted or traced"):
         jit.save(layer, "x.pt")
 
 
@@ -46,6 +51,8 @@ def test_distributed_is_ours() -> None:
     assert distributed.all_gather_single is fb.distributed.all_gather_into_tensor
     assert distributed_c10d._get_default_group is fb.distributed.groups.world
     assert distributed_c10d._rank_not_in_group(fb.distributed.GroupMember.NON_GROUP_MEMBER)
+    for module in ("nn", "nn.functional", "optim", "device_mesh", "distributed_c10d", "fsdp", "checkpoint"):
+        assert namespace.exists(f"distributed.{module}"), module
     with pytest.raises(ValueError, match="has not been initialized"):
         fb.distributed.all_reduce(fb.ones(1))
 

@@ -37,6 +37,8 @@ def test_the_wheel_is_as_the_format_wants_it(built: Path) -> None:
                 assert (
                     digest == "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
                 )
+        commands = files.read("torch-2.13.0+flambeau.dist-info/entry_points.txt").decode()
+        assert "torchrun = flambeau.distributed.launch:torchrun" in commands.splitlines()
         stub = files.read("torch/nn/modules/conv.pyi").decode().splitlines()
         assert "from torch.nn import Conv2d as Conv2d" in stub
         assert "from flambeau.nn import *" in files.read("torch/nn/__init__.pyi").decode().splitlines()

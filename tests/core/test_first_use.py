@@ -123,12 +123,15 @@ def _in_a_child(job: Callable[[], object]) -> str:
     return text
 
 
-def interrupt_everywhere(error: type[BaseException], count: int) -> None:
-    """Raise ``error`` at ``count`` lines of a first use, each in a child of its own, and use everything then."""
+def interrupt_everywhere(error: type[BaseException], count: int, start: float) -> None:
+    """Raise ``error`` at ``count`` lines of a first use, each in a child of its own, and use everything then.
+
+    The first of them is the fraction ``start`` of a step of so many lines away from the first line of all.
+    """
     device = "cpu"
     lines = int(_in_a_child(lambda: _lines(device)))
     want = _in_a_child(lambda: _steps(device))
-    for n in range(1, lines, lines // count):
+    for n in range(1 + int(lines // count * start), lines, lines // count):
         got = _in_a_child(lambda n=n: _interrupted(device, error, n))
         assert got == want, f"{error.__name__} at line {n} of {lines}: {got}"
 
@@ -156,10 +159,10 @@ def _interrupted(device: str, error: type[BaseException], n: int) -> object:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each line needs a child of its own")
-@pytest.mark.parametrize("error", ["KeyboardInterrupt", "RecursionError"])
-def test_a_first_use_that_is_interrupted_leaves_the_next_one_whole(error: str) -> None:
-    # A process of its own, in which nothing has been used yet.
-    code = f"from tests.core.test_first_use import interrupt_everywhere; interrupt_everywhere({error}, 25)"
+@pytest.mark.parametrize(("error", "start"), [("KeyboardInterrupt", 0), ("RecursionError", 0.5)])
+def test_a_first_use_that_is_interrupted_leaves_the_next_one_whole(error: str, start: float) -> None:
+    # A process of its own, in which nothing has been used yet. The lines of one error lie between the other's.
+    code = f"from tests.core.test_first_use import interrupt_everywhere; interrupt_everywhere({error}, 13, {start})"
     done = _python(code)
     assert done.returncode == 0, done.stderr
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,9 +14,10 @@ import pytest
 
 import flambeau as fb
 import flambeau.distributed as dist
+from flambeau.backends.llvm import compiler
 from flambeau.core.dispatch import fallback_counts
 from flambeau.core.errors import MissingKernelError
-from flambeau.distributed import ReduceOp
+from flambeau.distributed import ReduceOp, waiting
 
 NUMBERS = [fb.uint8, fb.int8, fb.int16, fb.int32, fb.int64, fb.uint16, fb.uint32, fb.uint64, fb.float16, fb.bfloat16,
            fb.float32, fb.float64, fb.complex64, fb.complex128]  # fmt: skip
@@ -582,3 +585,40 @@ def case_a_compiled_step_communicates() -> None:
         equal(found, np.add.reduce([whole + p + 1 for p in xs]))
     told = step.captured  # type: ignore[attr-defined]
     assert told.counts.replayed >= 2, (told.counts, told.reasons)
+
+
+# -- waiting -----------------------------------------------------------------------------------------
+def case_waiting_by_machine_code() -> None:
+    """A request that is over ends the wait; one that is not is left after some milliseconds."""
+    if sys.platform != "win32" and compiler.unavailable() is None:
+        assert waiting._native() is not None
+    comm, here = dist.groups.world().host.comm, np.zeros(3, np.uint8)
+    if me() == 0:
+        request = comm.Irecv(here, 1, 77)
+        waiting.linger(request, 1.0)
+        assert not request.Test()
+        dist.barrier()
+        start = time.monotonic()
+        while not request.Test():
+            waiting.linger(request, 1.0)
+        assert here.tolist() == [7, 7, 7] and time.monotonic() - start < 15
+    else:
+        dist.barrier()
+        if me() == 1:
+            comm.Send(np.full(3, 7, np.uint8), 0, 77)
+    dist.barrier()
+
+
+def case_a_compiled_step_is_staged() -> None:
+    device, group = "strict" if me() else "cpu", dist.new_group(backend="cpu:mpi,strict:mpi")
+
+    @fb.compile
+    def step(x: fb.Tensor) -> fb.Tensor:
+        y = x * 2
+        dist.all_reduce(y, group=group)
+        return y + 1
+
+    for i in range(6):
+        found = step(fb.full((5,), float(i + me()), device=device))
+        equal(found.cpu(), np.full(5, 1 + sum(2.0 * (i + r) for r in ranks()), np.float32))
+    assert step.captured.counts.replayed >= 2  # type: ignore[attr-defined]

@@ -287,6 +287,29 @@ def part_of(values: Any, rank: int) -> Any:
     return values.chunk(dist.get_world_size())[rank]
 
 
+def case_a_group_of_one_rank() -> None:
+    from flambeau.distributed.algorithms.ddp_comm_hooks import default_hooks
+
+    alone = [dist.new_group([r]) for r in range(dist.get_world_size())][dist.get_rank()]
+    for options in ({}, {"gradient_as_bucket_view": True}, {"static_graph": True}, {"find_unused_parameters": True}):
+        ddp = DDP(network(), process_group=alone, **options)
+        wanted = mean_gradients(copy.deepcopy(ddp.module), part(batch()))
+        for hooked in (False, True, True):
+            if hooked and ddp.reducer.hook is None:
+                ddp.register_comm_hook(alone, default_hooks.allreduce_hook)
+            ddp.zero_grad()
+            ddp(part(batch())).square().mean().backward()
+            gradients_are(ddp, wanted)
+    ddp = DDP(Branches(), process_group=alone)
+    ddp(part(batch()))[0].sum().backward()
+    with pytest.raises(RuntimeError, match=r"4 of 6 parameters: right.weight"):
+        ddp(part(batch()))
+    ddp = DDP(Branches(), process_group=alone, find_unused_parameters=True)
+    for _ in range(2):
+        ddp(part(batch()))[0].sum().backward()
+    assert ddp.module.never.weight.grad is None
+
+
 def case_a_static_graph_finds_unused_parameters() -> None:
     ddp = DDP(Branches(), static_graph=True)
     wanted = None

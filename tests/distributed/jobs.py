@@ -1,4 +1,4 @@
-"""Jobs of several processes for tests: ``run_ranks`` runs a program on n ranks, ``run_cases`` all cases of a module in one job.
+"""Jobs of several processes for tests: ``run_ranks`` runs a program on n ranks, ``run_cases`` all cases of a module.
 
 A job costs about a second to start, so a test file starts one, in a fixture of the module's scope::
 
@@ -56,7 +56,8 @@ def run_ranks(
     """Run a program on ``size`` ranks.
 
     Args:
-        program: ``"module:function"``, whose result on each rank (what JSON can hold) is in ``Job.returned``, or the text of
+        program: ``"module:function"``, whose result on each rank (what JSON can hold) is in ``Job.returned``, or the
+        text of
             a program, which returns what it leaves in ``result``.
         arguments: given to the function, or in ``sys.argv[1:]`` of the program.
         timeout: seconds; the job is killed after them and AssertionError raised.
@@ -88,7 +89,7 @@ def environment() -> dict[str, str]:
 def run_bounded(
     command: Sequence[str], timeout: float, variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in the root of the repository; AssertionError, and its processes killed, where it takes too long."""
+    """Run a command in the root of the repository; AssertionError, and its end, where it takes too long."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,

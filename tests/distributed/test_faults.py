@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -42,7 +41,7 @@ FAULTS = {
 
 
 #: Those that are tried in every run, as a job takes a second; the others are alike.
-OFTEN = ("raise", "exit", "kill", "straggle")
+OFTEN = ("raise", "kill", "straggle")
 
 
 @pytest.mark.parametrize("how", [pytest.param(how, marks=() if how in OFTEN else pytest.mark.slow) for how in FAULTS])
@@ -69,6 +68,24 @@ def test_a_caught_exit_is_none() -> None:
     ran = run_bounded([*LAUNCH, PROGRAM, "caught"], 60)
     assert ran.returncode == 0, ran.stderr
     assert "[rank 1] went on" in ran.stdout
+
+
+LATE = """
+import os, time
+from datetime import timedelta
+import flambeau.distributed as dist
+if os.environ["RANK"] == "1":
+    time.sleep(60)
+dist.init_process_group(timeout=timedelta(seconds=1))
+"""
+
+
+@pytest.mark.slow
+def test_a_rank_that_does_not_begin_is_named(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(LATE)
+    ran = run_bounded([*LAUNCH, str(tmp_path / "program.py")], 60)
+    assert ran.returncode == 1
+    assert "init_process_group: of 2 ranks [1] did not come within 1 s" in ran.stderr
 
 
 # -- the launcher ----------------------------------------------------------------------------------------
@@ -100,6 +117,7 @@ def test_a_signal_to_the_launcher_ends_all(
     assert len(ranks) == 2 and not any(map(alive, ranks))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
 def test_ranks_end_with_a_launcher_that_was_killed(straggling: tuple[subprocess.Popen[str], list[int]]) -> None:
     process, ranks = straggling

@@ -85,6 +85,7 @@ def by_hand(rank: int, port: int) -> dict[str, str]:
     return {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
+@pytest.mark.slow
 def test_by_hand() -> None:
     port = free_port()
     ran = together([[sys.executable, PROGRAM, "well"]] * 2, [by_hand(rank, port) for rank in range(2)])
@@ -167,6 +168,24 @@ def test_programs_for_torch_are_launched_too(tmp_path: Path) -> None:
     ran = run_bounded([*LAUNCH, "--nproc-per-node", "2", str(tmp_path / "program.py")], 90)
     assert ran.returncode == 0, ran.stderr
     assert sorted(ran.stdout.splitlines()) == ["[rank 0] 0 2.0", "[rank 1] 1 2.0"]
+
+
+TORCH = """
+import torch, torch.distributed as dist
+dist.init_process_group()
+x = torch.ones(1)
+dist.all_reduce(x)
+print(dist.get_rank(), x.item(), "flambeau" in torch.__file__)
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_where_torch_is_flambeau(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(TORCH)
+    run = [sys.executable, "-m", "flambeau", "run", "-m", "torch.distributed.run"]
+    ran = run_bounded([*run, "--nproc-per-node", "2", str(tmp_path / "program.py")], 90)
+    assert ran.returncode == 0, ran.stderr
+    assert sorted(ran.stdout.splitlines()) == ["[rank 0] 0 2.0 True", "[rank 1] 1 2.0 True"]
 
 
 # -- several machines ----------------------------------------------------------------------------------
@@ -259,19 +278,24 @@ def test_modules_arguments_and_results() -> None:
 
 
 # -- options -----------------------------------------------------------------------------------------------
+def parsed(line: str) -> options.Job:
+    """The job of a command line."""
+    return options.parse(line.split())
+
+
 def test_torchruns_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = options.parse(
+    job = parsed(
         "--nnodes=1:4 --nproc_per_node=3 --max-restarts 2 --rdzv_backend c10d --rdzv_endpoint h:400 --rdzv-id x "
-        "--rdzv-conf join_timeout=7 -r 0:1,1:3 -m pkg.train --nnodes 9 -m".split()
+        "--rdzv-conf join_timeout=7 -r 0:1,1:3 -m pkg.train --nnodes 9 -m"
     )
     assert (job.ranks, job.restarts, job.command[-5:]) == (3, 2, ["-m", "pkg.train", "--nnodes", "9", "-m"])
     at = job.endpoint
     assert (at.host, at.port, at.job, at.least, at.most, at.join, at.leads) == ("h", 400, "x", 1, 4, 7, None)
     assert [(job.console(rank), job.files(rank)) for rank in range(3)] == [(2, 1), (0, 3), (3, 0)]
-    static = options.parse("--nnodes 2 --node-rank 1 --master-addr h --master-port 5 train.py".split()).endpoint
+    static = parsed("--nnodes 2 --node-rank 1 --master-addr h --master-port 5 train.py").endpoint
     assert (static.host, static.port, static.leads) == ("h", 5, False)
     monkeypatch.setenv("PET_NPROC_PER_NODE", "4")
-    assert options.parse(["train.py"]).ranks == 4
+    assert parsed("train.py").ranks == 4
 
 
 @pytest.mark.parametrize(
@@ -289,7 +313,7 @@ def test_torchruns_options(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_wrong_options(given: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        options.parse(given.split())
+        parsed(given)
     assert ended.value.code == 2 and message in capsys.readouterr().err
 
 

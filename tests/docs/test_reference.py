@@ -85,6 +85,7 @@ MODULES = (
     "flambeau.nn.utils.fusion",
     "flambeau.nn.utils.prune",
     "flambeau.nn.utils.stateless",
+    "flambeau.onnx",
     "flambeau.optim",
     "flambeau.optim.lr_scheduler",
     "flambeau.overrides",

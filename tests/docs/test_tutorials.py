@@ -10,13 +10,19 @@ import pytest
 
 from tests.docs.guide import DOCS, run_page, steps
 
+_RUN = """
+from pathlib import Path
+from tests.docs.guide import run_page, write_files
+write_files({0!r}, Path())
+run_page({0!r})
+"""
 PAGES = ["index.md", *sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "tutorials").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, run_python: Callable[..., Any]) -> None:
     assert list(steps(page))
-    ran = run_python("-W", "error", "-c", f"from tests.docs.guide import run_page; run_page({page!r})")
+    ran = run_python("-W", "error", "-c", _RUN.format(page))
     assert ran.returncode == 0, ran.stderr
 
 

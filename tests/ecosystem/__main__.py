@@ -32,7 +32,7 @@ TORCH = "torch==2.13.0"
 OLDER = {"torchtext": ["torch==2.3.1", "numpy<2"]}
 
 #: The devices that are packages of their own, in plugins/, and what these stand on.
-LIBRARIES = {"jax": "jax[cpu]>=0.7", "mlx": "mlx[cpu]>=0.32"}
+LIBRARIES = {"jax": "jax[cpu]>=0.7", "mlx": "mlx[cpu]>=0.32", "webgpu": "wgpu>=0.32"}
 
 
 def make(folder: Path, packages: list[str], record: bool, device: str = "cpu") -> Path:

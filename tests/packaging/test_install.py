@@ -17,7 +17,7 @@ import pytest
 import flambeau
 from tests.environments import ROOT, Environment, NewEnvironment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]
 
 HOUSES = ("core", "backends", "plugins", "nn", "optim")
 PROGRAM = Path(__file__).with_name("program.py").read_text()
@@ -83,22 +83,28 @@ def test_every_subpackage_is_there_once(way: Way) -> None:
             assert "no" in way.environment.run("-c", missing.format(name))
 
 
-def pyright(way: Way, file: Path) -> list[str]:
-    """What pyright says of a file, with the Python of an environment and the file's folder as its project."""
+def pyright(way: Way, *files: Path) -> list[list[str]]:
+    """What pyright says of each file, with the Python of an environment and the files' folder as its project."""
     done = subprocess.run(
-        [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", str(way.environment.python), str(file)],
+        [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", str(way.environment.python),
+         *map(str, files)],
         cwd=way.cwd, stdout=subprocess.PIPE, text=True, timeout=600,
     )  # fmt: skip
     said = json.loads(done.stdout)
-    assert said["summary"]["filesAnalyzed"] == 1
-    return [found["message"] for found in said["generalDiagnostics"]]
+    assert said["summary"]["filesAnalyzed"] == len(files)
+    found = said["generalDiagnostics"]
+    assert {Path(each["file"]).name for each in found} <= {file.name for file in files}
+    return [[each["message"] for each in found if Path(each["file"]).name == file.name] for file in files]
 
 
 def test_pyright_resolves_every_name(way: Way, program: Path) -> None:
-    assert pyright(way, program) == []
     names = ("fb.softmin_", "F.relo", "optim.Adan", "solution.shap")
-    program.write_text("\n".join([PROGRAM, *(f"print({name})" for name in names)]))
-    unknown = [said for said in pyright(way, program) if "attribute" in said]
+    mistaken = program.with_name("a_mistaken_program.py")
+    mistaken.write_text("\n".join([PROGRAM, *(f"print({name})" for name in names)]))
+    right, wrong = pyright(way, program, mistaken)
+    mistaken.unlink()
+    assert right == []
+    unknown = [said for said in wrong if "attribute" in said]
     assert [said.split('"')[1] for said in unknown] == [name.partition(".")[2] for name in names]
 
 

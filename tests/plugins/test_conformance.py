@@ -17,7 +17,7 @@ import flambeau
 from flambeau.plugins.conformance.sample import Facts, parse, spread
 from tests.conftest import RunPython
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kit")]
 
 ROOT = Path(__file__).resolve().parents[2]
 KIT = Path(flambeau.__file__).parent / "plugins" / "conformance"

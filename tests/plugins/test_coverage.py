@@ -63,7 +63,6 @@ def test_a_composite_whose_ops_are_missing_is_missing(without: Take, settings: p
         assert coverage.cover(OPS["hypot"], dt.float32, STRICT).state == "fallback"
 
 
-@pytest.mark.usefixtures("strict")
 def test_a_composite_that_lacks_an_op_for_some_arguments_is_partial(without: Take) -> None:
     """`norm`-like ops take another way for each param: what one way lacks says nothing of the others."""
     for name in ("vector_norm", "pow"):

@@ -55,6 +55,7 @@ def test_bad_indices(backend: Any, bad: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("packages")
 def test_its_conformance_run_passes_in_an_environment_of_its_own(
     distributions: tuple[Path, Path], new_environment: NewEnvironment
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.environments import Environment, NewEnvironment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packages")]
 
 PACKAGES = Path(__file__).parent / "packages"
 

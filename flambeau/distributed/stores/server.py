@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Generator
 from enum import IntEnum
+from typing import ClassVar
 
 from flambeau.distributed.errors import DistNetworkError, DistStoreError
 from flambeau.distributed.stores.base import LONGEST, Table
@@ -102,12 +103,12 @@ class _Client:
 
 
 class StoreServer:
-    """Serves a table until it is closed, at a port (a free one with 0) of a host (every address of this machine with "").
+    """Serves a table until it is closed, at a port (a free one with 0) of a host ("": every address of this machine).
 
     With ``descriptor`` it does so at a socket that listens already.
     """
 
-    _open: weakref.WeakValueDictionary[int, StoreServer] = weakref.WeakValueDictionary()
+    _open: ClassVar[weakref.WeakValueDictionary[int, StoreServer]] = weakref.WeakValueDictionary()
 
     def __init__(self, port: int = 0, descriptor: int | None = None, host: str = ""):
         self.table = Table()

@@ -1,8 +1,8 @@
 """A store that one process serves to others over the network.
 
-What travels is what torch's TCPStore sends, so that each can be the other's client: under torchrun the store of its agent
-is used. A request is one byte, its kind, and then texts, each after its length in 8 bytes; all numbers are little-endian.
-Nothing longer than 64 MiB is read.
+What travels is what torch's TCPStore sends, so that each can be the other's client: under torchrun the store of its
+agent is used. A request is one byte, its kind, and then texts, each after its length in 8 bytes; all numbers are
+little-endian. Nothing longer than 64 MiB is read.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class TCPStore(Store):
             except OSError as error:
                 if left <= pause:
                     raise DistNetworkError(
-                        f"TCPStore: no master at {self.host}:{self.port} within {self._timeout.total_seconds():g} s: {error}"
+                        f"TCPStore: no master at {self.host}:{self.port} within {self._timeout.total_seconds():g} s: "
+                        f"{error}"
                     ) from error
                 time.sleep(pause)
                 pause = min(2 * pause, 0.5)

@@ -18,11 +18,19 @@ def library() -> Any:
     return ctypes.CDLL(str(files[0])) if files else None
 
 
+@cache
+def _hasty() -> tuple[str, ...]:
+    """Options that leave out optimisations, which is half of the time: what is held is that programs compile."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _check(library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+    return ("--Ofast-compile=max",) if (major.value, minor.value) >= (12, 9) else ()
+
+
 def compile_ptx(text: str, architecture: str, options: tuple[str, ...]) -> str:
     """The PTX of a program; RuntimeError with NVRTC's log when it does not compile."""
     rtc, program = library(), ctypes.c_void_p()
     _check(rtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None))
-    flags = [o.encode() for o in (f"--gpu-architecture=compute_{architecture}", *options)]
+    flags = [o.encode() for o in (f"--gpu-architecture=compute_{architecture}", *_hasty(), *options)]
     status = rtc.nvrtcCompileProgram(program, len(flags), (ctypes.c_char_p * len(flags))(*flags))
     try:
         if status:

@@ -17,11 +17,18 @@ from flambeau.core.overrides import disabled_torch_function as _disabled_torch_f
 from flambeau.core.size import Size
 from flambeau.core.tensor import Tensor
 from flambeau.futures import Future
+from flambeau.jit import ScriptFunction, is_tracing
 
 _TensorMeta = type(Tensor)
 _log_api_usage_once = _log_api_usage_metadata = _set_print_stack_traces_on_fatal_signal = nothing
-_get_tracing_state = _get_autograd_fallback_mode = _jit_set_profiling_executor = nothing
-_cuda_isCurrentStreamCapturing = _is_tracing = _has_cuda = no
+_get_autograd_fallback_mode = _jit_set_profiling_executor = nothing
+_cuda_isCurrentStreamCapturing = _has_cuda = no
+_is_tracing = is_tracing
+
+
+def _get_tracing_state() -> bool | None:
+    """What there is while a program is traced, else None."""
+    return is_tracing() or None
 
 
 class DispatchKey(enum.Enum):
@@ -96,10 +103,6 @@ def _are_functorch_transforms_active() -> bool:
 
 def _get_privateuse1_backend_name() -> str:
     return "privateuseone"
-
-
-class ScriptFunction:
-    """A function of TorchScript; there are none."""
 
 
 class CompilationUnit:

@@ -1,4 +1,4 @@
-"""torch.jit where every program runs eagerly: scripting and tracing give back what they are given."""
+"""torch.jit on :mod:`flambeau.jit`, with the names that only TorchScript itself has a use for."""
 
 from __future__ import annotations
 
@@ -8,43 +8,51 @@ import typing
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
-from flambeau.compat.torch._C import CompilationUnit, Future, ScriptFunction
-from flambeau.compat.unchanged import Unchanged, lacking, no, nothing, unchanged
-from flambeau.nn import Module
+from flambeau.compat.torch._C import CompilationUnit, Future
+from flambeau.compat.unchanged import Unchanged, no, nothing, unchanged
+from flambeau.jit import (
+    RecursiveScriptModule,
+    ScriptFunction,
+    ScriptModule,
+    TopLevelTracedModule,
+    TracerWarning,
+    export,
+    freeze,
+    ignore,
+    interface,
+    is_scripting,
+    is_tracing,
+    load,
+    optimize_for_inference,
+    run_frozen_optimizations,
+    save,
+    script,
+    script_if_tracing,
+    script_method,
+    trace,
+    trace_module,
+    unused,
+)
 
 __all__ = [
-    "Attribute", "CompilationUnit", "Error", "Final", "Future", "ScriptFunction", "ScriptModule", "annotate",
-    "enable_onednn_fusion", "export", "export_opnames", "fork", "freeze", "ignore", "interface", "isinstance", "load",
-    "onednn_fusion_enabled", "optimize_for_inference", "save", "script", "script_if_tracing", "set_fusion_strategy",
-    "strict_fusion", "trace", "trace_module", "unused", "wait",
+    "Attribute", "CompilationUnit", "Error", "Final", "Future", "RecursiveScriptModule", "ScriptFunction",
+    "ScriptModule", "TopLevelTracedModule", "TracerWarning", "annotate", "enable_onednn_fusion", "export",
+    "export_opnames", "fork", "freeze", "ignore", "interface", "is_scripting", "is_tracing", "isinstance", "load",
+    "onednn_fusion_enabled", "optimize_for_inference", "run_frozen_optimizations", "save", "script",
+    "script_if_tracing", "script_method", "set_fusion_strategy", "strict_fusion", "trace", "trace_module", "unused",
+    "wait",
 ]  # fmt: skip
 
 T = TypeVar("T")
-_FILES = "flambeau has no TorchScript, so no files of it; keep the state_dict with torch.save or safetensors"
-
-script = trace = script_if_tracing = _script_if_tracing = unchanged
-ignore = unused = export = interface = _overload = _overload_method = unchanged
-freeze = optimize_for_inference = run_frozen_optimizations = unchanged
-is_scripting = is_tracing = onednn_fusion_enabled = no
+_script_if_tracing = script_if_tracing
+_overload = _overload_method = unchanged
+onednn_fusion_enabled = no
 enable_onednn_fusion = set_fusion_strategy = nothing
-save, load = lacking("jit.save", _FILES), lacking("jit.load", _FILES)
 optimized_execution = fuser = strict_fusion = Unchanged
 
 
 class Error(RuntimeError):
-    """What scripted programs raise; none is scripted here."""
-
-
-class TracerWarning(Warning):
-    """What tracing warns of; nothing is traced here."""
-
-
-class ScriptModule(Module):
-    """A module of TorchScript. A subclass is a module like any other; no module of flambeau is one of itself."""
-
-
-class RecursiveScriptModule(ScriptModule):
-    """What scripting a module gives in torch."""
+    """What scripted programs raise; here it is the error of the Python."""
 
 
 class Attribute(NamedTuple):
@@ -59,14 +67,9 @@ def annotate(the_type: Any, the_value: T) -> T:  # Any: a type or an annotation
     return the_value
 
 
-def trace_module(mod: Module, inputs: dict[str, Any], *args: Any, **options: Any) -> Module:  # Any: not looked at
-    """The module."""
-    return mod
-
-
-def export_opnames(m: Module) -> list[str]:
-    """No ops: the module was not scripted."""
-    return []
+def export_opnames(m: ScriptModule) -> list[str]:
+    """The names of the ops of a scripted or traced module."""
+    return sorted({node.op for node in m.graph.all_nodes()})
 
 
 def fork(func: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:  # Any: of func
