@@ -476,6 +476,32 @@ def case_compiled_step() -> None:
     assert "fully_shard" in str(compiled.explain())
 
 
+def _losses_compiled(compiled: Callable[[Any], Any], shards: bool) -> list[float]:
+    model, (x, y) = _mlp(), _batch()
+    for module in compiled(model):
+        module.compile()
+    if shards:
+        fully_shard(model[2])
+        fully_shard(model)
+        x, y = own(x), own(y)
+    optimizer = fb.optim.Adam(model.parameters(), lr=0.05)
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(mean(loss) if shards else float(loss.item()))
+    return losses
+
+
+def case_compiled_modules() -> None:
+    """A compiled module in a sharded one, one that is sharded itself, and the whole: none is wrong."""
+    expected = _losses_compiled(lambda model: [], False)
+    for compiled in (lambda m: [m[0], m[3]], lambda m: [m[2]], lambda m: [m]):
+        same(_losses_compiled(compiled, True), expected)
+
+
 def case_offloaded() -> None:
     model, (x, y) = _sharded_mlp(offload_policy=CPUOffloadPolicy()), _batch()
     F.mse_loss(model(own(x)), own(y)).backward()
