@@ -81,9 +81,9 @@ class Decoder:
             wrong("a number is expected", found)
         return found
 
-    def law(self, found: Any) -> Law:
-        """A law."""
-        form, terms, constant, divisor, scale = items(found, "a law", 5)
+    def law(self, found: Any, inner: bool = False) -> Law:
+        """A law; ``inner`` is whether it is a factor of another one."""
+        form, terms, constant, divisor, scale, factors = items(found, "a law", 6)
         read = []
         for term in items(terms, "the terms of a law"):
             factor, names, more, part = items(term, "a term of a law", 4)
@@ -92,10 +92,15 @@ class Decoder:
                     wrong("a law must be of dimensions of the program", name)
             feature = Feature(tuple(names), whole(more, "a term of a law"), whole(part, "a divisor", 1))
             read.append((whole(factor, "a factor"), feature))
-        if text(form, "the form of a law") not in FORMS or not read:
+        if (
+            text(form, "the form of a law") not in FORMS
+            or not (read or factors)
+            or inner
+            and (form != "linear" or factors)
+        ):
             wrong("a law must have a form that is known, and terms", found)
         rest = whole(constant, "a constant"), whole(divisor, "a divisor", 1), float(self.number(scale))
-        return Law(form, tuple(read), *rest)
+        return Law(form, tuple(read), *rest, tuple([self.law(f, True) for f in items(factors, "factors")]))
 
     def size(self, found: Any) -> int | Law:
         """A size."""

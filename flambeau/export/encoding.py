@@ -18,7 +18,16 @@ Json: TypeAlias = Any  # Any: recursive
 def law(found: Law) -> Json:
     """A law."""
     terms = [[k, list(f.dims), f.more, f.divisor] for k, f in found.terms]
-    return {"law": [found.form, terms, found.constant, found.divisor, number(found.scale)]}
+    return {
+        "law": [
+            found.form,
+            terms,
+            found.constant,
+            found.divisor,
+            number(found.scale),
+            [law(f)["law"] for f in found.factors],
+        ]
+    }
 
 
 def number(n: int | float) -> Json:

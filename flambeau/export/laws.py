@@ -26,6 +26,7 @@ FORMS: Final[Mapping[str, Callable[[float, int], float]]] = {
     "root": lambda scale, m: scale * math.sqrt(m),
     "unbiased": lambda scale, m: m / (m - 1),
 }
+_MOST_KNOWN: Final = 16  #: laws of which products are tried
 _SIGNS: Final = {"over": "/", "times": "*", "over_root": "/sqrt", "root": "*sqrt"}
 #: The whole number of a float of each form whose scale is 1.
 _WHOLE: Final[Mapping[str, Callable[[float], float]]] = {
@@ -61,7 +62,7 @@ class Law:
 
     ``linear`` is the whole number ``m = (sum of factor * feature + constant) // divisor``. The other forms are floats:
     ``scale / m``, ``scale * m``, ``scale / sqrt(m)``, ``scale * sqrt(m)``, and ``m / (m - 1)``, by which a variance
-    becomes unbiased.
+    becomes unbiased. Where there are ``factors``, ``m`` is the product of these.
     """
 
     form: str
@@ -69,6 +70,7 @@ class Law:
     constant: int = 0
     divisor: int = 1
     scale: float = 1.0
+    factors: tuple[Law, ...] = ()
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -77,16 +79,19 @@ class Law:
     @property
     def dims(self) -> set[str]:
         """The dimensions that it depends on."""
-        return {d for _, feature in self.terms for d in feature.dims}
+        return {d for _, feature in self.terms for d in feature.dims} | {d for law in self.factors for d in law.dims}
 
     @property
     def rounds(self) -> bool:
         """Whether a size is divided in it."""
-        return self.divisor > 1 or any(f.divisor > 1 for _, f in self.terms)
+        return self.divisor > 1 or any(f.divisor > 1 for _, f in self.terms) or any(f.rounds for f in self.factors)
 
     def at(self, sizes: Sizes) -> Number:
         """The number at sizes."""
-        m = (sum(factor * feature.at(sizes) for factor, feature in self.terms) + self.constant) // self.divisor
+        if self.factors:
+            m = math.prod(int(law.at(sizes)) for law in self.factors)
+        else:
+            m = (sum(factor * feature.at(sizes) for factor, feature in self.terms) + self.constant) // self.divisor
         return m if self.form == "linear" else FORMS[self.form](self.scale, m)
 
     def __str__(self) -> str:
@@ -95,6 +100,8 @@ class Law:
             parts.append(str(self.constant))
         text = " + ".join(parts).replace("+ -", "- ")
         m = text if self.divisor == 1 else f"({text})//{self.divisor}"
+        if self.factors:
+            m = "*".join(f"({law})" for law in self.factors)
         if self.form == "linear":
             return m
         if self.form == "unbiased":
@@ -135,6 +142,32 @@ def _whole_law(points: Sequence[Sizes], whole: Sequence[int], dims: Sequence[str
     for one, other in combinations(plain, 2):
         if found := _plane(one, other, points, whole):
             return found
+    return None
+
+
+def fit_product(points: Sequence[Sizes], numbers: Sequence[Number], known: Sequence[Law]) -> Law | None:
+    """A law whose whole number is a product of others that are known, up to four of them; None where there is none.
+
+    >>> from flambeau.export.laws import fit, fit_product
+    >>> points = [{"n": 5}, {"n": 6}, {"n": 9}, {"n": 12}]
+    >>> half = fit(points, [2, 3, 4, 6])
+    >>> print(half, "and", fit_product(points, [4, 9, 16, 36], [half]))
+    n//2 and (n//2)*(n//2)
+    """
+    columns = {law: [int(law.at(p)) for p in points] for law in known[:_MOST_KNOWN]}
+    for form in FORMS:
+        if (form == "linear") is not all(type(n) is int for n in numbers):
+            continue
+        try:
+            whole = [round(n if form == "linear" else _WHOLE[form](float(n))) for n in numbers]
+        except (ArithmeticError, ValueError):
+            continue
+        for count in range(1, 5):
+            for laws in combinations_with_replacement(columns, count):
+                if all(math.prod(columns[law][i] for law in laws) == n for i, n in enumerate(whole)):
+                    made = Law(form, (), factors=laws)
+                    if all(_same(made.at(p), n) for p, n in zip(points, numbers, strict=True)):
+                        return made
     return None
 
 

@@ -10,7 +10,7 @@ from flambeau.core.dtype import DType
 from flambeau.core.tensor import Tensor
 from flambeau.export.calls import Range, TensorInput
 from flambeau.export.graph import RUN_DEVICE, ExportError, Graph, Node, Value, map_values
-from flambeau.export.laws import Law, fit, of_dim
+from flambeau.export.laws import Law, fit, fit_product, of_dim
 from flambeau.export.program import ExportedProgram
 from flambeau.export.signature import ConstantArgument, InputKind
 
@@ -44,6 +44,7 @@ class _Merger:
 
     def __init__(self, points: Points):
         self.points = points
+        self.known: dict[Law, None] = {}  # laws of whole numbers that were found
 
     def graph(self, graphs: Sequence[Graph]) -> None:
         """Graphs of the same nodes."""
@@ -117,8 +118,13 @@ class _Merger:
             for name in self.points[0]:
                 column = [p[name] for p in self.points]
                 if len(set(column)) > 1 and list(numbers) == column:
-                    return of_dim(name)
+                    self.known.setdefault(law := of_dim(name))
+                    return law
         found = fit(self.points, list(numbers))
+        if found is None:
+            found = fit_product(self.points, list(numbers), list(self.known))
+        elif isinstance(found, Law) and found.form == "linear":
+            self.known.setdefault(found)
         if found is None:
             told = "; ".join(
                 f"{n} at {', '.join(f'{d} = {v}' for d, v in p.items())}"

@@ -35,6 +35,10 @@ CASES = {
         (3, 1, 16, 20), {0: batch, 2: Dim("h", min=8), 3: Dim("w", min=8)}, [(1, 1, 33, 57), (4, 1, 8, 8)],
     ),
     "training": (lambda: nn.BatchNorm1d(4), (5, 4), {0: Dim("n", min=2)}, [(2, 4), (77, 4)]),
+    "training images": (  # a variance over n * (h - 1) // 2 * (w - 1) // 2 elements becomes unbiased
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3, 2), nn.BatchNorm2d(2)), (2, 1, 9, 11),
+        {0: batch, 2: Dim("h", min=5), 3: Dim("w", min=5)}, [(3, 1, 17, 6), (1, 1, 5, 30)],
+    ),
     "numbers": (
         lambda: lambda x: (
             x + fb.arange(x.shape[1]) * x.shape[0] + x.mean() + x[:, -1:].sum() / math.sqrt(x.shape[1])
