@@ -5,7 +5,8 @@ One process is a group of its own here, in which each result is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ def engine(target: str, backend: Backend, request: pytest.FixtureRequest) -> Ite
     fb.distributed.destroy_process_group()
 
 
+#: Of matrices, as tensors or as numpy's arrays.
+VIEWS: tuple[Callable[[Any], Any], ...] = (
+    lambda t: t, lambda t: t.T, lambda t: t[::2, 1::2], lambda t: t[:0], lambda t: t[1, 2],
+)  # fmt: skip
 both = pytest.mark.parametrize("engine", ["own", "host"], indirect=True)
 
 
@@ -41,7 +46,7 @@ def test_values_of_each_dtype_come_back(target: str, backend: Backend, engine: s
         if not backend.offers(dtype, number):
             continue
         host = (np.arange(24) % 5).astype(dtype.numpy).reshape(4, 6)
-        for view in (lambda t: t, lambda t: t.T, lambda t: t[::2, 1::2], lambda t: t[:0], lambda t: t[1, 2]):
+        for view in VIEWS:
             x = view(fb.tensor(host, device=target))
             dist.broadcast(x, 0)
             np.testing.assert_array_equal(kit.host(x), view(host))
