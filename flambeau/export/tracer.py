@@ -475,7 +475,8 @@ class _Ear:
         pass
 
     def refuse(self, why: str) -> None:
-        pass
+        if "shares the memory" in why:  # by numpy() and the like, which say of no values that they are read
+            self._tracer.refuse(why)
 
 
 __all__ = ["Look", "Tracer"]
