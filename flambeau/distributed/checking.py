@@ -12,7 +12,7 @@ import enum
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from flambeau.core import config
 from flambeau.distributed.errors import DistBackendError
 from flambeau.distributed.plans import Plan
 from flambeau.distributed.work import Steps
-
-if TYPE_CHECKING:
-    from flambeau.distributed.process_group import ProcessGroup
 
 _ROOM: Final = 2048  # bytes in which each rank tells its call
 
@@ -56,7 +53,29 @@ def set_debug_level_from_env() -> None:
     config.set(distributed_debug=os.environ.get("FLAMBEAU_DISTRIBUTED_DEBUG") or config.torch_debug_level())
 
 
-def agree(pg: ProcessGroup, number: int, plan: Plan, arrays: Sequence[Any]) -> Steps:
+class Notes(Protocol):
+    """A store, in which ranks leave word."""
+
+    def set(self, key: str, value: Any, /) -> object: ...
+    def get(self, key: str, /) -> bytes: ...
+    def check(self, keys: list[str], /) -> bool: ...
+
+
+class Checked(Protocol):
+    """What is asked of a process group, whose class stands above."""
+
+    ranks: tuple[int, ...]
+    group_name: str
+
+    @property
+    def host(self) -> Any: ...  # its engine of host memory
+    @property
+    def store(self) -> Notes | None: ...
+    def rank(self) -> int: ...
+    def size(self) -> int: ...
+
+
+def agree(pg: Checked, number: int, plan: Plan, arrays: Sequence[Any]) -> Steps:
     """Compare a collective on all ranks; DistBackendError on each where they differ."""
     said = [number, plan.name, plan.mark, plan.text(arrays), _splits(plan)]
     text = json.dumps(said).encode()
@@ -81,7 +100,7 @@ def _splits(plan: Plan) -> list[list[int]] | None:
     return [list(part) for part in plan.params] if plan.method == "all_to_all" else None
 
 
-def _differ(pg: ProcessGroup, told: Sequence[list[Any]]) -> str:
+def _differ(pg: Checked, told: Sequence[list[Any]]) -> str:
     groups: dict[tuple[Any, ...], list[int]] = {}
     for rank, (number, _, _, text, _) in zip(pg.ranks, told, strict=True):
         groups.setdefault((number, text), []).append(rank)
@@ -92,13 +111,13 @@ def _differ(pg: ProcessGroup, told: Sequence[list[Any]]) -> str:
     return f"the ranks of group {pg.group_name!r} do not ask for the same collective:\n  " + "\n  ".join(lines)
 
 
-def publish(pg: ProcessGroup, what: str) -> None:
+def publish(pg: Checked, what: str) -> None:
     """Leave word of the call that this rank is at."""
     if pg.store is not None:
         pg.store.set(_place(pg, pg.rank()), what)
 
 
-def whereabouts(pg: ProcessGroup) -> str:
+def whereabouts(pg: Checked) -> str:
     """At which call each other rank is, as far as is known."""
     if pg.store is None:
         return ""
@@ -110,5 +129,5 @@ def whereabouts(pg: ProcessGroup) -> str:
     return "; ".join(found)
 
 
-def _place(pg: ProcessGroup, rank: int) -> str:
+def _place(pg: Checked, rank: int) -> str:
     return f"flambeau/call/{pg.group_name}/{rank}"

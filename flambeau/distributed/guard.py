@@ -147,7 +147,7 @@ def failed(error: BaseException | None = None, status: int = 1) -> NoReturn:
 
 
 def _abort(status: int) -> None:
-    from flambeau.distributed.mpi import load
+    from flambeau.distributed.mpi import load  # lazy: a rank may end before it communicates
 
     load().COMM_WORLD.Abort(status)
 
@@ -186,7 +186,7 @@ def leave() -> None:
     """Wait for the other ranks, and finalise MPI. Does nothing in a process that is no rank, or that failed."""
     if _here is None or _here.over or _here.pid != os.getpid() or "mpi4py.MPI" not in sys.modules:
         return
-    from flambeau.distributed.mpi import load
+    from flambeau.distributed.mpi import load  # lazy: a rank may end before it communicates
 
     mpi = load()
     if mpi.Is_finalized():

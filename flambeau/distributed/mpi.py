@@ -35,7 +35,7 @@ _MISSING = (
 def require() -> None:
     """Prepare mpi4py, whose module MPI initialises MPI at its import; ImportError names the extra that has it."""
     try:
-        import mpi4py
+        import mpi4py  # lazy: an extra
     except ImportError as error:
         raise ImportError(_MISSING) from error
     mpi4py.rc.thread_level = "multiple"
@@ -45,7 +45,7 @@ def load() -> Any:  # the module MPI of mpi4py, which has no types of its own he
     """The module ``mpi4py.MPI``, initialised for threads; ImportError names the extra that has it."""
     require()
     try:
-        from mpi4py import MPI
+        from mpi4py import MPI  # lazy: the import starts MPI
     except (ImportError, RuntimeError) as error:
         raise ImportError(f"{_MISSING}; mpi4py found none: {error}") from error
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:

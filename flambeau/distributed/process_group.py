@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from flambeau.core import config, events
 from flambeau.core.box import mark_written
@@ -13,7 +13,7 @@ from flambeau.core.device import device as Device
 from flambeau.core.errors import not_a_tensor
 from flambeau.core.tensor import Tensor
 from flambeau.distributed import checking
-from flambeau.distributed.checking import DebugLevel
+from flambeau.distributed.checking import DebugLevel, Notes
 from flambeau.distributed.errors import DistBackendError
 from flambeau.distributed.mpi import MpiEngine
 from flambeau.distributed.plans import Plan
@@ -22,20 +22,12 @@ from flambeau.distributed.waiting import linger
 from flambeau.distributed.work import Lane, Mail, Recorded, Steps, Timeout, Work, seconds
 
 
-class Store(Protocol):
-    """What groups need of a store."""
-
-    def set(self, key: str, value: Any, /) -> object: ...
-    def get(self, key: str, /) -> bytes: ...
-    def check(self, keys: list[str], /) -> bool: ...
-
-
 class ProcessGroup:
     """Some of the ranks, which communicate among themselves; made by init_process_group and new_group."""
 
     def __init__(
         self, ranks: Sequence[int], host: MpiEngine, engines: Mapping[str, str], timeout: float, name: str,
-        *, level: DebugLevel = DebugLevel.OFF, store: Store | None = None, desc: str = "undefined",
+        *, level: DebugLevel = DebugLevel.OFF, store: Notes | None = None, desc: str = "undefined",
     ):  # fmt: skip
         self.ranks = tuple(ranks)  # by their numbers in the whole job, in the order of their ranks here
         self.host, self.engines, self.timeout, self.level = host, dict(engines), timeout, level
@@ -62,7 +54,7 @@ class ProcessGroup:
         """The engine of host tensors."""
         return self.engines.get("cpu") or next(iter(self.engines.values()))
 
-    def get_group_store(self) -> Store | None:
+    def get_group_store(self) -> Notes | None:
         """The store of the job."""
         return self.store
 
@@ -178,7 +170,9 @@ class ProcessGroup:
         """The engine of a device, which has collectives of its own."""
         found = self.own.get(device)
         if found is None:
-            from flambeau.distributed.nccl import DeviceEngine
+            from flambeau.distributed.nccl import (
+                DeviceEngine,  # lazy for start-up: only devices with collectives of their own
+            )
 
             found = self.own[device] = DeviceEngine(device, self.host)
         return found

@@ -303,7 +303,7 @@ def _start_server(world_size: int) -> int:
 def _world() -> Any:  # mpi4py's
     """All processes, as MPI sees them. MPI is initialised by this, for which the environment must be right."""
     try:
-        import mpi4py
+        import mpi4py  # lazy: an extra
     except ImportError:
         pass  # the next line says what is missing
     else:

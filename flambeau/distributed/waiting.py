@@ -69,7 +69,7 @@ def linger(request: Any, waited: float) -> None:  # Any: mpi4py's, or another en
     if found is None:
         pause(waited)
         return
-    from mpi4py import MPI
+    from mpi4py import MPI  # lazy: the import starts MPI
 
     wait_for, test, sleep = found
     status = MPI.Status()

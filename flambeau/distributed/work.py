@@ -184,7 +184,7 @@ class Work:
 
     def get_future(self) -> Future[list[Any]]:
         """A :class:`flambeau.futures.Future` of the tensors that it writes to."""
-        from flambeau.futures import Future
+        from flambeau.futures import Future  # lazy for start-up: few ask for one
 
         with self._lock:
             if self._future is not None:
@@ -218,7 +218,7 @@ class Recorded(Work):
 
     def get_future(self) -> Future[list[Any]]:
         """A future whose value, and what follows it, is made by who waits for it."""
-        from flambeau.distributed.driven import driven
+        from flambeau.distributed.driven import driven  # lazy for start-up
 
         return driven(self.wait, self._result)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from flambeau.core.tensor import Tensor
 from flambeau.export.calls import Range
 from flambeau.export.laws import Feature, Law
+from flambeau.utils import _pytree as pytree
 
 
 class DimHint:
@@ -200,8 +201,6 @@ class _Reader:
             self._tensor(entry, value, where)
             self.leaf += 1
             return
-        from flambeau.utils import _pytree as pytree
-
         leaves, spec = pytree.tree_flatten(value)
         if spec.is_leaf():
             if entry is not None and entry != {} and not isinstance(entry, DimHint):

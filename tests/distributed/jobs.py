@@ -24,13 +24,17 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flambeau.utils.files import lock
+
 ROOT = Path(__file__).resolve().parents[2]
+#: A folder that the processes of one run of pytest have in common, where there are several.
+shared: Path | None = None
 _LINE = re.compile(r"^\[rank (\d+)\] (.*)$")
 
 
@@ -136,10 +140,23 @@ class Cases:
 
 
 def run_cases(size: int, module: str, timeout: float = 120, environment: dict[str, str] | None = None) -> Cases:
-    """Run every function ``case_...`` of a module in its order on ``size`` ranks, in one job. ``setup`` runs first."""
-    return Cases(
-        run_ranks(size, "tests.distributed.jobs:report_cases", module, timeout=timeout, environment=environment)
-    )
+    """Run every function ``case_...`` of a module in its order on ``size`` ranks, in one job. ``setup`` runs first.
+
+    Of several processes of one run of pytest the first that comes runs the job, and the others read what it left.
+    """
+
+    def job() -> Job:
+        program = "tests.distributed.jobs:report_cases"
+        return run_ranks(size, program, module, timeout=timeout, environment=environment)
+
+    if shared is None:
+        return Cases(job())
+    left = shared / f"{module}-{size}.json"
+    with (shared / f"{module}-{size}.lock").open("w") as handle:
+        lock(handle.fileno(), wait=True)
+        if not left.exists():
+            left.write_text(json.dumps(asdict(job())))
+    return Cases(Job(**json.loads(left.read_text())))
 
 
 def case_names(module: str) -> list[str]:

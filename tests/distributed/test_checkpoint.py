@@ -45,6 +45,7 @@ def check_training(name: str, sizes: tuple[int, ...], folder: Path, stage: int =
         shard_programs.same(losses, expected[2 * i : 2 * i + 2])
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_other_ranks(tmp_path: Path) -> None:
     check_training("lstm", (2, 1), tmp_path)
 

@@ -35,6 +35,7 @@ def test_on_four_ranks(four: Cases, name: str) -> None:
     four.check(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt", "lenet", "lstm"])
 def test_ranks_on_different_backends_train_one_model(mixed: Job, name: str) -> None:
     assert mixed.returned[0]["devices"][0] == "cpu" and len(set(mixed.returned[0]["devices"])) > 1
