@@ -15,7 +15,7 @@ from flambeau.export.calls import TensorInput, sizes_of
 from flambeau.export.decompose import example_of, run_decompositions
 from flambeau.export.dynamic import Dim
 from flambeau.export.exporting import export as export_program
-from flambeau.export.graph import Node, Value, draws, map_values
+from flambeau.export.graph import ExportError, Node, Value, draws, map_values
 from flambeau.export.laws import Law
 from flambeau.export.program import ExportedProgram
 from flambeau.export.run import Run, device_of
@@ -25,12 +25,14 @@ from flambeau.onnx import mappings  # noqa: F401  # fills the table
 from flambeau.onnx.errors import OnnxError, UnsupportedOpError
 from flambeau.onnx.onnx_program import ONNXProgram
 from flambeau.onnx.table import Unmapped, mapped
-from flambeau.onnx.writer import Call, Writer, element, host, initialiser
+from flambeau.onnx.writer import ELEMENT, Call, Writer, element, has_law, host, initialiser
 
 #: The opsets that can be written.
 OPSETS = range(18, 24)
 #: Tensors that are known before the program runs are worked out up to this many elements.
 _FOLDED = 1 << 22
+#: Composites whose body gives another result than they do: what a gradient reads is left out.
+_KEPT = frozenset({"lstm_sequence"})
 
 
 def export_model(
@@ -103,12 +105,18 @@ def _expanded(made: ExportedProgram, opset: int, fold: bool) -> tuple[ExportedPr
     wanted: set[str] = set()
     while True:
         _, misses = _Conversion(made, opset, fold).run()
-        more = {n.op for n, _ in misses if n.op in OPS and OPS[n.op].decomposes} - wanted
+        more = {n.op for n, why in misses if n.op in OPS and OPS[n.op].decomposes and n.op not in _KEPT} - wanted
         if not misses or not more:
-            lines = [f"{node.where()}" + (f": {why}" if why else "") for node, why in misses]
-            return made, list(dict.fromkeys(lines))
+            return made, _lines(misses)
         wanted |= more
-        made = run_decompositions(made, wanted)
+        try:
+            made = run_decompositions(made, wanted)
+        except ExportError as error:
+            return made, [f"{line}: {error}" for line in _lines(misses)]
+
+
+def _lines(misses: list[tuple[Node, str]]) -> list[str]:
+    return list(dict.fromkeys(node.where() + (f": {why}" if why else "") for node, why in misses))
 
 
 class _Conversion:
@@ -142,7 +150,7 @@ class _Conversion:
                 name = self.writer.fresh(str(spec.target))
                 self.known[value] = tensor
                 self.writer.reads[name] = len(self.users.get(value, ()))
-                if self.users.get(value):
+                if self.users.get(value) and value.dtype in ELEMENT:
                     self.writer.held[name] = host(tensor)
             self.writer.names[value] = name
 
@@ -163,7 +171,7 @@ class _Conversion:
     def _folded(self, node: Node) -> bool:
         """Work out a node whose operands are known; False for others."""
         outs = [v for v in node.outs if v is not None]
-        if not all(v in self.known for v in node.inputs) or node.branches or _has_law(node):
+        if not all(v in self.known for v in node.inputs) or node.branches or has_law(_numbers(node)):
             return False
         if node.op in ("permute", "view") or any(_count(v.shape) > _FOLDED for v in outs):
             return False
@@ -275,16 +283,13 @@ def _sizes(value: Value) -> list[int | str]:
     return [n if isinstance(n, int) else str(n) for n in value.shape]
 
 
+def _numbers(node: Node) -> list[Any]:
+    """All that may depend on sizes in a node."""
+    return [*node.args, *node.params.values(), *(v.shape for v in node.outs if v is not None)]
+
+
 def _count(shape: Sequence[Any]) -> int:
     found = 1
     for n in shape:
         found *= n if isinstance(n, int) else 1
     return found
-
-
-def _has_law(tree: Any) -> bool:
-    if isinstance(tree, Node):
-        return _has_law([*tree.args, *tree.params.values(), *(v.shape for v in tree.outs if v is not None)])
-    if isinstance(tree, (list, tuple)):
-        return any(map(_has_law, tree))
-    return isinstance(tree, Law) or isinstance(tree, slice) and _has_law([tree.start, tree.stop, tree.step])

@@ -307,9 +307,16 @@ def fixed(shape: Sequence[Size]) -> tuple[int, ...]:
     return found
 
 
+def has_law(tree: Any) -> bool:
+    """Whether a number in a nesting depends on sizes."""
+    if isinstance(tree, (list, tuple)):
+        return any(map(has_law, tree))
+    return isinstance(tree, Law) or (isinstance(tree, slice) and has_law([tree.start, tree.stop, tree.step]))
+
+
 def initialiser(name: str, array: np.ndarray[Any, Any]) -> TensorProto:
     """The proto of an initialiser."""
     return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
 
 
-__all__ = ["Call", "Writer", "element", "fixed", "host", "initialiser"]
+__all__ = ["Call", "Writer", "element", "fixed", "has_law", "host", "initialiser"]

@@ -60,6 +60,19 @@ def where(call: Call, condition: str, x: str, y: str) -> str:
     return str(call.emit("Where", condition, call.same(1), call.same(2)))
 
 
+@maps("log2")
+def log2(call: Call, x: str) -> str:
+    """The logarithm to base two."""
+    return str(call.emit("Div", call.emit("Log", x), call.writer.number(math.log(2.0), call.dtype)))
+
+
+@maps("tanhshrink")
+def tanhshrink(call: Call, x: str) -> str:
+    """``x - tanh(x)``, in float64: both are alike near zero."""
+    wide = call.cast(x, dt.float64)
+    return call.cast(call.emit("Sub", wide, call.emit("Tanh", wide)), call.dtype)
+
+
 @maps("masked_fill")
 def masked_fill(call: Call, x: str, mask: str, value: str) -> str:
     """A number, or a tensor without dimensions, where the mask is true."""
@@ -146,10 +159,16 @@ def remainder(call: Call, x: str, y: str) -> str:
 
 @maps("idiv")
 def idiv(call: Call, x: str, y: str) -> str:
-    """Division of whole numbers, rounded down."""
-    if call.dtype is dt.uint8:
-        return str(call.emit("Div", x, y))
-    return str(call.emit("Div", call.emit("Sub", x, call.emit("Mod", x, y)), y))
+    """Division, rounded down."""
+    if not call.dtype.is_floating_point:
+        return str(call.emit("Div", call.emit("Sub", x, call.emit("Mod", x, y)), y))
+    zero = call.writer.number(0.0, call.dtype)
+    rest = call.emit("Mod", x, y, fmod=1)
+    exact = call.emit("Round", call.emit("Div", call.emit("Sub", x, rest), y))
+    other = call.emit("Xor", call.emit("Less", rest, zero), call.emit("Less", y, zero))
+    below = call.emit("And", call.emit("Not", call.emit("Equal", rest, zero)), other)
+    found = call.emit("Sub", exact, call.cast(below, call.dtype))
+    return str(call.emit("Where", call.emit("Equal", y, zero), call.emit("Div", x, y), found))
 
 
 @maps("shl", "shr")

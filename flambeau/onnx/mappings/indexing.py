@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from flambeau.core import dispatch
 from flambeau.core import dtype as dt
+from flambeau.core.creation import arange
+from flambeau.core.record import OPS
 from flambeau.onnx.table import Unmapped, maps
-from flambeau.onnx.writer import Call
+from flambeau.onnx.writer import Call, has_law
 
 
 @maps("gather")
@@ -89,3 +93,19 @@ def nonzero(call: Call, x: str) -> str:
         raise Unmapped("a tensor without dimensions")
     found = call.emit("NonZero", x if call.value(0).dtype is not dt.bfloat16 else call.cast(x, dt.float32))
     return str(call.emit("Transpose", found, perm=[1, 0]))
+
+
+@maps("write_view")
+def write_view(call: Call, x: str, new: str) -> str:
+    """The second operand in the place of a view of the first: the view of numbered places says where."""
+    shape = call.fixed()
+    part = arange(math.prod(shape)).reshape(shape)
+    for name, given in call.params["views"]:
+        if any(has_law(v) for v in given.values()):
+            raise Unmapped("sizes that may change")
+        part = dispatch.call(OPS[name], [part], given)
+    places = part.numpy()
+    flat = call.emit("Reshape", x, call.ints([-1]))
+    wide = call.emit("Expand", call.same(1), call.ints(places.shape))
+    found = call.emit("ScatterND", flat, call.constant(places[..., None]), wide)
+    return str(call.emit("Reshape", found, call.ints(shape)))

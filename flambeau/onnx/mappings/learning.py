@@ -10,7 +10,7 @@ from flambeau.export.graph import Value
 from flambeau.onnx.table import Unmapped, maps, nodes
 from flambeau.onnx.writer import Call
 
-nodes({"matmul": "MatMul"})
+nodes({"matmul": "MatMul", "det": "Det"})
 
 
 # -- products ----------------------------------------------------------------------------------------
