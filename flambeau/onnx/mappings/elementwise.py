@@ -57,6 +57,9 @@ def ne(call: Call, x: str, y: str) -> str:
 @maps("where")
 def where(call: Call, condition: str, x: str, y: str) -> str:
     """The one or the other."""
+    if call.dtype is dt.bool_:
+        no = call.emit("And", call.emit("Not", condition), call.same(2))
+        return str(call.emit("Or", call.emit("And", condition, call.same(1)), no))
     return str(call.emit("Where", condition, call.same(1), call.same(2)))
 
 

@@ -182,6 +182,9 @@ def attention(call: Call, query: str, key: str, value: str, mask: str | None) ->
         raise Unmapped("a causal mask that is not square")
     if not all(call.rank(i) == 4 and call.shape(i)[:2] == call.shape()[:2] for i in (1, 2)):
         raise Unmapped("heads that broadcast")
+    if mask is not None:
+        whole = [*call.shape()[:3], call.shape(1)[2]]
+        mask = mask if list(call.shape(3)) == whole else str(call.emit("Expand", mask, call.ints(whole)))
     found = call.emit("Attention", query, key, value, mask, is_causal=int(call.params["causal"]) or None,
                       scale=float(call.params["scale"]))  # fmt: skip
     return str(found), None
