@@ -114,7 +114,9 @@ def export(
     return made
 
 
-def program(model: Module | Callable[..., Any] | ExportedProgram, args: tuple[Any, ...] = (), **options: Any) -> ONNXProgram:
+def program(
+    model: Module | Callable[..., Any] | ExportedProgram, args: tuple[Any, ...] = (), **options: Any
+) -> ONNXProgram:
     """The same as :func:`export` without a file: its options but ``path``.
 
     >>> fb.onnx.program(fb.relu, (fb.ones(2),)).model_proto.graph.node[0].op_type

@@ -52,7 +52,11 @@ def export_model(
     made, refused = _expanded(made, opset_version, do_constant_folding)
     if refused:
         raise UnsupportedOpError("onnx.export: these ops have no form in ONNX:\n  " + "\n  ".join(refused))
-    proto = _Conversion(made, opset_version, do_constant_folding).model(list(input_names), list(output_names))
+    names = [*input_names, *output_names]
+    if len(set(names)) < len(names):
+        raise ValueError(f"onnx.export: one name for several inputs or outputs: {', '.join(names)}")
+    conversion = _Conversion(made, opset_version, do_constant_folding, names)
+    proto = conversion.model(list(input_names), list(output_names))
     return ONNXProgram(proto, made)
 
 
@@ -94,7 +98,9 @@ def _check(made: ExportedProgram) -> None:
     """OnnxError for what no ONNX model does."""
     for spec in made.graph_signature.output_specs:
         if spec.kind is not OutputKind.USER_OUTPUT:
-            raise OnnxError(f"onnx.export: the model writes to {spec.target!r}, which no ONNX model can; return it instead")
+            raise OnnxError(
+                f"onnx.export: the model writes to {spec.target!r}, which no ONNX model can; return it instead"
+            )
     for node in made.graph.all_nodes():
         if draws(node):
             raise UnsupportedOpError(f"onnx.export: random numbers have no form in ONNX: {node.where()}")
@@ -122,12 +128,14 @@ def _lines(misses: list[tuple[Node, str]]) -> list[str]:
 class _Conversion:
     """One pass over a program."""
 
-    def __init__(self, made: ExportedProgram, opset: int, fold: bool):
+    def __init__(self, made: ExportedProgram, opset: int, fold: bool, reserved: Sequence[str] = ()):
         args, kwargs = example_of(made)
         leaves = made.call_spec.in_spec.flatten_up_to((args, kwargs))
         self.made, self.graph, self.opset = made, made.graph, opset
         self.writer = Writer(opset, made.inputs, sizes_of(made.inputs, leaves))
         self.writer.fold = fold
+        for name in reserved:
+            self.writer.fresh(name)
         self.known: dict[Value, Any] = {}
         self.run_known = Run({}, device_of(made.held()))
         self.users: dict[Value, list[Node | None]] = {v: list(u) for v, u in made.graph.users().items()}
@@ -214,7 +222,7 @@ class _Conversion:
         elementwise = record is not None and record.family is ELEMENTWISE
         if elementwise and record is not None:
             dtype = compute_dtype(record, [_probe(a) for a in node.args])
-        found = []
+        found: list[Any] = []
         for i, arg in enumerate(node.args):
             if isinstance(arg, Value):
                 cast = elementwise and record is not None and record.kind_of(record.schema.operands[i]) == "same"
@@ -254,12 +262,12 @@ class _Conversion:
             for names in (node.input, node.output):
                 names[:] = [renamed.get(n, n) for n in names]
         read = {n for node in nodes for n in node.input}
-        inputs = [helper.make_tensor_value_info(renamed.get(writer.names[v], writer.names[v]), element(v.dtype), _sizes(v))
-                  for v in given]  # fmt: skip
+        called = {v: renamed.get(writer.names[v], writer.names[v]) for v in given}
+        inputs = [helper.make_tensor_value_info(called[v], element(v.dtype), _sizes(v)) for v in given]
         held = [initialiser(n, a) for n, a in writer.held.items() if n in read]
         graph = helper.make_graph(nodes, "main", inputs, results, held)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)],
-                                 ir_version=11 if self.opset >= 23 else 10 if self.opset >= 21 else 9 if self.opset >= 20 else 8,
+        versions = [helper.make_opsetid("", self.opset)]
+        return helper.make_model(graph, opset_imports=versions, ir_version=helper.find_min_ir_version_for(versions),
                                  producer_name="flambeau", producer_version=fb.__version__)  # fmt: skip
 
 

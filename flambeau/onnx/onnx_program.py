@@ -107,7 +107,9 @@ def _run(model: onnx.ModelProto, tensors: list[Tensor]) -> list[Any]:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError("flambeau.onnx runs models by the package onnxruntime: pip install 'flambeau[onnx]'") from error
+        raise ImportError(
+            "flambeau.onnx runs models by the package onnxruntime: pip install 'flambeau[onnx]'"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -48,7 +48,7 @@ def nodes(names: dict[str, str], opset: int = 18) -> None:
 
 def _plain(kind: str) -> Rule:
     def rule(call: Call, *operands: str) -> str:
-        return call.emit(kind, *operands)
+        return str(call.emit(kind, *operands))
 
     return rule
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -167,7 +166,7 @@ class Writer:
     def _feature(self, feature: Feature) -> str:
         total = ""
         for d in feature.dims:
-            part = self._once(("dim", d), lambda d=d: self._dim(d))  # type: ignore[misc]
+            part = self._once(("dim", d), lambda d=d: self._dim(d))
             total = str(self.emit("Mul", total, part)) if total else part
         if feature.more:
             total = str(self.emit("Add", total, self.ints([feature.more])))
@@ -183,7 +182,7 @@ class Writer:
     def _dim(self, dim: str) -> str:
         """The size of a dimension, from the shape of an input in which it stands."""
         places = [(i, axis, n) for i in self._inputs for axis, n in enumerate(i.shape) if isinstance(n, Law)]
-        lines = [(i, axis, n) for i, axis, n in places if n.dims == {dim} and len(n.terms) == 1 and not n.terms[0][1].more]
+        lines = [(i, axis, n) for i, axis, n in places if _is_line(n, dim)]
         if not lines:
             raise OnnxError(f"onnx.export: no input has the dimension {dim!r} as a size, or a multiple of it")
         given, axis, law = min(lines, key=lambda line: (line[2].terms[0][0] != 1, line[2].constant != 0))
@@ -289,14 +288,19 @@ class Call:
     def reshaped(self, name: str, shape: Sequence[Size]) -> str:
         """In another shape; one size that depends on others is left to ONNX."""
         laws = [i for i, n in enumerate(shape) if isinstance(n, Law)]
-        numbers = [n for n in shape if not isinstance(n, Law)]
-        if len(laws) == 1 and math.prod(numbers):
+        numbers: list[int] = [n for n in shape if not isinstance(n, Law)]
+        if len(laws) == 1 and 0 not in numbers:
             shape = [-1 if isinstance(n, Law) else n for n in shape]
         return str(self.emit("Reshape", name, self.ints(shape), allowzero=1 if 0 in numbers else None))
 
     def at_example(self, number: Size) -> int:
         """A number at the sizes of the example."""
         return int(number.at(self.writer.sizes)) if isinstance(number, Law) else number
+
+
+def _is_line(law: Law, dim: str) -> bool:
+    """Whether a dimension can be worked out from a size."""
+    return law.terms == ((law.terms[0][0], Feature((dim,))),)
 
 
 def fixed(shape: Sequence[Size]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What ``flambeau.onnx.export`` writes: right in onnxruntime, and again in flambeau; names, folding, files, refusals."""
+"""What ``flambeau.onnx.export`` writes: right in onnxruntime, and again in flambeau; names, folding, files, errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flambeau import nn
 from flambeau.export import Dim
 from flambeau.utils import _pytree as pytree
 from tests.onnx.exported_models import MODELS, images, numbers
+from tests.onnx.exported_ops import table
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -124,7 +125,17 @@ def test_whole_numbers_round_down() -> None:
     y = fb.tensor([2, -4, -3, 3, 2])
 
     def divided(x: fb.Tensor, y: fb.Tensor) -> list[fb.Tensor]:
-        return [x // y, x % y, fb.fmod(x, y), x / y, x & y, x | y, ~x, x.float() // y, fb.div(x, y, rounding_mode="trunc")]
+        return [
+            x // y,
+            x % y,
+            fb.fmod(x, y),
+            x / y,
+            x & y,
+            x | y,
+            ~x,
+            x.float() // y,
+            fb.div(x, y, rounding_mode="trunc"),
+        ]
 
     made = fb.onnx.program(divided, (x, y))
     for found, wanted in zip(made(x, y), divided(x, y), strict=True):
@@ -196,5 +207,24 @@ def test_outputs_that_are_inputs_and_parameters() -> None:
         y = x + 1
         return x, y, y, weight.weight * 1.0
 
-    made = fb.onnx.export(same, (numbers(2, 2),), verify=True)
+    made = fb.onnx.export(same, (numbers(2, 2),), output_names=["constant", "Add"], verify=True)
     assert len({o.name for o in made.model_proto.graph.output}) == 4
+    with pytest.raises(ValueError, match="one name"):
+        fb.onnx.program(same, (numbers(2, 2),), input_names=["a"], output_names=["a"])
+
+
+@pytest.mark.slow
+def test_every_op_agrees_or_is_refused_by_name() -> None:
+    """The first float32 sample of each op of the database."""
+    found = table()
+    assert not found["wrong"], found["wrong"]
+    assert set(found["refused"]) <= REFUSED
+    assert len(found["agree"]) >= 0.9 * (len(found["agree"]) + len(found["refused"]))
+
+
+#: Ops that have no form in ONNX: random and complex numbers, decompositions, what only gradients read.
+REFUSED = {
+    "cholesky", "cholesky_solve", "dropout_mask", "eig", "eigh", "fft_r2c", "integer_numbers", "inv", "lstm_sequence",
+    "lu_factor", "matrix_exp", "normal_numbers", "permutation", "pinv", "pinv_within", "qr", "random_bits", "slogdet",
+    "solve", "solve_triangular", "svd", "svdvals", "uniform_numbers", "view_as_complex",
+}  # fmt: skip

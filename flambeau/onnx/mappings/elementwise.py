@@ -22,7 +22,15 @@ nodes({"gelu": "Gelu"}, opset=20)
 @maps("abs", "relu", "sign", "sub", "mul", "maximum", "minimum")
 def arithmetic(call: Call, *operands: str) -> str:
     """Arithmetic that ONNX has of numbers, and of truth values by others."""
-    kinds = {"abs": "Abs", "relu": "Relu", "sign": "Sign", "sub": "Sub", "mul": "Mul", "maximum": "Max", "minimum": "Min"}
+    kinds = {
+        "abs": "Abs",
+        "relu": "Relu",
+        "sign": "Sign",
+        "sub": "Sub",
+        "mul": "Mul",
+        "maximum": "Max",
+        "minimum": "Min",
+    }
     logical = {"mul": "And", "maximum": "Or", "minimum": "And", "abs": "Identity"}
     if call.dtype is not dt.bool_:
         return str(call.emit(kinds[call.node.op], *operands))

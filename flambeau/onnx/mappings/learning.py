@@ -170,7 +170,9 @@ def softmax(call: Call, x: str) -> str:
     """Along a dimension."""
     if not call.rank():
         raise Unmapped("a tensor without dimensions")
-    return str(call.emit({"softmax": "Softmax", "log_softmax": "LogSoftmax"}[call.node.op], x, axis=call.params["axis"]))
+    return str(
+        call.emit({"softmax": "Softmax", "log_softmax": "LogSoftmax"}[call.node.op], x, axis=call.params["axis"])
+    )
 
 
 @maps("attention", opset=23)

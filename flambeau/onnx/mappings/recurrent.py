@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def _hidden(call: Call, operand: int) -> int:
 
 def _last_only(call: Call, users: Sequence[Node | None], steps: Any) -> bool:
     """Whether all that is read of the cells is the last step."""
-    end = Law(steps.form, steps.terms, steps.constant - steps.divisor, steps.divisor) if isinstance(steps, Law) else steps - 1
+    end = replace(steps, constant=steps.constant - steps.divisor) if isinstance(steps, Law) else steps - 1
     return all(u is not None and u.op == "basic_index" and u.params["index"][:1] in ([end], (end,)) for u in users)
 
 
@@ -83,8 +84,9 @@ def lstm_sequence(
     hidden = _hidden(call, 1)
     if call.users(2):
         raise Unmapped("the gates of all steps")
-    weights = [_ordered(call, n, _LSTM, hidden) for n in (w_ih, w_hh)]
-    return (*_lstm(call, x, h0, c0, *weights, _bias(call, bias, None, _LSTM, hidden), hidden), None)  # type: ignore[misc]
+    w, r = (_ordered(call, n, _LSTM, hidden) for n in (w_ih, w_hh))
+    out, cells = _lstm(call, x, h0, c0, w, r, _bias(call, bias, None, _LSTM, hidden), hidden)
+    return out, cells, None
 
 
 @maps("lstm_layer")
@@ -92,7 +94,9 @@ def lstm_layer(call: Call, gates: str, h0: str, c0: str, weight: str) -> tuple[s
     """An LSTM from the inputs' part of the gates on."""
     hidden = _hidden(call, 1)
     x, w, bias = _inputs(call, gates, _LSTM, hidden)
-    return _lstm(call, x, h0, c0, w, _ordered(call, weight, _LSTM, hidden), _bias(call, bias, None, _LSTM, hidden), hidden)
+    return _lstm(
+        call, x, h0, c0, w, _ordered(call, weight, _LSTM, hidden), _bias(call, bias, None, _LSTM, hidden), hidden
+    )
 
 
 @maps("gru_layer")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from flambeau.core import dtype as dt
 from flambeau.onnx.table import Unmapped, maps
 from flambeau.onnx.writer import Call
@@ -68,13 +70,7 @@ def cumsum(call: Call, x: str) -> str:
     """Sums so far."""
     if not call.rank():
         return call.same(0)
-    return str(call.emit("CumSum", call.same(0), call.constant(_whole(call.params["axis"]))))
-
-
-def _whole(n: int) -> Any:
-    import numpy as np
-
-    return np.array(n, np.int64)
+    return str(call.emit("CumSum", call.same(0), call.constant(np.array(call.params["axis"], np.int64))))
 
 
 def _ordered(call: Call, x: str, axis: int, k: Any, largest: bool) -> tuple[str, str]:

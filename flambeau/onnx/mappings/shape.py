@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import helper, numpy_helper
 
 from flambeau.core import dtype as dt
 from flambeau.export.laws import Law
@@ -31,7 +32,7 @@ def expand(call: Call, x: str) -> str:
     return str(call.emit("Expand", x, call.ints(call.params["shape"])))
 
 
-@maps("clone", "detach", "to_device", "conj", "sgn_of_number")
+@maps("clone", "detach", "to_device", "conj")
 def clone(call: Call, x: str) -> str:
     """The same elements."""
     return x
@@ -46,7 +47,9 @@ def cast(call: Call, x: str) -> str:
 @maps("cat")
 def cat(call: Call, xs: list[str]) -> str:
     """One after the other."""
-    cast = [n if v.dtype is call.dtype else call.cast(n, call.dtype) for n, v in zip(xs, call.node.args[0], strict=True)]
+    cast = [
+        n if v.dtype is call.dtype else call.cast(n, call.dtype) for n, v in zip(xs, call.node.args[0], strict=True)
+    ]
     if len(cast) == 1:
         return cast[0]
     return str(call.emit("Concat", *cast, axis=call.params["axis"]))
@@ -83,7 +86,8 @@ def triangle(call: Call, x: str) -> str:
 @maps("basic_index")
 def basic_index(call: Call, x: str) -> str:
     """Numbers, slices and new dimensions."""
-    starts, ends, steps, axes, gone, new = [], [], [], [], [], []
+    cuts: list[tuple[Any, Any, Any, int]] = []  # start, end, step, axis
+    gone, new = [], []
     shape, axis, place = call.shape(), 0, 0
     for entry in call.params["index"]:
         if entry is None:
@@ -92,15 +96,16 @@ def basic_index(call: Call, x: str) -> str:
             continue
         if isinstance(entry, slice):
             if entry.start != 0 or entry.stop != shape[axis] or entry.step != 1:
-                starts.append(entry.start), ends.append(entry.stop), steps.append(entry.step), axes.append(axis)
+                cuts.append((entry.start, entry.stop, entry.step, axis))
             place += 1
         else:
             first = 0 if axis == 0 and call.value(0) in call.writer.last else entry
-            starts.append(first), ends.append(_next(first)), steps.append(1), axes.append(axis)
+            cuts.append((first, _next(first), 1, axis))
             gone.append(axis)
         axis += 1
-    if axes:
-        x = call.emit("Slice", x, call.ints(starts), call.ints(ends), call.ints(axes), call.ints(steps))
+    if cuts:
+        starts, ends, steps, axes = (call.ints(column) for column in zip(*cuts, strict=True))
+        x = str(call.emit("Slice", x, starts, ends, axes, steps))
     x = call.squeezed(x, *gone) if gone else x
     return call.unsqueezed(x, *new) if new else x
 
@@ -157,11 +162,13 @@ def unfold(call: Call, x: str) -> str:
 @maps("full")
 def full(call: Call) -> str:
     """One number everywhere."""
-    value, shape = call.params["value"], call.params["shape"]
+    return _everywhere(call, call.params["value"])
+
+
+def _everywhere(call: Call, value: Any) -> str:
+    shape = call.params["shape"]
     if isinstance(value, Law):
         return str(call.emit("Expand", call.writer.number(value, call.dtype), call.ints(shape)))
-    from onnx import helper, numpy_helper
-
     kind = helper.tensor_dtype_to_np_dtype(element(call.dtype))
     tensor = numpy_helper.from_array(np.array([value]).astype(kind))
     return str(call.emit("ConstantOfShape", call.ints(shape), value=tensor))
@@ -170,8 +177,7 @@ def full(call: Call) -> str:
 @maps("empty")
 def empty(call: Call) -> str:
     """Zeros: what nobody wrote to."""
-    call.params["value"] = 0
-    return full(call)
+    return _everywhere(call, 0)
 
 
 @maps("arange")
