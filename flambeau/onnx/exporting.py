@@ -15,13 +15,14 @@ from flambeau.export.calls import TensorInput, sizes_of
 from flambeau.export.decompose import example_of, run_decompositions
 from flambeau.export.dynamic import Dim
 from flambeau.export.exporting import export as export_program
-from flambeau.export.graph import ExportError, Node, Value, draws, map_values
+from flambeau.export.graph import ExportError, Graph, Node, Value, draws, map_values
 from flambeau.export.laws import Law
 from flambeau.export.program import ExportedProgram
 from flambeau.export.run import Run, device_of
 from flambeau.export.signature import InputKind, OutputKind
 from flambeau.nn import Module
 from flambeau.onnx import mappings  # noqa: F401  # fills the table
+from flambeau.onnx.branching import alive, reads, rename
 from flambeau.onnx.errors import OnnxError, UnsupportedOpError
 from flambeau.onnx.onnx_program import ONNXProgram
 from flambeau.onnx.table import Unmapped, mapped
@@ -136,6 +137,7 @@ class _Conversion:
         self.writer.fold = fold
         for name in reserved:
             self.writer.fresh(name)
+        self.misses: list[tuple[Node, str]] = []
         self.known: dict[Value, Any] = {}
         self.run_known = Run({}, device_of(made.held()))
         self.users: dict[Value, list[Node | None]] = {v: list(u) for v, u in made.graph.users().items()}
@@ -164,17 +166,48 @@ class _Conversion:
 
     def run(self) -> tuple[Writer, list[tuple[Node, str]]]:
         """Write all nodes; and which have no mapping, with the reason."""
-        misses: list[tuple[Node, str]] = []
-        for node in self.graph.nodes:
+        self._write_all(self.graph)
+        return self.writer, self.misses
+
+    def _write_all(self, graph: Graph) -> None:
+        for node in graph.nodes:
             if self.writer.fold and self._folded(node):
                 continue
-            why = self._write(node)
+            why = self._if(node) if node.op == "cond" else self._write(node)
             if why is not None:
-                misses.append((node, why))
+                self.misses.append((node, why))
                 for v in node.outs:
                     if v is not None:
                         self.writer.names[v] = self.writer.fresh("missing")
-        return self.writer, misses
+
+    def _if(self, node: Node) -> str | None:
+        """A choice between two graphs, which read the values around them."""
+        if any(branch.failure for branch in node.branches):
+            return "a branch that raises"
+        if any(not isinstance(o, Value) for branch in node.branches for o in branch.outputs):
+            return "a branch that gives other than tensors"
+        condition = self.writer.names[node.args[0]]
+        parts = [self._branch(branch, f"branch_{k}") for k, branch in enumerate(node.branches)]
+        self.writer.scope = node.module
+        found = self.writer.emit("If", condition, count=len(node.outs), then_branch=parts[0], else_branch=parts[1])
+        for v, name in zip(node.outs, found if len(node.outs) > 1 else (found,), strict=True):
+            if v is not None:
+                self.writer.names[v] = name
+        return None
+
+    def _branch(self, branch: Graph, title: str) -> onnx.GraphProto:
+        """A graph inside the graph; what it computes of sizes is seen in it only."""
+        for value, users in branch.users().items():
+            self.users.setdefault(value, []).extend(users)
+        for value in branch.outputs:
+            self.users.setdefault(value, []).append(None)
+        results = []
+        with self.writer.inside() as nodes:
+            self._write_all(branch)
+            for value in branch.outputs:
+                name = str(self.writer.emit("Identity", self.writer.names[value]))
+                results.append(helper.make_tensor_value_info(name, element(value.dtype), _sizes(value)))
+        return helper.make_graph(alive(nodes, {r.name for r in results}), title, [], results)
 
     def _folded(self, node: Node) -> bool:
         """Work out a node whose operands are known; False for others."""
@@ -257,11 +290,9 @@ class _Conversion:
                 produced.add(name)
             renamed[name] = wanted
             results.append(helper.make_tensor_value_info(wanted, element(value.dtype), _sizes(value)))
-        nodes = _alive(writer.nodes, {k for k, v in renamed.items() if k in produced})
-        for node in nodes:
-            for names in (node.input, node.output):
-                names[:] = [renamed.get(n, n) for n in names]
-        read = {n for node in nodes for n in node.input}
+        nodes = alive(writer.nodes, {k for k, v in renamed.items() if k in produced})
+        rename(nodes, renamed)
+        read = {n for node in nodes for n in reads(node)}
         called = {v: renamed.get(writer.names[v], writer.names[v]) for v in given}
         inputs = [helper.make_tensor_value_info(called[v], element(v.dtype), _sizes(v)) for v in given]
         held = [initialiser(n, a) for n, a in writer.held.items() if n in read]
@@ -269,15 +300,6 @@ class _Conversion:
         versions = [helper.make_opsetid("", self.opset)]
         return helper.make_model(graph, opset_imports=versions, ir_version=helper.find_min_ir_version_for(versions),
                                  producer_name="flambeau", producer_version=fb.__version__)  # fmt: skip
-
-
-def _alive(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
-    kept = []
-    for node in reversed(nodes):
-        if wanted & set(node.output):
-            kept.append(node)
-            wanted = wanted | set(node.input)
-    return kept[::-1]
 
 
 def _probe(arg: Any) -> Any:

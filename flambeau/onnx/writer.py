@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -79,6 +80,15 @@ class Writer:
             if name == stem or name not in self._taken:
                 self._taken.setdefault(name, 1)
                 return name
+
+    @contextmanager
+    def inside(self) -> Iterator[list[NodeProto]]:
+        """Nodes go to a list of their own; what was computed of sizes there is forgotten."""
+        outside, numbers, self.nodes = self.nodes, dict(self._numbers), []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes, self._numbers = outside, numbers
 
     # -- nodes and initialisers ------------------------------------------------------------------
     def emit(self, kind: str, *inputs: str | None, count: int = 1, **attributes: Any) -> Any:

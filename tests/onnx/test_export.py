@@ -119,6 +119,45 @@ def test_two_dimensions_and_sizes_that_follow_from_them() -> None:
         assert off(made(numbers(*shape)), cut(numbers(*shape))) <= 1e-6
 
 
+def test_branches_are_if_nodes() -> None:
+    """They read the values around them, also those whose names change."""
+
+    def choose(x: fb.Tensor) -> tuple[fb.Tensor, fb.Tensor]:
+        y = x * 2
+        return fb.cond(x.sum() > 0, lambda x: (y + x.shape[0], x), lambda x: (y.sum(1, keepdim=True) - x, y), (x,))
+
+    made = fb.onnx.export(choose, (numbers(3, 2),), input_names=["given"], output_names=["a", "b"],
+                          dynamic_shapes=({0: Dim("batch", min=1)},), verify=True)  # fmt: skip
+    assert "If" in kinds(made)
+    for x in (numbers(4, 2).abs(), -numbers(5, 2).abs()):
+        assert off(made(x), choose(x)) <= 1e-6
+        assert off(fb.onnx.load(made.model_proto)(x), choose(x)) <= 1e-6
+
+
+def test_small_matrices() -> None:
+    """Elimination swaps rows where it must, and a singular matrix has the determinant zero."""
+    rows = np.random.default_rng(5).standard_normal((3, 5, 5), "f")
+    rows[0, 0, 0], rows[2, 1] = 0.0, 0.0
+    rows[2, 3] = rows[2, 4]
+    given, right = fb.tensor(rows), numbers(3, 5, 2)
+
+    def computed(a: fb.Tensor, b: fb.Tensor) -> tuple[fb.Tensor, ...]:
+        good = a[:2]
+        squares = a @ a.mT + fb.eye(5)
+        solved = (
+            fb.linalg.solve(good, b[:2]),
+            fb.linalg.inv(good),
+            fb.linalg.solve_triangular(a.triu() + 3 * fb.eye(5), b, upper=True),
+        )
+        return *solved, fb.linalg.cholesky(squares), *fb.linalg.slogdet(good)
+
+    made = fb.onnx.program(computed, (given, right))
+    for found, wanted in zip(made(given, right), computed(given, right), strict=True):
+        assert off([found], [wanted]) <= 1e-4
+    sign, size = fb.onnx.program(lambda a: tuple(fb.linalg.slogdet(a)), (given,))(given)
+    assert sign[2] == 0 and size[2] == -np.inf
+
+
 def test_whole_numbers_round_down() -> None:
     """As torch's do, not as those of ONNX."""
     x = fb.tensor([-7, -6, 7, 6, 5])
@@ -224,7 +263,7 @@ def test_every_op_agrees_or_is_refused_by_name() -> None:
 
 #: Ops that have no form in ONNX: random and complex numbers, decompositions, what only gradients read.
 REFUSED = {
-    "cholesky", "cholesky_solve", "dropout_mask", "eig", "eigh", "fft_r2c", "integer_numbers", "inv", "lstm_sequence",
-    "lu_factor", "matrix_exp", "normal_numbers", "permutation", "pinv", "pinv_within", "qr", "random_bits", "slogdet",
-    "solve", "solve_triangular", "svd", "svdvals", "uniform_numbers", "view_as_complex",
+    "dropout_mask", "eig", "eigh", "fft_r2c", "integer_numbers", "lstm_sequence", "lu_factor", "matrix_exp",
+    "normal_numbers", "permutation", "pinv", "pinv_within", "qr", "random_bits", "svd", "svdvals", "uniform_numbers",
+    "view_as_complex",
 }  # fmt: skip
