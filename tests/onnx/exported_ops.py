@@ -1,14 +1,15 @@
-"""Every op of the database with its first float32 sample, exported and run in onnxruntime.
+"""Every op of the database with its float32 samples, exported and run in onnxruntime.
 
-    python -m tests.onnx.exported_ops [NAME ...]
+    python -m tests.onnx.exported_ops [--all] [NAME ...]
 
-prints how many agree, and which are refused or wrong.
+prints how many agree, and which are refused or wrong, by their first sample or by all.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,17 @@ from flambeau.plugins.conformance.opdb.run import as_tuple, dtypes_of, samples_o
 from flambeau.utils import _pytree as pytree
 
 
-def table(names: Collection[str] = ()) -> dict[str, dict[str, str]]:
-    """By "agree", "refused" and "wrong": the ops with what was said of them."""
+def table(names: Collection[str] = (), count: int | None = 1) -> dict[str, dict[str, str]]:
+    """By "agree", "refused" and "wrong": the ops with what was said of them; of more than one sample by number."""
     found: dict[str, dict[str, str]] = {"agree": {}, "refused": {}, "wrong": {}}
     for name, op in sorted(opdb.load().items()):
         if "__" in name or (names and name not in names):
             continue
         if op.samples is None or op.schema.returns_list or fb.float32 not in dtypes_of(op):
             continue
-        if (sample := next(iter(samples_of(op, fb.float32)), None)) is not None:
+        for i, sample in enumerate(islice(samples_of(op, fb.float32), count)):
             verdict, text = judged(op, sample)
-            found[verdict][name] = text
+            found[verdict][f"{name} {i}" if i else name] = text
     return found
 
 
@@ -60,7 +61,7 @@ def judged(op: Op, sample: Any) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    rows = table(sys.argv[1:])
+    rows = table([a for a in sys.argv[1:] if a != "--all"], None if "--all" in sys.argv else 1)
     for kind, ops in rows.items():
         print(kind, len(ops))
         for which, said in ops.items():

@@ -19,7 +19,7 @@ nodes({
 nodes({"gelu": "Gelu"}, opset=20)
 
 
-@maps("abs", "relu", "sign", "sub", "mul", "maximum", "minimum")
+@maps("abs", "relu", "sub", "mul", "maximum", "minimum")
 def arithmetic(call: Call, *operands: str) -> str:
     """Arithmetic that ONNX has of numbers, and of truth values by others."""
     kinds = {
@@ -37,6 +37,17 @@ def arithmetic(call: Call, *operands: str) -> str:
     if call.node.op not in logical:
         raise Unmapped("truth values")
     return str(call.emit(logical[call.node.op], *operands))
+
+
+@maps("sign")
+def sign(call: Call, x: str) -> str:
+    """One with the sign, or zero; of NaN zero, where ONNX keeps NaN."""
+    if call.dtype is dt.bool_:
+        return x
+    found = call.emit("Sign", x)
+    if not call.dtype.is_floating_point:
+        return str(found)
+    return str(call.emit("Where", call.emit("IsNaN", x), call.writer.number(0.0, call.dtype), found))
 
 
 @maps("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not")
@@ -155,6 +166,8 @@ def clamp(call: Call, x: str, low: str, high: str) -> str:
     """Between two numbers."""
     if call.rank(1) or call.rank(2) or call.node.args[1] is None or call.node.args[2] is None:
         raise Unmapped("limits that are tensors")
+    if call.node.op == "hardtanh" and call.scalar(1) > call.scalar(2):
+        raise Unmapped("limits in the wrong order")
     return str(call.emit("Clip", x, low, high))
 
 

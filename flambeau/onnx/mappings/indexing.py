@@ -81,8 +81,11 @@ def scatter(call: Call, x: str, index: str, src: str) -> str:
     reduce = call.params["reduce"]
     if reduce not in _REDUCTIONS or not call.params.get("include_self", True):
         raise Unmapped(f"reduce={reduce!r}")
-    if not call.rank() or call.shape(1) != call.shape(2):
-        raise Unmapped("a source of another shape than the index")
+    if not call.rank():
+        raise Unmapped("a tensor without dimensions")
+    if call.shape(1) != call.shape(2):  # the index says how much of the source there is
+        axes = list(range(call.rank()))
+        src = str(call.emit("Slice", src, call.ints([0] * len(axes)), call.ints(call.shape(1)), call.ints(axes)))
     return str(call.emit("ScatterElements", x, index, src, axis=call.params["axis"], reduction=_REDUCTIONS[reduce]))
 
 

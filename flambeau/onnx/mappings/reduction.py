@@ -27,6 +27,9 @@ def _reduced(call: Call, kind: str, x: str) -> str:
 def added(call: Call, x: str) -> str:
     """In the dtype of the result, which is wide for whole numbers."""
     kind = {"sum": "ReduceSum", "mean": "ReduceMean", "prod": "ReduceProd"}[call.node.op]
+    if kind == "ReduceMean" and 0 in call.shape():  # ONNX leaves open what that is
+        nothing = _reduced(call, "ReduceSum", call.same(0))
+        return str(call.emit("Div", nothing, call.writer.number(0.0, call.dtype)))
     return _reduced(call, kind, call.same(0))
 
 
@@ -43,7 +46,8 @@ def extreme(call: Call, x: str) -> str:
 def truths(call: Call, x: str) -> str:
     """Of truth values."""
     whole = call.cast(x if call.value(0).dtype is dt.bool_ else call.cast(x, dt.bool_), dt.int32)
-    return call.cast(_reduced(call, "ReduceMin" if call.node.op == "all" else "ReduceMax", whole), dt.bool_)
+    zero = call.writer.number(0, dt.int32)  # of nothing, the least is the largest number, and the largest the least
+    return str(call.emit("Greater", _reduced(call, "ReduceMin" if call.node.op == "all" else "ReduceMax", whole), zero))
 
 
 @maps("logsumexp")
