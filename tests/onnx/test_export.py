@@ -252,6 +252,17 @@ def test_outputs_that_are_inputs_and_parameters() -> None:
         fb.onnx.program(same, (numbers(2, 2),), input_names=["a"], output_names=["a"])
 
 
+def test_torch_onnx_export(tmp_path: Path) -> None:
+    """Under torch's name: a lone argument, a file, and a program with ``dynamo`` only."""
+    from flambeau.compat.torch.onnx import export
+
+    net, x = nn.Linear(3, 2), numbers(4, 3)
+    assert export(net, x, tmp_path / "a.onnx", input_names=["x"], dynamic_axes={"x": [0]}, dynamo=False) is None
+    made = export(net, (x,), opset_version=20, dynamo=True)
+    assert made is not None and made.model_proto.opset_import[0].version == 20
+    assert off(fb.onnx.load(tmp_path / "a.onnx")(x[:1]), net(x[:1])) <= 1e-6
+
+
 @pytest.mark.slow
 def test_every_op_agrees_or_is_refused_by_name() -> None:
     """The first float32 sample of each op of the database."""

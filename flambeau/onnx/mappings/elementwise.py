@@ -10,10 +10,10 @@ from flambeau.onnx.writer import Call
 
 nodes({
     "acos": "Acos", "acosh": "Acosh", "add": "Add", "asin": "Asin", "asinh": "Asinh", "atan": "Atan", "atanh": "Atanh",
-    "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "div": "Div", "eq": "Equal", "erf": "Erf", "exp": "Exp",
-    "floor": "Floor", "ge": "GreaterOrEqual", "gt": "Greater", "hardswish": "HardSwish", "isinf": "IsInf",
-    "isnan": "IsNaN", "le": "LessOrEqual", "log": "Log", "lt": "Less", "mish": "Mish", "neg": "Neg", "pow": "Pow",
-    "reciprocal": "Reciprocal", "round_half_even": "Round", "sigmoid": "Sigmoid", "sin": "Sin", "sinh": "Sinh",
+    "cos": "Cos", "cosh": "Cosh", "div": "Div", "eq": "Equal", "erf": "Erf", "exp": "Exp",
+    "ge": "GreaterOrEqual", "gt": "Greater", "hardswish": "HardSwish",
+    "le": "LessOrEqual", "log": "Log", "lt": "Less", "mish": "Mish", "neg": "Neg", "pow": "Pow",
+    "reciprocal": "Reciprocal", "sigmoid": "Sigmoid", "sin": "Sin", "sinh": "Sinh",
     "softsign": "Softsign", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh",
 })  # fmt: skip
 nodes({"gelu": "Gelu"}, opset=20)
@@ -25,7 +25,6 @@ def arithmetic(call: Call, *operands: str) -> str:
     kinds = {
         "abs": "Abs",
         "relu": "Relu",
-        "sign": "Sign",
         "sub": "Sub",
         "mul": "Mul",
         "maximum": "Max",
@@ -33,10 +32,27 @@ def arithmetic(call: Call, *operands: str) -> str:
     }
     logical = {"mul": "And", "maximum": "Or", "minimum": "And", "abs": "Identity"}
     if call.dtype is not dt.bool_:
+        if call.node.op == "relu" and not call.dtype.is_floating_point:
+            return str(call.emit("Max", *operands, call.writer.number(0, call.dtype)))
         return str(call.emit(kinds[call.node.op], *operands))
     if call.node.op not in logical:
         raise Unmapped("truth values")
     return str(call.emit(logical[call.node.op], *operands))
+
+
+@maps("ceil", "floor", "round_half_even")
+def whole(call: Call, x: str) -> str:
+    """To whole numbers, as some are already."""
+    kind = {"ceil": "Ceil", "floor": "Floor", "round_half_even": "Round"}[call.node.op]
+    return str(call.emit(kind, x)) if call.dtype.is_floating_point else x
+
+
+@maps("isnan", "isinf")
+def special(call: Call, x: str) -> str:
+    """What only floating numbers can be."""
+    if call.value(0).dtype.is_floating_point:
+        return str(call.emit({"isnan": "IsNaN", "isinf": "IsInf"}[call.node.op], x))
+    return str(call.emit("Not", call.emit("Equal", x, x)))
 
 
 @maps("sign")

@@ -17,7 +17,7 @@ nodes({"matmul": "MatMul", "det": "Det"})
 @maps("linear")
 def linear(call: Call, x: str, weight: str, bias: str | None) -> str:
     """``x @ weight.T + bias``."""
-    if call.rank() == 2 and call.rank(1) == 2:
+    if call.rank() == 2 and call.rank(1) == 2 and call.dtype.is_floating_point:
         return str(call.emit("Gemm", x, weight, bias, transB=1))
     if not call.rank() or call.rank(1) != 2:
         raise Unmapped("a weight that is no matrix")
@@ -35,6 +35,8 @@ def addmm(call: Call, x: str, first: str, second: str, beta: str, alpha: str) ->
 
 # -- convolutions ------------------------------------------------------------------------------------
 def _window(call: Call) -> dict[str, Any]:
+    if not call.dtype.is_floating_point:
+        raise Unmapped("whole numbers")
     p = call.params
     found = {"strides": list(p["stride"]), "pads": [*p["padding"], *p["padding"]]}
     return found | ({"dilations": list(p["dilation"])} if "dilation" in p else {})

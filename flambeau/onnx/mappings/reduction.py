@@ -53,7 +53,7 @@ def truths(call: Call, x: str) -> str:
 @maps("logsumexp")
 def logsumexp(call: Call, x: str) -> str:
     """The logarithm of the sum of exponentials."""
-    return _reduced(call, "ReduceLogSumExp", x)
+    return _reduced(call, "ReduceLogSumExp", call.same(0))
 
 
 @maps("argmax", "argmin")
