@@ -55,6 +55,8 @@ def judged(op: Op, sample: Any) -> tuple[str, str]:
     wanted = as_tuple(call(*tensors))
     for a, b in zip(found, wanted, strict=True):
         same = a.shape == b.shape and a.dtype is b.dtype
+        if same and op.name == "empty":
+            continue  # whatever was there
         if not same or not np.allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5, equal_nan=True):
             return "wrong", f"{a} instead of {b}"
     return "agree", ""

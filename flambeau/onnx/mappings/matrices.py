@@ -68,7 +68,8 @@ def cholesky(call: Call, x: str) -> str:
 def solve_triangular(call: Call, a: str, b: str) -> str:
     """Substitution, forwards or backwards."""
     n, emit, upper = _side(call), call.emit, call.params["upper"]
-    if call.rank(1) != call.rank():
+    same = call.shape(1)[:-2] == call.shape()[:-2]
+    if call.rank(1) < 2 or (call.params["unitriangular"] and not same):  # without division nothing broadcasts
         raise Unmapped("a right side of other dimensions")
     found: dict[int, str] = {}
     for j in range(n)[:: -1 if upper else 1]:
