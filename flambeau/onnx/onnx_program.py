@@ -75,7 +75,14 @@ class ONNXProgram:
         """The outputs for these arguments, computed by onnxruntime; ImportError where that is not installed."""
         leaves = self.exported_program.call_spec.in_spec.flatten_up_to((args, kwargs))
         tensors = [v for v in leaves if isinstance(v, Tensor)]
-        return [fb.from_numpy(np.array(a)) for a in _run(self.model_proto, tensors)]
+        names = [i.name for i in self.model_proto.graph.input]
+        if self._bytes() <= LIMIT:
+            found = _run(self.model_proto.SerializeToString(), names, tensors)
+        else:  # which no message holds
+            with tempfile.TemporaryDirectory() as folder:
+                self.save(Path(folder) / "model.onnx", external_data=True)
+                found = _run(str(Path(folder) / "model.onnx"), names, tensors)
+        return [fb.from_numpy(np.array(a)) for a in found]
 
     def verify(self, tolerance: float = 1e-4) -> dict[str, float]:
         """The largest difference of each output between the program and onnxruntime, on the example's arguments.
@@ -103,7 +110,7 @@ def _checked(model: onnx.ModelProto | str) -> None:
         raise OnnxError(f"onnx.export: the model is not well formed: {error}") from error
 
 
-def _run(model: onnx.ModelProto, tensors: list[Tensor]) -> list[Any]:
+def _run(model: bytes | str, names: list[str], tensors: list[Tensor]) -> list[Any]:
     try:
         import onnxruntime
     except ImportError as error:
@@ -112,8 +119,8 @@ def _run(model: onnx.ModelProto, tensors: list[Tensor]) -> list[Any]:
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feeds = {i.name: t.detach().cpu().numpy() for i, t in zip(model.graph.input, tensors, strict=True)}
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feeds = {n: t.detach().cpu().numpy() for n, t in zip(names, tensors, strict=True)}
     return list(session.run(None, feeds))
 
 

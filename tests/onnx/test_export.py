@@ -195,6 +195,16 @@ def test_files_of_their_own_for_tensors(tmp_path: Path) -> None:
     assert len(whole.model_proto.graph.initializer[0].raw_data) > 0
 
 
+def test_models_that_no_message_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run from files, and are saved in two."""
+    monkeypatch.setattr("flambeau.onnx.onnx_program.LIMIT", 1000)
+    net, x = nn.Linear(64, 64), numbers(2, 64)
+    made = fb.onnx.export(net, (x,), tmp_path / "two.onnx", verify=True)
+    assert (tmp_path / "two.onnx.data").exists()
+    with pytest.raises(fb.onnx.OnnxError, match="needs external_data"):
+        made.save(tmp_path / "one.onnx", external_data=False)
+
+
 def test_refusals_name_op_line_and_module() -> None:
     """Every op that has no form, at once."""
 
