@@ -59,8 +59,8 @@ def test_distributed_is_ours() -> None:
 
 def test_exporters_are_not_there() -> None:
     assert not onnx.is_in_onnx_export()
-    with pytest.raises(RuntimeError, match=r"torch.onnx.export: flambeau does not write ONNX"):
-        onnx.export(fb.nn.Linear(1, 1), fb.ones(1))
+    with pytest.raises(RuntimeError, match=r"torch.onnx.export: models are exported in evaluation mode"):
+        onnx.export(fb.nn.Linear(1, 1), fb.ones(1), training=onnx.TrainingMode.TRAINING)
 
 
 def test_switches_are_kept_and_put_back() -> None:
