@@ -170,9 +170,7 @@ class ProcessGroup:
         """The engine of a device, which has collectives of its own."""
         found = self.own.get(device)
         if found is None:
-            from flambeau.distributed.nccl import (
-                DeviceEngine,  # lazy for start-up: only devices with collectives of their own
-            )
+            from flambeau.distributed.nccl import DeviceEngine  # lazy for start-up: few groups need it
 
             found = self.own[device] = DeviceEngine(device, self.host)
         return found

@@ -9,3 +9,7 @@ class OnnxError(RuntimeError, ValueError):
 
 class UnsupportedOpError(OnnxError, NotImplementedError):
     """An op, or a form of an op, that has no mapping; the text names the op, its version, its domain and the node."""
+
+
+class Unmapped(Exception):
+    """A form of an op that its mapping to ONNX has no nodes for; the op's body may."""

@@ -23,9 +23,9 @@ from flambeau.export.signature import InputKind, OutputKind
 from flambeau.nn import Module
 from flambeau.onnx import mappings  # noqa: F401  # fills the table
 from flambeau.onnx.branching import alive, reads, rename
-from flambeau.onnx.errors import OnnxError, UnsupportedOpError
+from flambeau.onnx.errors import OnnxError, Unmapped, UnsupportedOpError
 from flambeau.onnx.onnx_program import ONNXProgram
-from flambeau.onnx.table import Unmapped, mapped
+from flambeau.onnx.table import mapped
 from flambeau.onnx.writer import ELEMENT, Call, Writer, element, has_law, host, initialiser
 
 #: The opsets that can be written.

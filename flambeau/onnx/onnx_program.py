@@ -112,7 +112,7 @@ def _checked(model: onnx.ModelProto | str) -> None:
 
 def _run(model: bytes | str, names: list[str], tensors: list[Tensor]) -> list[Any]:
     try:
-        import onnxruntime
+        import onnxruntime  # lazy: models are written without it
     except ImportError as error:
         raise ImportError(
             "flambeau.onnx runs models by the package onnxruntime: pip install 'flambeau[onnx]'"

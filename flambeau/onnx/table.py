@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-if TYPE_CHECKING:
-    from flambeau.onnx.writer import Call
+from flambeau.onnx.writer import Call
 
 #: ``function(call, *operands)`` gives the name of the result, or a tuple of names with None for what nobody may read.
 Rule = Callable[..., Any]
@@ -17,10 +16,6 @@ class Mapping(NamedTuple):
 
     function: Rule
     opset: int
-
-
-class Unmapped(Exception):
-    """A form of an op that its mapping has no nodes for; the op's body may."""
 
 
 #: By op, its mappings, those of the newest opset first.

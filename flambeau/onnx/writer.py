@@ -16,8 +16,7 @@ from flambeau.core.tensor import Tensor
 from flambeau.export.calls import Input, TensorInput
 from flambeau.export.graph import Node, Size, Value
 from flambeau.export.laws import Feature, Law
-from flambeau.onnx.errors import OnnxError
-from flambeau.onnx.table import Unmapped
+from flambeau.onnx.errors import OnnxError, Unmapped
 
 #: ONNX's element types by dtype.
 ELEMENT: Final[Mapping[DType, int]] = {

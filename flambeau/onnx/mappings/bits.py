@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.core import dtype as dt
-from flambeau.onnx.table import Unmapped, maps
+from flambeau.onnx.errors import Unmapped
+from flambeau.onnx.table import maps
 from flambeau.onnx.writer import Call
 
 _LEAST, _BIAS, _MANTISSA = -126, 127, 23

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from flambeau.core import dtype as dt
-from flambeau.onnx.table import Unmapped, maps, nodes
+from flambeau.onnx.errors import Unmapped
+from flambeau.onnx.table import maps, nodes
 from flambeau.onnx.writer import Call
 
 nodes({

@@ -9,7 +9,8 @@ from flambeau.core import dispatch
 from flambeau.core import dtype as dt
 from flambeau.core.creation import arange
 from flambeau.core.record import OPS
-from flambeau.onnx.table import Unmapped, maps
+from flambeau.onnx.errors import Unmapped
+from flambeau.onnx.table import maps
 from flambeau.onnx.writer import Call, has_law
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.export.graph import Value
-from flambeau.onnx.table import Unmapped, maps, nodes
+from flambeau.onnx.errors import Unmapped
+from flambeau.onnx.table import maps, nodes
 from flambeau.onnx.writer import Call
 
 nodes({"matmul": "MatMul", "det": "Det"})

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from flambeau.core import dtype as dt
-from flambeau.onnx.table import Unmapped, maps
+from flambeau.onnx.errors import Unmapped
+from flambeau.onnx.table import maps
 from flambeau.onnx.writer import Call
 
 #: Larger matrices would be thousands of nodes.

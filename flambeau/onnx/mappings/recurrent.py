@@ -10,7 +10,8 @@ import numpy as np
 
 from flambeau.export.graph import Node, Value
 from flambeau.export.laws import Law
-from flambeau.onnx.table import Unmapped, maps
+from flambeau.onnx.errors import Unmapped
+from flambeau.onnx.table import maps
 from flambeau.onnx.writer import Call
 
 _LSTM, _GRU, _RNN = (0, 3, 1, 2), (1, 0, 2), (0,)

@@ -9,7 +9,8 @@ from onnx import helper, numpy_helper
 
 from flambeau.core import dtype as dt
 from flambeau.export.laws import Law
-from flambeau.onnx.table import Unmapped, maps
+from flambeau.onnx.errors import Unmapped
+from flambeau.onnx.table import maps
 from flambeau.onnx.writer import Call, element
 
 
