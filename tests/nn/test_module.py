@@ -262,8 +262,9 @@ def test_a_family_is_documented_class_by_class() -> None:
 
 @pytest.mark.parametrize("name", ["softsign", "tanhshrink", "hardswish", "mish"])
 def test_an_activation_stands_in_four_files(name: str) -> None:
-    """Its record, its function, its layer, and its sample; nothing lists it besides."""
+    """Its record, its function, its layer, and its sample; nothing lists it besides, but what speaks of ONNX's ops."""
     root = Path(__file__).resolve().parents[2]
     sources = [p for h in ("core", "backends", "plugins", "nn", "optim", "flambeau") for p in (root / h).rglob("*.py")]
+    sources = [p for p in sources if p.parent.parent.name != "onnx"]
     found = {str(p.relative_to(root)) for p in sources if re.search(rf"\b{name}\b", p.read_text(), re.I)}
     assert len(found) <= 4, found
