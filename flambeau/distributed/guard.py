@@ -18,6 +18,7 @@ import runpy
 import signal
 import socket
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -99,9 +100,10 @@ def _main_frame() -> Any:
 
 def _place_of(frame: Any) -> str:
     """The innermost line of a user's code in a stack, where there is one."""
-    house = str(Path(__file__).resolve().parents[1])
+    paths = sysconfig.get_paths()
+    others = str(Path(__file__).resolve().parents[1]), "<frozen", *(paths[n] for n in ("stdlib", "purelib", "platlib"))
     innermost = frame
-    while frame is not None and frame.f_code.co_filename.startswith((house, "<frozen")):
+    while frame is not None and frame.f_code.co_filename.startswith(others):
         frame = frame.f_back
     frame = frame or innermost
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}" if frame else "its end"

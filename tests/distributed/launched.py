@@ -25,6 +25,7 @@ def work(how: str, timeout: float = 20) -> None:
     dist.all_reduce(x)
     seen = {name: os.environ.get(name) for name in SEEN}
     print(json.dumps({"rank": rank, "sum": x.tolist(), "pid": os.getpid(), **seen}), flush=True)
+    dist.barrier()  # all have said it
     if rank == 1:
         end(how)
     if how == "mismatch":
