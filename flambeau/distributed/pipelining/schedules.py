@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import cleandoc
 from typing import Any, ClassVar
 
 from flambeau.core.state import no_grad
@@ -122,7 +123,7 @@ def _detached(value: Any) -> Any:  # Any: what a model gives
 class ScheduleGPipe(_Schedule):
     """All microbatches forward, then all backward: what all keep is in memory at once. arXiv:1811.06965."""
 
-    __doc__ += f"\n\n{_Schedule.__doc__}"
+    __doc__ = f"{cleandoc(__doc__)}\n\n{cleandoc(_Schedule.__doc__ or '')}"
     order = "GPipe"
 
 
@@ -132,5 +133,5 @@ class Schedule1F1B(_Schedule):
     Narayanan et al., SOSP 2019, with a flush after each batch, arXiv:2006.09503.
     """
 
-    __doc__ += f"\n\n{_Schedule.__doc__}"
+    __doc__ = f"{cleandoc(__doc__)}\n\n{cleandoc(_Schedule.__doc__ or '')}"
     order = "1F1B"

@@ -10,12 +10,11 @@ from flambeau.distributed.plan.across import fastest, pipeline, tensor
 from flambeau.distributed.plan.costs import Link
 from flambeau.distributed.plan.measured import measure_link
 from flambeau.distributed.plan.profile import Profile, measure
-from flambeau.distributed.plan.recording import OPTIMIZERS
 from flambeau.distributed.plan.strategies import Prediction, Setting, ddp, zero1, zero2, zero3
-from flambeau.distributed.plan.workloads import WORKLOADS, PlanError, Workload, workload_of
+from flambeau.distributed.plan.workloads import PlanError, Workload, workload_of
 
 __all__ = [
-    "OPTIMIZERS", "WORKLOADS", "Link", "PlanError", "Prediction", "Profile", "Setting", "Workload", "ddp", "measure",
+    "Link", "PlanError", "Prediction", "Profile", "Setting", "Workload", "ddp", "measure",
     "measure_link", "pipeline", "plan", "tensor", "workload_of", "zero1", "zero2", "zero3",
 ]  # fmt: skip
 

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from flambeau.distributed.plan import OPTIMIZERS, WORKLOADS, Link, PlanError, Prediction, Setting
+from flambeau.distributed.plan import Link, PlanError, Prediction, Setting
 from flambeau.distributed.plan import plan as planned
 from flambeau.distributed.plan.profile import Profile, measure
-from flambeau.distributed.plan.workloads import workload_of
+from flambeau.distributed.plan.recording import OPTIMIZERS
+from flambeau.distributed.plan.workloads import WORKLOADS, workload_of
 
 _BYTES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
