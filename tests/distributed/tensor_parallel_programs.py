@@ -163,9 +163,9 @@ def case_redistributing_and_its_gradients() -> None:
         (Partial(), Shard(1), whole / n, _part(whole, 1), _part(weights, 1), weights),
         (Shard(1), Shard(-1), _part(whole, 1), _part(whole, 1), _part(weights, 1), _part(weights, 1)),
     ]
-    for now, then, x, expected, weight, grad in ways:
+    for held, wanted, x, expected, weight, grad in ways:
         x = x.detach().clone().requires_grad_()
-        y = redistribute(x, group, now, then)
+        y = redistribute(x, group, held, wanted)
         _same(y, expected)
         (y * weight).sum().backward()
         _same(x.grad, grad)
